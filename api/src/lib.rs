@@ -1,0 +1,1 @@
+//! The Kubernetes object model that Kubewright's components share

@@ -1,0 +1,1 @@
+//! Kubernetes controllers as pure reconcilers with thin drivers

@@ -1,0 +1,1 @@
+//! A Kubernetes node agent over any runtime and any network

@@ -1,0 +1,1 @@
+//! Service networking for Kubernetes nodes: a rule compiler and its data planes

@@ -1,0 +1,1 @@
+//! A deterministic Kubernetes scheduler core with upstream's plugins, and its driver

@@ -1,0 +1,1 @@
+//! A revisioned, watchable, durable key-value store with etcd's guarantees
