@@ -1,1 +1,9 @@
 //! Container runtimes behind one trait: CRI, processes, simulated
+
+mod error;
+mod traits;
+mod types;
+
+pub use error::{Cause, Error, Kind};
+pub use traits::{Containers, Images, PodSandboxes, Runtime, Stats, Streams};
+pub use types::*;

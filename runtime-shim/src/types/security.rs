@@ -1,0 +1,99 @@
+/// With whom a namespace is shared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NamespaceMode {
+    /// With the pod.
+    #[default]
+    Pod,
+    /// With nobody: the container has its own.
+    Container,
+    /// With the node.
+    Node,
+    /// With another container, named by its id (`shareProcessNamespace` of an ephemeral container).
+    Target(super::ContainerId),
+}
+
+/// The namespaces of a sandbox or a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NamespaceOptions {
+    /// Network: [`NamespaceMode::Node`] is `hostNetwork`.
+    pub network: NamespaceMode,
+    /// Processes: [`NamespaceMode::Pod`] is `shareProcessNamespace`, [`NamespaceMode::Node`] is `hostPID`.
+    pub pid: NamespaceMode,
+    /// System V IPC: [`NamespaceMode::Node`] is `hostIPC`.
+    pub ipc: NamespaceMode,
+}
+
+impl Default for NamespaceOptions {
+    fn default() -> Self {
+        Self {
+            network: NamespaceMode::Pod,
+            pid: NamespaceMode::Container,
+            ipc: NamespaceMode::Pod,
+        }
+    }
+}
+
+/// A seccomp or AppArmor profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SecurityProfile {
+    /// The runtime's own.
+    RuntimeDefault,
+    /// None.
+    #[default]
+    Unconfined,
+    /// One that the node has, by file or name.
+    Localhost(String),
+}
+
+/// Capabilities to add to and take from the runtime's default set, without `CAP_`; `ALL` is all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// To add.
+    pub add: Vec<String>,
+    /// To take away.
+    pub drop: Vec<String>,
+}
+
+/// Who a sandbox or container runs as and what it may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SecurityContext {
+    /// The user id; `None` is the image's.
+    pub run_as_user: Option<i64>,
+    /// The group id; `None` is the image's.
+    pub run_as_group: Option<i64>,
+    /// The user by name, where the image names its user so; never with `run_as_user`.
+    pub run_as_username: Option<String>,
+    /// Groups besides the primary one (`fsGroup` among them).
+    pub supplemental_groups: Vec<i64>,
+    /// All capabilities and devices.
+    pub privileged: bool,
+    /// The root file system cannot be written.
+    pub readonly_rootfs: bool,
+    /// `allowPrivilegeEscalation: false`.
+    pub no_new_privs: bool,
+    /// Capabilities.
+    pub capabilities: Capabilities,
+    /// The seccomp profile.
+    pub seccomp: SecurityProfile,
+    /// The AppArmor profile.
+    pub apparmor: SecurityProfile,
+    /// Paths hidden from the container.
+    pub masked_paths: Vec<String>,
+    /// Paths the container can only read.
+    pub readonly_paths: Vec<String>,
+    /// Namespaces.
+    pub namespaces: NamespaceOptions,
+}
+
+impl SecurityContext {
+    /// Whether the host's network is shared.
+    #[must_use]
+    pub fn host_network(&self) -> bool {
+        self.namespaces.network == NamespaceMode::Node
+    }
+}
