@@ -1,6 +1,9 @@
 //! Container runtimes behind one trait: CRI, processes, simulated
 
 mod error;
+pub mod logs;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod traits;
 mod types;
 

@@ -186,7 +186,7 @@ pub trait Stats: Send + Sync + 'static {
 /// - A call that is dropped before it returns may have taken effect or not, and leaves nothing half made that
 ///   `list_…` does not show.
 /// - Ids are the runtime's own, unique over its life, restarts of the hosting process too.
-/// - A container's log is in the CRI's format (timestamp, stream, tag, text) at
+/// - A container's log is in the CRI's format (see [`logs`](crate::logs)) at
 ///   [`ContainerConfig::log_file`](crate::ContainerConfig::log_file), complete when the container is seen exited.
 /// - Sandboxes and containers outlive the caller's connection: after a restart, list, and remove what is not wanted.
 #[async_trait]

@@ -143,6 +143,33 @@ pub struct ContainerResources {
     pub unified: BTreeMap<String, String>,
 }
 
+impl ContainerResources {
+    /// Takes over every limit that `other` sets; the rest stays.
+    pub fn merge(&mut self, other: &Self) {
+        fn take<T: Clone>(into: &mut Option<T>, from: &Option<T>) {
+            if from.is_some() {
+                into.clone_from(from);
+            }
+        }
+        take(&mut self.cpu_period, &other.cpu_period);
+        take(&mut self.cpu_quota, &other.cpu_quota);
+        take(&mut self.cpu_shares, &other.cpu_shares);
+        take(
+            &mut self.memory_limit_in_bytes,
+            &other.memory_limit_in_bytes,
+        );
+        take(
+            &mut self.memory_swap_limit_in_bytes,
+            &other.memory_swap_limit_in_bytes,
+        );
+        take(&mut self.oom_score_adj, &other.oom_score_adj);
+        take(&mut self.cpuset_cpus, &other.cpuset_cpus);
+        take(&mut self.cpuset_mems, &other.cpuset_mems);
+        self.hugepage_limits.extend(other.hugepage_limits.clone());
+        self.unified.extend(other.unified.clone());
+    }
+}
+
 /// Everything needed to make a container.
 ///
 /// ```
