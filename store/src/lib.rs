@@ -1,1 +1,71 @@
-//! A revisioned, watchable, durable key-value store with etcd's guarantees
+//! A revisioned, watchable, durable key-value store with etcd's guarantees.
+//!
+//! A control plane keeps all its state in one place, and everything else in it relies on what that
+//! place promises: commits in one order, each durable before it is acknowledged; reads of any recent
+//! revision; watches that miss nothing. The trait [`Store`] says what is promised, and stores keep it:
+//! [`MemoryStore`] for tests and small embeddings, and with feature `disk` `DiskStore` on a log of its
+//! own. What they hold is one deterministic [`state`] machine; they differ in how a command becomes
+//! safe before it is applied.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kubewright_store::Error> {
+//! use futures::StreamExt;
+//! use kubewright_store::{Compare, KeyRange, MemoryStore, Op, Revision, Store, StoreExt, Txn, WatchOptions};
+//!
+//! let store = MemoryStore::new();
+//! let mut watch = store
+//!     .watch(KeyRange::prefix("jobs/"), Revision::ZERO, WatchOptions::default())
+//!     .await?;
+//!
+//! let first = store.put("jobs/1", "queued").await?;
+//!
+//! // Take the job if nobody else has.
+//! let txn = Txn::new()
+//!     .when(Compare::mod_revision("jobs/1", first.mod_revision))
+//!     .then(Op::put("jobs/1", "running"))
+//!     .otherwise(Op::get("jobs/1"));
+//! assert!(store.commit(txn).await?.succeeded);
+//!
+//! for expected in ["queued", "running"] {
+//!     let batch = watch.next().await.expect("the watch goes on")?;
+//!     assert_eq!(batch.events[0].entry.value, expected);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//!
+//! None is on by default; each only adds.
+//!
+//! # Where next
+//!
+//! [`Store`] for the promises, [`StoreExt`] for conveniences, [`Txn`] for what a commit can do,
+//! [`WatchStream`] for watches.
+
+mod clock;
+mod driver;
+mod entry;
+mod error;
+mod ext;
+mod key;
+mod lease;
+mod memory;
+mod read;
+pub mod state;
+mod status;
+mod store;
+mod txn;
+mod watch;
+
+pub use clock::{Clock, ManualClock, TokioClock};
+pub use entry::{Entry, Revision};
+pub use error::Error;
+pub use ext::{Conditional, StoreExt};
+pub use key::{Key, KeyRange};
+pub use lease::{Lease, LeaseId, LeaseStatus};
+pub use memory::MemoryStore;
+pub use read::{Consistency, Page, RangeOptions, ReadOptions};
+pub use status::{Health, Replication, StoreStatus};
+pub use store::Store;
+pub use txn::{Committed, Compare, CompareOp, CompareTarget, Op, OpResult, Put, Txn};
+pub use watch::{Event, EventKind, ProgressRequest, WatchEvents, WatchOptions, WatchStream};

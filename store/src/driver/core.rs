@@ -1,0 +1,162 @@
+//! The state behind a lock, with the watches of it.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::hub::Hub;
+use super::watcher::Watcher;
+use crate::state::{Applied, Command, State};
+use crate::{
+    Clock, Committed, Entry, Error, Key, KeyRange, Page, RangeOptions, ReadOptions, Revision,
+    StoreStatus, Txn, WatchOptions, WatchStream,
+};
+
+/// How many events one pruning step frees before readers and writers get their turn.
+const PRUNE_STEP: usize = 2048;
+
+/// What a request may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) request_bytes_max: usize,
+    pub(crate) txn_ops_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: 8 << 20,
+            txn_ops_max: 4096,
+        }
+    }
+}
+
+impl Limits {
+    /// Everything that can be refused before a transaction gets in line.
+    pub(crate) fn check(&self, txn: &Txn) -> Result<(), Error> {
+        let ops = txn.success.len().max(txn.failure.len());
+        for (size, limit, unit) in [
+            (ops, self.txn_ops_max, "operations"),
+            (txn.compares.len(), self.txn_ops_max, "operations"),
+            (txn.size(), self.request_bytes_max, "bytes"),
+        ] {
+            if size > limit {
+                return Err(Error::TooLarge { size, limit, unit });
+            }
+        }
+        txn.validate()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    state: RwLock<State>,
+    pub(super) hub: Hub,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Core {
+    pub(crate) fn new(state: State, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            hub: Hub::new(state.revision()),
+            state: RwLock::new(state),
+            clock,
+        }
+    }
+
+    // A panic inside the state leaves it between two revisions at worst in memory that is never
+    // written anywhere; poisoning would turn one failed request into a dead store.
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies commands in order and hands their events to the watches. The caller makes sure that
+    /// nobody else applies at the same time.
+    pub(crate) fn apply(&self, commands: impl IntoIterator<Item = Command>) -> Vec<Applied> {
+        let mut state = self.state_mut();
+        let applied: Vec<Applied> = commands.into_iter().map(|c| state.apply(c)).collect();
+        drop(state);
+        for events in applied.iter().filter_map(|a| a.events.as_ref()) {
+            self.hub.publish(events);
+        }
+        applied
+    }
+
+    /// Frees what compaction made unreachable, except from `keep` on, letting others in between.
+    pub(crate) fn prune(&self, keep: Option<Revision>) {
+        while self.state_mut().prune(PRUNE_STEP, keep) {
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn get(
+        &self,
+        key: &Key,
+        options: &ReadOptions,
+    ) -> Result<Option<Arc<Entry>>, Error> {
+        self.check_open()?;
+        self.state().get(key, options)
+    }
+
+    pub(crate) fn range(&self, range: &KeyRange, options: &RangeOptions) -> Result<Page, Error> {
+        self.check_open()?;
+        self.state().range(range, options)
+    }
+
+    pub(crate) fn read_txn(&self, txn: &Txn) -> Result<Committed, Error> {
+        self.check_open()?;
+        self.state().read_txn(txn)
+    }
+
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        range: KeyRange,
+        from: Revision,
+        options: WatchOptions,
+    ) -> Result<WatchStream, Error> {
+        self.check_open()?;
+        let state = self.state();
+        let compacted = state.compacted();
+        if !from.is_zero() && from < compacted {
+            return Err(Error::Compacted {
+                requested: from,
+                compacted,
+            });
+        }
+        let from = if from.is_zero() {
+            state.revision().next()
+        } else {
+            from
+        };
+        drop(state);
+        Ok(Watcher::open(self, range, from, options))
+    }
+
+    pub(crate) fn status(&self) -> StoreStatus {
+        let state = self.state();
+        StoreStatus {
+            revision: state.revision(),
+            compacted: state.compacted(),
+            keys: state.len() as u64,
+            bytes: state.live_bytes(),
+            history_bytes: state.past_bytes(),
+            leases: state.leases().len() as u64,
+            watches: self.hub.watches() as u64,
+            ..StoreStatus::default()
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.hub.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
+    /// Ends every watch and refuses new requests.
+    pub(crate) fn close(&self) {
+        self.hub.close();
+    }
+}

@@ -1,0 +1,9 @@
+//! What the drivers of the state share: reads, watches, lease deadlines.
+
+mod core;
+mod deadlines;
+mod hub;
+mod watcher;
+
+pub(crate) use self::core::{Core, Limits};
+pub(crate) use deadlines::Deadlines;

@@ -1,0 +1,361 @@
+//! Transactions: compare, then read and write, as one revision.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Entry, Error, Key, KeyRange, LeaseId, Page, RangeOptions, Revision};
+
+/// Compares, and what to do if all of them hold or not.
+///
+/// ```
+/// use kubewright_store::{Compare, Op, Revision, Txn};
+///
+/// // Replace the value if nobody else has; otherwise answer what is there now.
+/// let txn = Txn::new()
+///     .when(Compare::mod_revision("config", Revision(7)))
+///     .then(Op::put("config", "new"))
+///     .otherwise(Op::get("config"));
+/// assert!(!txn.is_read_only());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Txn {
+    /// All must hold for `success` to run. An empty list holds.
+    pub compares: Vec<Compare>,
+    /// Run in order if every compare holds.
+    pub success: Vec<Op>,
+    /// Run in order if one does not.
+    pub failure: Vec<Op>,
+}
+
+impl Txn {
+    /// A transaction that does nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a compare.
+    #[must_use]
+    pub fn when(mut self, compare: Compare) -> Self {
+        self.compares.push(compare);
+        self
+    }
+
+    /// Adds an operation to run if every compare holds.
+    #[must_use]
+    pub fn then(mut self, op: Op) -> Self {
+        self.success.push(op);
+        self
+    }
+
+    /// Adds an operation to run if a compare does not hold.
+    #[must_use]
+    pub fn otherwise(mut self, op: Op) -> Self {
+        self.failure.push(op);
+        self
+    }
+
+    /// Whether neither branch can write.
+    pub fn is_read_only(&self) -> bool {
+        self.ops().all(Op::is_read_only)
+    }
+
+    /// The bytes of all keys and values in it.
+    pub fn size(&self) -> usize {
+        let compares: usize = self.compares.iter().map(Compare::size).sum();
+        compares + self.ops().map(Op::size).sum::<usize>()
+    }
+
+    /// Checks what can be checked without the store: no empty key, no key put twice or both put and
+    /// deleted in one branch.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`].
+    pub fn validate(&self) -> Result<(), Error> {
+        for compare in &self.compares {
+            if compare.range.start().is_empty() && compare.range.as_exact().is_some() {
+                return Err(Error::invalid("key is not provided"));
+            }
+        }
+        validate_branch(&self.success)?;
+        validate_branch(&self.failure)
+    }
+
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.success.iter().chain(&self.failure)
+    }
+}
+
+fn validate_branch(ops: &[Op]) -> Result<(), Error> {
+    if ops.iter().any(Op::has_empty_key) {
+        return Err(Error::invalid("key is not provided"));
+    }
+    if ops.len() < 2 {
+        return Ok(());
+    }
+    let mut put = HashSet::new();
+    for op in ops {
+        if let Op::Put(p) = op
+            && !put.insert(&p.key)
+        {
+            return Err(Error::invalid("duplicate key given in txn request"));
+        }
+    }
+    for op in ops {
+        let overlaps = match op {
+            Op::Delete(key) => put.contains(key),
+            Op::DeleteRange(range) => put.iter().any(|key| range.contains(key)),
+            _ => false,
+        };
+        if overlaps {
+            return Err(Error::invalid("duplicate key given in txn request"));
+        }
+    }
+    Ok(())
+}
+
+/// What a compare looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CompareTarget {
+    /// [`Entry::version`]; 0 for a key that is not there.
+    Version(u64),
+    /// [`Entry::create_revision`]; 0 for a key that is not there.
+    CreateRevision(Revision),
+    /// [`Entry::mod_revision`]; 0 for a key that is not there.
+    ModRevision(Revision),
+    /// [`Entry::value`]; a key that is not there never holds.
+    Value(Bytes),
+    /// [`Entry::lease`]; `None` for a key that is not there.
+    Lease(Option<LeaseId>),
+}
+
+/// How a compare relates what is there (left) to what it gives (right).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CompareOp {
+    /// Both are the same.
+    Equal,
+    /// They differ.
+    NotEqual,
+    /// What is there is greater.
+    Greater,
+    /// What is there is less.
+    Less,
+}
+
+/// A condition on a key, or on every key of a range.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Compare {
+    /// Which keys. An empty range is judged as one key that is not there.
+    pub range: KeyRange,
+    /// What of them, and against what.
+    pub target: CompareTarget,
+    /// How.
+    pub op: CompareOp,
+}
+
+impl Compare {
+    /// Any compare.
+    pub const fn new(range: KeyRange, op: CompareOp, target: CompareTarget) -> Self {
+        Self { range, target, op }
+    }
+
+    /// The key's newest version was written at `revision`; with [`Revision::ZERO`]: it is not there.
+    pub fn mod_revision(key: impl Into<Key>, revision: Revision) -> Self {
+        let target = CompareTarget::ModRevision(revision);
+        Self::new(KeyRange::key(key), CompareOp::Equal, target)
+    }
+
+    /// The key has had exactly `version` puts since it came into being.
+    pub fn version(key: impl Into<Key>, version: u64) -> Self {
+        let target = CompareTarget::Version(version);
+        Self::new(KeyRange::key(key), CompareOp::Equal, target)
+    }
+
+    /// The key has exactly this value.
+    pub fn value(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
+        let target = CompareTarget::Value(value.into());
+        Self::new(KeyRange::key(key), CompareOp::Equal, target)
+    }
+
+    /// The key is there.
+    pub fn exists(key: impl Into<Key>) -> Self {
+        let target = CompareTarget::Version(0);
+        Self::new(KeyRange::key(key), CompareOp::Greater, target)
+    }
+
+    /// The key is not there.
+    pub fn absent(key: impl Into<Key>) -> Self {
+        Self::mod_revision(key, Revision::ZERO)
+    }
+
+    fn size(&self) -> usize {
+        let value = match &self.target {
+            CompareTarget::Value(value) => value.len(),
+            _ => 8,
+        };
+        self.range.start().len() + value
+    }
+}
+
+/// A put: the key gets a new version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Put {
+    /// The key; not empty.
+    pub key: Key,
+    /// Its new value.
+    pub value: Bytes,
+    /// The lease with which it is deleted; `None` frees it from the one it had.
+    pub lease: Option<LeaseId>,
+    /// Keep the value that is there and ignore `value`; the key must exist.
+    pub keep_value: bool,
+    /// Keep the lease that is there and ignore `lease`; the key must exist.
+    pub keep_lease: bool,
+}
+
+impl Put {
+    /// A put without a lease.
+    pub fn new(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
+        Self {
+            key: key.into(),
+            value: value.into(),
+            lease: None,
+            keep_value: false,
+            keep_lease: false,
+        }
+    }
+
+    /// The same with a lease.
+    #[must_use]
+    pub const fn lease(mut self, lease: Option<LeaseId>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// The same, keeping the value that is there.
+    #[must_use]
+    pub const fn keep_value(mut self) -> Self {
+        self.keep_value = true;
+        self
+    }
+
+    /// The same, keeping the lease that is there.
+    #[must_use]
+    pub const fn keep_lease(mut self) -> Self {
+        self.keep_lease = true;
+        self
+    }
+}
+
+/// One step of a transaction. A step sees what the steps before it wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Op {
+    /// Write a key.
+    Put(Put),
+    /// Delete a key; no change if it is not there.
+    Delete(Key),
+    /// Delete every key of a range.
+    DeleteRange(KeyRange),
+    /// Read a key.
+    Get(Key),
+    /// Read a range. `consistency` is ignored: a transaction is linearizable.
+    Range(KeyRange, RangeOptions),
+}
+
+impl Op {
+    /// Writes `value` under `key`, without a lease.
+    pub fn put(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
+        Self::Put(Put::new(key, value))
+    }
+
+    /// Deletes `key`.
+    pub fn delete(key: impl Into<Key>) -> Self {
+        Self::Delete(key.into())
+    }
+
+    /// Reads `key`.
+    pub fn get(key: impl Into<Key>) -> Self {
+        Self::Get(key.into())
+    }
+
+    /// Whether it cannot write.
+    pub const fn is_read_only(&self) -> bool {
+        matches!(self, Self::Get(_) | Self::Range(..))
+    }
+
+    fn has_empty_key(&self) -> bool {
+        match self {
+            Self::Put(put) => put.key.is_empty(),
+            Self::Delete(key) | Self::Get(key) => key.is_empty(),
+            Self::DeleteRange(range) | Self::Range(range, _) => {
+                range.as_exact().is_some_and(|key| key.is_empty())
+            }
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Put(put) => put.key.len() + put.value.len(),
+            Self::Delete(key) | Self::Get(key) => key.len(),
+            Self::DeleteRange(range) | Self::Range(range, _) => range.start().len(),
+        }
+    }
+}
+
+/// What an [`Op`] answered, in the same place of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpResult {
+    /// Of [`Op::Put`].
+    Put {
+        /// The version written.
+        entry: Arc<Entry>,
+        /// The version that was there before.
+        prev: Option<Arc<Entry>>,
+    },
+    /// Of [`Op::Delete`] and [`Op::DeleteRange`]: the versions that were there, in key order. Empty
+    /// when there was nothing to delete.
+    Deleted(Vec<Arc<Entry>>),
+    /// Of [`Op::Get`].
+    Got(Option<Arc<Entry>>),
+    /// Of [`Op::Range`].
+    Range(Page),
+}
+
+/// A transaction that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The store's revision after it: a new one if it changed something, else the newest there was.
+    pub revision: Revision,
+    /// Whether every compare held, so which branch ran.
+    pub succeeded: bool,
+    /// One result for each operation of the branch that ran.
+    pub results: Vec<OpResult>,
+}
+
+impl Committed {
+    /// What a store answers.
+    pub const fn new(revision: Revision, succeeded: bool, results: Vec<OpResult>) -> Self {
+        Self {
+            revision,
+            succeeded,
+            results,
+        }
+    }
+
+    /// The entry of the first result that has one: what was written, deleted or read.
+    pub fn entry(&self) -> Option<&Arc<Entry>> {
+        self.results.iter().find_map(|result| match result {
+            OpResult::Put { entry, .. } => Some(entry),
+            OpResult::Deleted(entries) => entries.first(),
+            OpResult::Got(entry) => entry.as_ref(),
+            OpResult::Range(page) => page.entries.first(),
+        })
+    }
+}
