@@ -1,0 +1,132 @@
+//! Admission: what may still change or refuse a write that authorization let through.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use crate::objects::GroupResource;
+use crate::request::{User, Warnings};
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// It is created.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is deleted.
+    Delete,
+    /// A connection to it is opened (exec, attach, port-forward, proxy).
+    Connect,
+}
+
+/// A write on its way.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AdmissionAttributes<'a> {
+    /// What is done.
+    pub operation: Operation,
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// API version of the request.
+    pub version: &'a str,
+    /// Plural name.
+    pub resource: &'a str,
+    /// Subresource; empty if there is none.
+    pub subresource: &'a str,
+    /// Kind of the object in the request, such as `Pod`, or `Eviction` for `pods/eviction`.
+    pub kind: &'a str,
+    /// Namespace; empty if there is none.
+    pub namespace: &'a str,
+    /// Name; empty while a name is yet to be generated.
+    pub name: &'a str,
+    /// The object as it shall be; `Null` in a deletion.
+    pub object: Value,
+    /// The object as it is; `None` in a creation.
+    pub old: Option<&'a Value>,
+    /// The request's options (`CreateOptions`, `DeleteOptions`, …) as JSON.
+    pub options: &'a Value,
+    /// Whether nothing shall be stored.
+    pub dry_run: bool,
+    /// Who asks.
+    pub user: &'a User,
+    /// When.
+    pub now: Timestamp,
+    /// Where warnings go.
+    pub warnings: &'a Warnings,
+}
+
+impl<'a> AdmissionAttributes<'a> {
+    /// The resource, without its version.
+    #[must_use]
+    pub const fn group_resource(&self) -> GroupResource<'a> {
+        GroupResource::new(self.group, self.resource)
+    }
+
+    /// Whether it is about that resource itself, and not a subresource.
+    #[must_use]
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.group == group && self.resource == resource && self.subresource.is_empty()
+    }
+
+    /// A refusal in upstream's words: 403, `pods "web" is forbidden: …`.
+    #[must_use]
+    pub fn forbidden(&self, why: &str) -> Status {
+        Status::forbidden(self.group, self.resource, self.name, why)
+    }
+}
+
+/// One admission plugin. All mutating parts run first, in order, then all validating ones.
+#[async_trait]
+pub trait Admission: Send + Sync + 'static {
+    /// Its name, such as `NamespaceLifecycle`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it looks at such writes at all.
+    fn handles(&self, attributes: &AdmissionAttributes<'_>) -> bool;
+
+    /// Changes or refuses the object.
+    async fn admit(&self, attributes: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
+        let _ = attributes;
+        Ok(())
+    }
+
+    /// Accepts or refuses the object as it became.
+    async fn validate(&self, attributes: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        let _ = attributes;
+        Ok(())
+    }
+}
+
+/// Runs the mutating parts of all plugins.
+///
+/// # Errors
+/// The first refusal.
+pub async fn admit(
+    plugins: &[std::sync::Arc<dyn Admission>],
+    attributes: &mut AdmissionAttributes<'_>,
+) -> Result<(), Status> {
+    for plugin in plugins {
+        if plugin.handles(attributes) {
+            plugin.admit(attributes).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the validating parts of all plugins.
+///
+/// # Errors
+/// The first refusal.
+pub async fn validate(
+    plugins: &[std::sync::Arc<dyn Admission>],
+    attributes: &AdmissionAttributes<'_>,
+) -> Result<(), Status> {
+    for plugin in plugins {
+        if plugin.handles(attributes) {
+            plugin.validate(attributes).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Allocation of Service addresses and node ports.

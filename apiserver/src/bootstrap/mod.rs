@@ -1,0 +1,1 @@
+//! The objects that a server makes when it starts.

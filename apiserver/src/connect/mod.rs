@@ -1,0 +1,1 @@
+//! Connections into pods: exec, attach, port-forward, logs, proxy.

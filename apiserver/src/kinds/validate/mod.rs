@@ -1,0 +1,3 @@
+//! Rules that several kinds share.
+
+pub mod meta;

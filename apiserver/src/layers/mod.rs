@@ -1,0 +1,1 @@
+//! The layers around the registry: identify, limit, authorize, catch panics.

@@ -1,0 +1,218 @@
+//! What distinguishes one kind from another. The registry does the rest, the same for all.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kubewright_api::field::FieldErrors;
+use kubewright_api::names;
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use crate::request::User;
+
+/// Circumstances of a write, as plain data.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StrategyContext<'a> {
+    /// When.
+    pub now: Timestamp,
+    /// Who asks.
+    pub user: &'a User,
+    /// Namespace; empty for a cluster-scoped object.
+    pub namespace: &'a str,
+    /// API version of the request.
+    pub version: &'a str,
+}
+
+impl<'a> StrategyContext<'a> {
+    /// A write at that time, by that user, in that namespace.
+    #[must_use]
+    pub const fn new(now: Timestamp, user: &'a User, namespace: &'a str) -> Self {
+        Self { now, user, namespace, version: "v1" }
+    }
+}
+
+/// A field that field selectors may name, beyond `metadata.name` and `metadata.namespace`.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectableField {
+    /// Its path, such as `spec.nodeName`.
+    pub path: &'static str,
+    /// Its value as text; empty if it is not there.
+    pub value: fn(&Value) -> Cow<'_, str>,
+}
+
+/// A column of the tables that `kubectl get` shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Header, such as `Ready`.
+    pub name: &'static str,
+    /// OpenAPI type: `string`, `integer`, `date`, `boolean`.
+    pub kind: &'static str,
+    /// OpenAPI format: `name` for the name column, otherwise mostly empty.
+    pub format: &'static str,
+    /// 0 is always shown, 1 in wide output.
+    pub priority: i32,
+    /// What it means.
+    pub description: &'static str,
+    /// The cell of an object.
+    pub cell: fn(&Value, Timestamp) -> Value,
+}
+
+/// How the `scale` subresource reads and writes a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// The wanted replicas.
+    pub spec_replicas: fn(&Value) -> i64,
+    /// Sets the wanted replicas.
+    pub set_replicas: fn(&mut Value, i64),
+    /// The replicas there are.
+    pub status_replicas: fn(&Value) -> i64,
+    /// The label selector of the pods, as text.
+    pub selector: fn(&Value) -> String,
+}
+
+/// What happens to dependents when a delete request doesn't say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GarbageCollection {
+    /// The garbage collector deletes them.
+    Delete,
+    /// They stay.
+    Orphan,
+    /// The kind takes no part in garbage collection.
+    Unsupported,
+}
+
+/// What distinguishes one kind: pure functions, no IO. Objects come in the version of the table of resources, decoded
+/// and free of unknown fields; the metadata every object has is the registry's business.
+///
+/// Order of a write: default, mutating admission, `prepare_for_…`, hooks (see [`CommitHook`]), `validate…`, validating
+/// admission, store.
+pub trait Strategy: Send + Sync + 'static {
+    /// Fills in the version's defaults, also on objects that come out of the store.
+    fn default(&self, object: &mut Value) {
+        let _ = object;
+    }
+
+    /// Drops what creators may not set (status, most often) and sets what the server sets. The registry has set
+    /// `metadata.generation` to 1 where [`tracks_generation`](Self::tracks_generation).
+    fn prepare_for_create(&self, context: &StrategyContext<'_>, object: &mut Value) {
+        let _ = (context, object);
+    }
+
+    /// Restores what this request may not change (status, most often).
+    fn prepare_for_update(&self, context: &StrategyContext<'_>, object: &mut Value, old: &Value) {
+        let _ = (context, object, old);
+    }
+
+    /// The rules for a new object, metadata aside.
+    fn validate(&self, object: &Value) -> FieldErrors {
+        let _ = object;
+        FieldErrors::new()
+    }
+
+    /// The rules for a change, metadata aside: all of those that still apply, not only those for changes.
+    fn validate_update(&self, object: &Value, old: &Value) -> FieldErrors {
+        let _ = old;
+        self.validate(object)
+    }
+
+    /// What to warn of.
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let _ = (object, old);
+        Vec::new()
+    }
+
+    /// The strategy of a subresource that reads and writes the whole object: `status`, `ephemeralcontainers`,
+    /// `resize`, `approval`, `finalize`. Its `prepare_for_update` takes from `object` only what the subresource is for
+    /// and everything else from `old`.
+    fn subresource(&self, name: &str) -> Option<&'static dyn Strategy> {
+        let _ = name;
+        None
+    }
+
+    /// The rule for names.
+    fn name_rule(&self) -> fn(&str) -> Vec<String> {
+        names::dns1123_subdomain
+    }
+
+    /// Fields that field selectors may name, beyond `metadata.name` and `metadata.namespace`.
+    fn selectable_fields(&self) -> &'static [SelectableField] {
+        &[]
+    }
+
+    /// The columns of tables; empty for name and age alone.
+    fn columns(&self) -> &'static [Column] {
+        &[]
+    }
+
+    /// Whether `metadata.generation` starts at 1 and grows when anything but metadata and status changes.
+    fn tracks_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether an update or apply may create the object.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without resourceVersion overwrites whatever is there.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// For kinds that are deleted gracefully: the seconds to wait, given those that were asked for. `None` for kinds
+    /// that are not.
+    fn grace_period(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
+        let _ = (object, requested);
+        None
+    }
+
+    /// Marks an object whose deletion has begun but must wait (a namespace's phase).
+    fn prepare_for_delete(&self, context: &StrategyContext<'_>, object: &mut Value) {
+        let _ = (context, object);
+    }
+
+    /// Whether more than `metadata.finalizers` keeps the object (a namespace's `spec.finalizers`).
+    fn has_own_finalizers(&self, object: &Value) -> bool {
+        let _ = object;
+        false
+    }
+
+    /// What happens to dependents when a delete request doesn't say.
+    fn garbage_collection(&self) -> GarbageCollection {
+        GarbageCollection::Delete
+    }
+
+    /// How the `scale` subresource works, if there is one.
+    fn scale(&self) -> Option<Scale> {
+        None
+    }
+
+    /// Seconds after which objects vanish by themselves (events).
+    fn time_to_live(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// Keeps what a [`CommitHook`] took; dropped without [`keep`](Self::keep) it gives it back.
+pub trait Reservation: Send {
+    /// The write was stored.
+    fn keep(self: Box<Self>);
+}
+
+/// Takes part in the writes of a resource, such as by allocating addresses. May do IO.
+#[async_trait]
+pub trait CommitHook: Send + Sync + 'static {
+    /// Before validation of a create (`old` is `None`) or an update. What is reserved in a dry run must not last: its
+    /// reservation is dropped.
+    async fn before(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        dry_run: bool,
+    ) -> Result<Option<Box<dyn Reservation>>, Status>;
+
+    /// After an object is gone.
+    fn deleted(&self, object: &Value);
+}

@@ -1,0 +1,96 @@
+//! Who asks for what: the user, and the verb, resource and name that a path stands for.
+
+mod info;
+
+pub use info::RequestInfo;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+/// The group of those who may do everything.
+pub const SYSTEM_MASTERS: &str = "system:masters";
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// Name, such as `system:serviceaccount:default:builder`.
+    pub name: String,
+    /// What tells users of one name over time apart; often empty.
+    pub uid: String,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// What else the authenticator knows, such as the pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// A user of that name and these groups.
+    #[must_use]
+    pub fn new(name: &str, groups: &[&str]) -> Self {
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        Self { name: name.to_owned(), groups, ..Self::default() }
+    }
+
+    /// A user who may do everything: `kubernetes-admin` in `system:masters`.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self::new("kubernetes-admin", &[SYSTEM_MASTERS, "system:authenticated"])
+    }
+
+    /// Who asks without credentials.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::new("system:anonymous", &["system:unauthenticated"])
+    }
+
+    /// Whether the user is in that group.
+    #[must_use]
+    pub fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+}
+
+/// Warnings that the answer will carry as `Warning` headers. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds a warning, once.
+    pub fn add(&self, warning: impl Into<String>) {
+        let warning = warning.into();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&warning) {
+            all.push(warning);
+        }
+    }
+
+    /// Takes all warnings.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the layers found out about a request; in its extensions once it reaches the handlers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Context {
+    /// Who asks.
+    pub user: User,
+    /// For what.
+    pub info: RequestInfo,
+    /// When the request came.
+    pub now: Timestamp,
+    /// What the answer will warn of.
+    pub warnings: Warnings,
+}
+
+impl Context {
+    /// A request by that user.
+    #[must_use]
+    pub fn new(user: User, info: RequestInfo, now: Timestamp) -> Self {
+        Self { user, info, now, warnings: Warnings::default() }
+    }
+}

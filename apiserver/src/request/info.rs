@@ -1,0 +1,210 @@
+//! Verb, resource and name of a request, as upstream's `RequestInfoFactory` reads them.
+
+use http::Method;
+
+/// What a request asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// Whether it is about a resource, and not about a path such as `/version`.
+    pub is_resource_request: bool,
+    /// The path.
+    pub path: String,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for other paths the
+    /// method in lower case.
+    pub verb: String,
+    /// `api` or `apis`.
+    pub api_prefix: String,
+    /// API group; empty for the core group.
+    pub api_group: String,
+    /// API version.
+    pub api_version: String,
+    /// Namespace; empty if there is none.
+    pub namespace: String,
+    /// Plural name.
+    pub resource: String,
+    /// Subresource; empty if there is none.
+    pub subresource: String,
+    /// Name; empty if there is none.
+    pub name: String,
+    /// The path's segments from the resource on.
+    pub parts: Vec<String>,
+    /// The label selector of a request that takes one, as given.
+    pub label_selector: String,
+    /// The field selector of a request that takes one, as given.
+    pub field_selector: String,
+}
+
+impl RequestInfo {
+    /// Reads a request's line.
+    #[must_use]
+    pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Self {
+        let mut info = Self { path: path.to_owned(), verb: method.as_str().to_lowercase(), ..Self::default() };
+        let mut parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
+        if path.trim_matches('/').is_empty() || parts.len() < 3 || !matches!(parts[0].as_str(), "api" | "apis") {
+            return info;
+        }
+        info.api_prefix = parts.remove(0);
+        if info.api_prefix == "apis" {
+            if parts.len() < 3 {
+                return info;
+            }
+            info.api_group = parts.remove(0);
+        }
+        info.is_resource_request = true;
+        info.api_version = parts.remove(0);
+        info.verb = verb_of(method).to_owned();
+        if matches!(parts[0].as_str(), "proxy" | "watch") {
+            if parts.len() < 2 {
+                return info;
+            }
+            info.verb = parts.remove(0);
+        }
+        info.read_resource(parts);
+        info.refine_verb(query);
+        info
+    }
+
+    fn read_resource(&mut self, mut parts: Vec<String>) {
+        if parts[0] == "namespaces" && parts.len() > 1 {
+            self.namespace = parts[1].clone();
+            if parts.len() > 2 && !matches!(parts[2].as_str(), "status" | "finalize") {
+                parts.drain(..2);
+            }
+        }
+        self.resource = parts.first().cloned().unwrap_or_default();
+        self.name = parts.get(1).cloned().unwrap_or_default();
+        self.subresource = parts.get(2).cloned().unwrap_or_default();
+        self.parts = parts;
+    }
+
+    fn refine_verb(&mut self, query: Option<&str>) {
+        if self.name.is_empty() && self.verb == "get" {
+            self.verb = "list".into();
+        }
+        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+            || (self.verb == "delete" && self.name.is_empty())
+        {
+            self.read_query(query.unwrap_or_default());
+        }
+        if self.name.is_empty() && self.verb == "delete" {
+            self.verb = "deletecollection".into();
+        }
+    }
+
+    fn read_query(&mut self, query: &str) {
+        for (key, value) in query_pairs(query) {
+            match key.as_str() {
+                "watch" if self.verb == "list" && !matches!(value.as_str(), "0" | "false") => {
+                    self.verb = "watch".into();
+                }
+                "labelSelector" => self.label_selector = value,
+                "fieldSelector" => {
+                    // A selector for one name is authorized as if the name were in the path.
+                    if let Ok(selector) = kubewright_api::selector::FieldSelector::parse(&value)
+                        && let Some(name) = selector.exact("metadata.name")
+                        && self.name.is_empty()
+                        && kubewright_api::names::path_segment(name).is_empty()
+                    {
+                        self.name = name.to_owned();
+                    }
+                    self.field_selector = value;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn verb_of(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "create",
+        Method::GET | Method::HEAD => "get",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "",
+    }
+}
+
+/// The pairs of a query string, decoded, in order.
+#[must_use]
+pub(crate) fn query_pairs(query: &str) -> Vec<(String, String)> {
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((key, value)) => (decode(&key.replace('+', " ")), decode(&value.replace('+', " "))),
+        None => (decode(&pair.replace('+', " ")), String::new()),
+    };
+    query.split('&').filter(|part| !part.is_empty()).map(pair).collect()
+}
+
+/// Undoes percent-encoding; what isn't encoded properly stays as it is.
+fn decode(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if bytes[at] == b'%' => {
+                out.push(byte);
+                at += 3;
+            }
+            _ => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(method: Method, uri: &str) -> RequestInfo {
+        let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
+        RequestInfo::parse(&method, path, query)
+    }
+
+    fn check(method: Method, uri: &str, expected: [&str; 7]) {
+        let i = info(method, uri);
+        assert!(i.is_resource_request, "{uri}");
+        let found = [&i.verb, &i.api_group, &i.api_version, &i.namespace, &i.resource, &i.subresource, &i.name];
+        assert_eq!(found, expected, "{uri}");
+    }
+
+    #[test]
+    fn resources() {
+        let get = Method::GET;
+        check(get.clone(), "/api/v1/namespaces", ["list", "", "v1", "", "namespaces", "", ""]);
+        check(get.clone(), "/api/v1/namespaces/a", ["get", "", "v1", "a", "namespaces", "", "a"]);
+        check(Method::PUT, "/api/v1/namespaces/a/finalize", ["update", "", "v1", "a", "namespaces", "finalize", "a"]);
+        check(get.clone(), "/api/v1/namespaces/a/pods", ["list", "", "v1", "a", "pods", "", ""]);
+        check(get.clone(), "/api/v1/pods?watch=true", ["watch", "", "v1", "", "pods", "", ""]);
+        check(get.clone(), "/api/v1/pods?watch=0", ["list", "", "v1", "", "pods", "", ""]);
+        check(get.clone(), "/api/v1/watch/namespaces/a/pods", ["watch", "", "v1", "a", "pods", "", ""]);
+        check(
+            get,
+            "/apis/apps/v1/namespaces/a/deployments/b/scale",
+            ["get", "apps", "v1", "a", "deployments", "scale", "b"],
+        );
+        check(Method::DELETE, "/api/v1/namespaces/a/pods", ["deletecollection", "", "v1", "a", "pods", "", ""]);
+        check(Method::POST, "/api/v1/namespaces/a/pods/b/exec", ["create", "", "v1", "a", "pods", "exec", "b"]);
+    }
+
+    #[test]
+    fn a_selector_for_one_name_counts_as_the_name() {
+        let i = info(Method::GET, "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Db&watch=1");
+        assert_eq!((i.verb.as_str(), i.name.as_str()), ("watch", "b"));
+    }
+
+    #[test]
+    fn other_paths() {
+        for path in ["/", "/version", "/api", "/api/v1", "/apis/apps/v1", "/healthz/etcd"] {
+            let i = info(Method::GET, path);
+            assert!(!i.is_resource_request && i.verb == "get", "{path}");
+        }
+    }
+}

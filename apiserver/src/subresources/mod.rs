@@ -1,0 +1,1 @@
+//! Subresources with a will of their own: binding, eviction, scale, finalize.
