@@ -27,5 +27,12 @@ mod error;
 mod network;
 pub mod rules;
 
+#[cfg(feature = "driver")]
+pub mod driver;
+#[cfg(feature = "loopback")]
+pub mod loopback;
+#[cfg(feature = "userspace")]
+pub mod userspace;
+
 pub use error::Error;
 pub use network::{Applied, AttachRequest, Attachment, PodNetwork, Refused, ServiceNetwork};
