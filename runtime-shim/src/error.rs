@@ -125,51 +125,32 @@ pub enum Error {
 impl Error {
     /// No such sandbox.
     pub fn sandbox_not_found(id: impl ToString) -> Self {
-        Self::NotFound {
-            kind: Kind::Sandbox,
-            id: id.to_string(),
-        }
+        Self::NotFound { kind: Kind::Sandbox, id: id.to_string() }
     }
 
     /// No such container.
     pub fn container_not_found(id: impl ToString) -> Self {
-        Self::NotFound {
-            kind: Kind::Container,
-            id: id.to_string(),
-        }
+        Self::NotFound { kind: Kind::Container, id: id.to_string() }
     }
 
     /// A wrong request.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::InvalidArgument {
-            message: message.into(),
-        }
+        Self::InvalidArgument { message: message.into() }
     }
 
     /// The wrong state.
     pub fn precondition(message: impl Into<String>) -> Self {
-        Self::FailedPrecondition {
-            message: message.into(),
-        }
+        Self::FailedPrecondition { message: message.into() }
     }
 
     /// The runtime is away.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::Unavailable {
-            message: message.into(),
-            source: None,
-        }
+        Self::Unavailable { message: message.into(), source: None }
     }
 
     /// Something else, with its cause.
-    pub fn internal(
-        message: impl Into<String>,
-        source: impl std::error::Error + Send + Sync + 'static,
-    ) -> Self {
-        Self::Internal {
-            message: message.into(),
-            source: Some(Arc::new(source)),
-        }
+    pub fn internal(message: impl Into<String>, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Internal { message: message.into(), source: Some(Arc::new(source)) }
     }
 
     /// Whether the object is not there.

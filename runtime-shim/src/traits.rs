@@ -5,11 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    AttachOptions, AuthConfig, Container, ContainerConfig, ContainerFilter, ContainerId,
-    ContainerResources, ContainerStats, ContainerStatus, DuplexStream, Error, EventStream,
-    ExecOptions, ExecOutput, FilesystemUsage, Image, ImageRef, ImageSpec, PodSandbox,
-    PodSandboxConfig, PodSandboxFilter, PodSandboxStats, PodSandboxStatus, RuntimeStatus,
-    RuntimeVersion, SandboxId, StreamSession,
+    AttachOptions, AuthConfig, Container, ContainerConfig, ContainerFilter, ContainerId, ContainerResources,
+    ContainerStats, ContainerStatus, DuplexStream, Error, EventStream, ExecOptions, ExecOutput, FilesystemUsage, Image,
+    ImageRef, ImageSpec, PodSandbox, PodSandboxConfig, PodSandboxFilter, PodSandboxStats, PodSandboxStatus,
+    RuntimeStatus, RuntimeVersion, SandboxId, StreamSession,
 };
 
 /// Pod sandboxes: what a pod's containers share.
@@ -38,8 +37,7 @@ pub trait PodSandboxes: Send + Sync + 'static {
     async fn pod_sandbox_status(&self, id: &SandboxId) -> Result<PodSandboxStatus, Error>;
 
     /// The sandboxes that match, stopped ones too, in no particular order.
-    async fn list_pod_sandboxes(&self, filter: &PodSandboxFilter)
-    -> Result<Vec<PodSandbox>, Error>;
+    async fn list_pod_sandboxes(&self, filter: &PodSandboxFilter) -> Result<Vec<PodSandbox>, Error>;
 }
 
 /// Containers: one program each, run once. To restart one is to make the next attempt of it.
@@ -81,11 +79,7 @@ pub trait Containers: Send + Sync + 'static {
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<Container>, Error>;
 
     /// Changes the limits of a container that was not removed; `None`s stay as they are.
-    async fn update_container_resources(
-        &self,
-        id: &ContainerId,
-        resources: &ContainerResources,
-    ) -> Result<(), Error>;
+    async fn update_container_resources(&self, id: &ContainerId, resources: &ContainerResources) -> Result<(), Error>;
 
     /// Opens a running container's log file anew, after the caller moved the old one away.
     ///
@@ -126,22 +120,14 @@ pub trait Streams: Send + Sync + 'static {
     ///
     /// An exit code other than 0 is no error. With a timeout, a command still running then is killed and the answer is
     /// [`Error::Timeout`]. A command that is not there is an error too, or an exit code of 126 or 127: runtimes differ.
-    async fn exec_sync(
-        &self,
-        id: &ContainerId,
-        cmd: &[String],
-        timeout: Option<Duration>,
-    ) -> Result<ExecOutput, Error>;
+    async fn exec_sync(&self, id: &ContainerId, cmd: &[String], timeout: Option<Duration>)
+    -> Result<ExecOutput, Error>;
 
     /// Runs a command in a container and hands out its streams.
     async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<StreamSession, Error>;
 
     /// Hands out the streams of a container's first process, from now on. Several may be attached at once.
-    async fn attach(
-        &self,
-        id: &ContainerId,
-        options: &AttachOptions,
-    ) -> Result<StreamSession, Error>;
+    async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<StreamSession, Error>;
 
     /// Connects to a TCP port of a pod.
     async fn port_forward(&self, id: &SandboxId, port: u16) -> Result<DuplexStream, Error>;
@@ -154,19 +140,13 @@ pub trait Stats: Send + Sync + 'static {
     async fn container_stats(&self, id: &ContainerId) -> Result<ContainerStats, Error>;
 
     /// What the running containers that match use.
-    async fn list_container_stats(
-        &self,
-        filter: &ContainerFilter,
-    ) -> Result<Vec<ContainerStats>, Error>;
+    async fn list_container_stats(&self, filter: &ContainerFilter) -> Result<Vec<ContainerStats>, Error>;
 
     /// What a pod uses, or [`Error::NotFound`].
     async fn pod_sandbox_stats(&self, id: &SandboxId) -> Result<PodSandboxStats, Error>;
 
     /// What the ready pods that match use.
-    async fn list_pod_sandbox_stats(
-        &self,
-        filter: &PodSandboxFilter,
-    ) -> Result<Vec<PodSandboxStats>, Error>;
+    async fn list_pod_sandbox_stats(&self, filter: &PodSandboxFilter) -> Result<Vec<PodSandboxStats>, Error>;
 
     /// Changes of containers from now on, each container's in order.
     ///
@@ -219,10 +199,7 @@ macro_rules! forward {
                 (**self).pod_sandbox_status(id).await
             }
 
-            async fn list_pod_sandboxes(
-                &self,
-                filter: &PodSandboxFilter,
-            ) -> Result<Vec<PodSandbox>, Error> {
+            async fn list_pod_sandboxes(&self, filter: &PodSandboxFilter) -> Result<Vec<PodSandbox>, Error> {
                 (**self).list_pod_sandboxes(filter).await
             }
         }
@@ -236,20 +213,14 @@ macro_rules! forward {
                 config: &ContainerConfig,
                 sandbox_config: &PodSandboxConfig,
             ) -> Result<ContainerId, Error> {
-                (**self)
-                    .create_container(sandbox, config, sandbox_config)
-                    .await
+                (**self).create_container(sandbox, config, sandbox_config).await
             }
 
             async fn start_container(&self, id: &ContainerId) -> Result<(), Error> {
                 (**self).start_container(id).await
             }
 
-            async fn stop_container(
-                &self,
-                id: &ContainerId,
-                timeout: Duration,
-            ) -> Result<(), Error> {
+            async fn stop_container(&self, id: &ContainerId, timeout: Duration) -> Result<(), Error> {
                 (**self).stop_container(id, timeout).await
             }
 
@@ -261,10 +232,7 @@ macro_rules! forward {
                 (**self).container_status(id).await
             }
 
-            async fn list_containers(
-                &self,
-                filter: &ContainerFilter,
-            ) -> Result<Vec<Container>, Error> {
+            async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<Container>, Error> {
                 (**self).list_containers(filter).await
             }
 
@@ -322,19 +290,11 @@ macro_rules! forward {
                 (**self).exec_sync(id, cmd, timeout).await
             }
 
-            async fn exec(
-                &self,
-                id: &ContainerId,
-                options: &ExecOptions,
-            ) -> Result<StreamSession, Error> {
+            async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<StreamSession, Error> {
                 (**self).exec(id, options).await
             }
 
-            async fn attach(
-                &self,
-                id: &ContainerId,
-                options: &AttachOptions,
-            ) -> Result<StreamSession, Error> {
+            async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<StreamSession, Error> {
                 (**self).attach(id, options).await
             }
 
@@ -350,10 +310,7 @@ macro_rules! forward {
                 (**self).container_stats(id).await
             }
 
-            async fn list_container_stats(
-                &self,
-                filter: &ContainerFilter,
-            ) -> Result<Vec<ContainerStats>, Error> {
+            async fn list_container_stats(&self, filter: &ContainerFilter) -> Result<Vec<ContainerStats>, Error> {
                 (**self).list_container_stats(filter).await
             }
 
@@ -361,10 +318,7 @@ macro_rules! forward {
                 (**self).pod_sandbox_stats(id).await
             }
 
-            async fn list_pod_sandbox_stats(
-                &self,
-                filter: &PodSandboxFilter,
-            ) -> Result<Vec<PodSandboxStats>, Error> {
+            async fn list_pod_sandbox_stats(&self, filter: &PodSandboxFilter) -> Result<Vec<PodSandboxStats>, Error> {
                 (**self).list_pod_sandbox_stats(filter).await
             }
 

@@ -25,9 +25,7 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock that starts at 0 now.
     pub fn new() -> Self {
-        Self {
-            origin: tokio::time::Instant::now(),
-        }
+        Self { origin: tokio::time::Instant::now() }
     }
 }
 
@@ -60,9 +58,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that stands at 0.
     pub fn new() -> Self {
-        Self {
-            now: Arc::new(Mutex::new(watch::Sender::new(Duration::ZERO))),
-        }
+        Self { now: Arc::new(Mutex::new(watch::Sender::new(Duration::ZERO))) }
     }
 
     /// Moves the clock on.

@@ -133,23 +133,16 @@ pub enum Error {
 impl Error {
     /// An [`Error::InvalidRequest`].
     pub fn invalid(reason: impl Into<String>) -> Self {
-        Self::InvalidRequest {
-            reason: reason.into(),
-        }
+        Self::InvalidRequest { reason: reason.into() }
     }
 
     /// An [`Error::Unavailable`].
     pub fn unavailable(reason: impl Into<String>) -> Self {
-        Self::Unavailable {
-            reason: reason.into(),
-        }
+        Self::Unavailable { reason: reason.into() }
     }
 
     /// Whether the same request may succeed later without anyone doing anything about it.
     pub const fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unavailable { .. } | Self::FutureRevision { .. } | Self::NoSpace { .. }
-        )
+        matches!(self, Self::Unavailable { .. } | Self::FutureRevision { .. } | Self::NoSpace { .. })
     }
 }

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    Compare, Entry, Error, Key, KeyRange, Op, OpResult, Page, RangeOptions, ReadOptions, Revision,
-    Store, Txn,
+    Compare, Entry, Error, Key, KeyRange, Op, OpResult, Page, RangeOptions, ReadOptions, Revision, Store, Txn,
 };
 
 /// How a conditional write ended.
@@ -45,8 +44,7 @@ pub trait StoreExt: Store {
     /// # Errors
     /// As [`Store::range`].
     async fn read_prefix(&self, prefix: impl Into<Key> + Send) -> Result<Page, Error> {
-        self.range(KeyRange::prefix(prefix), RangeOptions::latest())
-            .await
+        self.range(KeyRange::prefix(prefix), RangeOptions::latest()).await
     }
 
     /// Counts the keys of a range.
@@ -54,9 +52,7 @@ pub trait StoreExt: Store {
     /// # Errors
     /// As [`Store::range`].
     async fn count(&self, range: KeyRange) -> Result<u64, Error> {
-        let page = self
-            .range(range, RangeOptions::latest().count_only())
-            .await?;
+        let page = self.range(range, RangeOptions::latest().count_only()).await?;
         Ok(page.count.unwrap_or_default())
     }
 
@@ -64,11 +60,7 @@ pub trait StoreExt: Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    async fn put(
-        &self,
-        key: impl Into<Key> + Send,
-        value: impl Into<Bytes> + Send,
-    ) -> Result<Arc<Entry>, Error> {
+    async fn put(&self, key: impl Into<Key> + Send, value: impl Into<Bytes> + Send) -> Result<Arc<Entry>, Error> {
         let txn = Txn::new().then(Op::put(key, value));
         match self.commit(txn).await?.results.into_iter().next() {
             Some(OpResult::Put { entry, .. }) => Ok(entry),
@@ -89,11 +81,7 @@ pub trait StoreExt: Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    async fn create(
-        &self,
-        key: impl Into<Key> + Send,
-        value: impl Into<Bytes> + Send,
-    ) -> Result<Conditional, Error> {
+    async fn create(&self, key: impl Into<Key> + Send, value: impl Into<Bytes> + Send) -> Result<Conditional, Error> {
         self.update_if(key, Revision::ZERO, value).await
     }
 
@@ -116,11 +104,7 @@ pub trait StoreExt: Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    async fn delete_if(
-        &self,
-        key: impl Into<Key> + Send,
-        expected: Revision,
-    ) -> Result<Conditional, Error> {
+    async fn delete_if(&self, key: impl Into<Key> + Send, expected: Revision) -> Result<Conditional, Error> {
         let key = key.into();
         let op = Op::delete(key.clone());
         conditional(self, key, expected, op).await
@@ -129,16 +113,8 @@ pub trait StoreExt: Store {
 
 impl<T: Store + ?Sized> StoreExt for T {}
 
-async fn conditional<S: Store + ?Sized>(
-    store: &S,
-    key: Key,
-    expected: Revision,
-    op: Op,
-) -> Result<Conditional, Error> {
-    let txn = Txn::new()
-        .when(Compare::mod_revision(key.clone(), expected))
-        .then(op)
-        .otherwise(Op::get(key));
+async fn conditional<S: Store + ?Sized>(store: &S, key: Key, expected: Revision, op: Op) -> Result<Conditional, Error> {
+    let txn = Txn::new().when(Compare::mod_revision(key.clone(), expected)).then(op).otherwise(Op::get(key));
     let committed = store.commit(txn).await?;
     let entry = committed.entry().cloned();
     match (committed.succeeded, entry) {

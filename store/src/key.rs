@@ -141,10 +141,7 @@ enum End {
 impl KeyRange {
     /// Exactly one key.
     pub fn key(key: impl Into<Key>) -> Self {
-        Self {
-            start: key.into(),
-            end: End::Exact,
-        }
+        Self { start: key.into(), end: End::Exact }
     }
 
     /// Every key that starts with `prefix`. An empty prefix means every key.
@@ -156,18 +153,12 @@ impl KeyRange {
 
     /// Every key from `start` on and below `end`. Empty when `end <= start`.
     pub fn between(start: impl Into<Key>, end: impl Into<Key>) -> Self {
-        Self {
-            start: start.into(),
-            end: End::Before(end.into()),
-        }
+        Self { start: start.into(), end: End::Before(end.into()) }
     }
 
     /// Every key from `start` on.
     pub fn starting_at(start: impl Into<Key>) -> Self {
-        Self {
-            start: start.into(),
-            end: End::Unbounded,
-        }
+        Self { start: start.into(), end: End::Unbounded }
     }
 
     /// Every key.
@@ -182,10 +173,7 @@ impl KeyRange {
             End::Exact => End::Before(start.clone()),
             other => other.clone(),
         };
-        Self {
-            start: start.max(self.start.clone()),
-            end,
-        }
+        Self { start: start.max(self.start.clone()), end }
     }
 
     /// The first key that may be in the range.

@@ -47,10 +47,6 @@ pub struct LeaseStatus {
 impl LeaseStatus {
     /// A lease's status.
     pub const fn new(lease: Lease, remaining: Duration, keys: Vec<Key>) -> Self {
-        Self {
-            lease,
-            remaining,
-            keys,
-        }
+        Self { lease, remaining, keys }
     }
 }

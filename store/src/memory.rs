@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::{Core, Deadlines, Limits};
 use crate::state::{Command, Outcome, State};
 use crate::{
-    Clock, Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions,
-    ReadOptions, Revision, Store, StoreStatus, TokioClock, Txn, WatchOptions, WatchStream,
+    Clock, Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions, ReadOptions,
+    Revision, Store, StoreStatus, TokioClock, Txn, WatchOptions, WatchStream,
 };
 
 /// A store that lives and dies with the process. Everything else it does as the others do.
@@ -59,11 +59,7 @@ impl MemoryStore {
             limits: Limits::default(),
             order: Mutex::default(),
         };
-        Self {
-            inner: Arc::new(inner),
-            cancelled: CancellationToken::new(),
-            expiry: Mutex::default(),
-        }
+        Self { inner: Arc::new(inner), cancelled: CancellationToken::new(), expiry: Mutex::default() }
     }
 
     /// A checksum of everything in the store: see [`State::digest`].
@@ -143,12 +139,7 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn watch(
-        &self,
-        range: KeyRange,
-        from: Revision,
-        options: WatchOptions,
-    ) -> Result<WatchStream, Error> {
+    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
         self.inner.core.watch(range, from, options)
     }
 
@@ -202,7 +193,5 @@ impl Store for MemoryStore {
 
 /// The state answers each command with its own outcome; anything else is a bug in this crate.
 pub(crate) fn unexpected(outcome: &Outcome) -> Error {
-    Error::Failed {
-        reason: format!("unexpected outcome {outcome:?}"),
-    }
+    Error::Failed { reason: format!("unexpected outcome {outcome:?}") }
 }

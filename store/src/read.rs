@@ -32,10 +32,7 @@ impl ReadOptions {
 
     /// The state as of `revision`.
     pub fn at(revision: Revision) -> Self {
-        Self {
-            revision: Some(revision),
-            ..Self::default()
-        }
+        Self { revision: Some(revision), ..Self::default() }
     }
 
     /// The same with another consistency.
@@ -72,10 +69,7 @@ impl RangeOptions {
 
     /// Everything as of `revision`.
     pub fn at(revision: Revision) -> Self {
-        Self {
-            revision: Some(revision),
-            ..Self::default()
-        }
+        Self { revision: Some(revision), ..Self::default() }
     }
 
     /// The same as of `revision`, or the newest for `None`.
@@ -141,12 +135,6 @@ pub struct Page {
 impl Page {
     /// A page of a store at revision `latest`, as of `revision`.
     pub const fn new(entries: Vec<Arc<Entry>>, revision: Revision, latest: Revision) -> Self {
-        Self {
-            entries,
-            revision,
-            latest,
-            more: false,
-            count: None,
-        }
+        Self { entries, revision, latest, more: false, count: None }
     }
 }

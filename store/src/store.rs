@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions,
-    ReadOptions, Revision, StoreStatus, Txn, WatchOptions, WatchStream,
+    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions, ReadOptions, Revision,
+    StoreStatus, Txn, WatchOptions, WatchStream,
 };
 
 /// A revisioned, watchable key-value store.
@@ -71,12 +71,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Compacted`] if `from` is before the compacted revision, here or later in the stream.
-    async fn watch(
-        &self,
-        range: KeyRange,
-        from: Revision,
-        options: WatchOptions,
-    ) -> Result<WatchStream, Error>;
+    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error>;
 
     /// Forgets history: afterwards revisions before `through` can neither be read nor watched from.
     /// What is visible at `through` stays.
@@ -133,11 +128,7 @@ macro_rules! forward_store {
         #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<T: Store + ?Sized> Store for $type {
-            async fn get(
-                &self,
-                key: &Key,
-                options: ReadOptions,
-            ) -> Result<Option<Arc<Entry>>, Error> {
+            async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
                 (**self).get(key, options).await
             }
 
@@ -162,11 +153,7 @@ macro_rules! forward_store {
                 (**self).compact(through).await
             }
 
-            async fn lease_grant(
-                &self,
-                id: Option<LeaseId>,
-                ttl: Duration,
-            ) -> Result<Lease, Error> {
+            async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
                 (**self).lease_grant(id, ttl).await
             }
 

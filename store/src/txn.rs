@@ -220,13 +220,7 @@ pub struct Put {
 impl Put {
     /// A put without a lease.
     pub fn new(key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
-        Self {
-            key: key.into(),
-            value: value.into(),
-            lease: None,
-            keep_value: false,
-            keep_lease: false,
-        }
+        Self { key: key.into(), value: value.into(), lease: None, keep_value: false, keep_lease: false }
     }
 
     /// The same with a lease.
@@ -292,9 +286,7 @@ impl Op {
         match self {
             Self::Put(put) => put.key.is_empty(),
             Self::Delete(key) | Self::Get(key) => key.is_empty(),
-            Self::DeleteRange(range) | Self::Range(range, _) => {
-                range.as_exact().is_some_and(|key| key.is_empty())
-            }
+            Self::DeleteRange(range) | Self::Range(range, _) => range.as_exact().is_some_and(|key| key.is_empty()),
         }
     }
 
@@ -342,11 +334,7 @@ pub struct Committed {
 impl Committed {
     /// What a store answers.
     pub const fn new(revision: Revision, succeeded: bool, results: Vec<OpResult>) -> Self {
-        Self {
-            revision,
-            succeeded,
-            results,
-        }
+        Self { revision, succeeded, results }
     }
 
     /// The entry of the first result that has one: what was written, deleted or read.

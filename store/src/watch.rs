@@ -117,10 +117,7 @@ impl WatchStream {
         events: impl Stream<Item = Result<WatchEvents, Error>> + Send + 'static,
         ask: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            events: Box::pin(events),
-            progress: ProgressRequest(Arc::new(ask)),
-        }
+        Self { events: Box::pin(events), progress: ProgressRequest(Arc::new(ask)) }
     }
 
     /// A handle with which to ask for a progress mark, from wherever.

@@ -60,25 +60,13 @@ impl<'a> LogLine<'a> {
             b"P" => true,
             _ => return None,
         };
-        Some(Self {
-            timestamp,
-            stream,
-            partial,
-            text: fields.next()?,
-        })
+        Some(Self { timestamp, stream, partial, text: fields.next()? })
     }
 
     /// Appends the line, with its end, to a buffer.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let tag = if self.partial { "P" } else { "F" };
-        out.extend_from_slice(
-            format!(
-                "{} {} {tag} ",
-                format_timestamp(self.timestamp),
-                self.stream
-            )
-            .as_bytes(),
-        );
+        out.extend_from_slice(format!("{} {} {tag} ", format_timestamp(self.timestamp), self.stream).as_bytes());
         out.extend_from_slice(self.text);
         out.push(b'\n');
     }
@@ -100,10 +88,7 @@ impl Splitter {
     /// A splitter that holds nothing.
     #[must_use]
     pub const fn new(stream: LogStream) -> Self {
-        Self {
-            stream,
-            held: Vec::new(),
-        }
+        Self { stream, held: Vec::new() }
     }
 
     /// Takes what the container wrote, read at `now`, and appends the lines it completes to `out`.
@@ -137,13 +122,7 @@ impl Splitter {
     }
 
     fn emit(&mut self, partial: bool, timestamp: SystemTime, out: &mut Vec<u8>) {
-        LogLine {
-            timestamp,
-            stream: self.stream,
-            partial,
-            text: &self.held,
-        }
-        .write_to(out);
+        LogLine { timestamp, stream: self.stream, partial, text: &self.held }.write_to(out);
         self.held.clear();
     }
 }
@@ -168,21 +147,14 @@ mod tests {
 
     #[test]
     fn lines_come_out_whole_however_they_were_cut() {
-        let whole = vec![
-            (false, b"one".to_vec()),
-            (false, Vec::new()),
-            (false, b"two three".to_vec()),
-        ];
+        let whole = vec![(false, b"one".to_vec()), (false, Vec::new()), (false, b"two three".to_vec())];
         assert_eq!(split(&[b"one\n\ntwo three\n"]), whole);
         assert_eq!(split(&[b"on", b"e\n", b"\ntwo", b" three", b"\n"]), whole);
     }
 
     #[test]
     fn an_unfinished_line_is_partial() {
-        assert_eq!(
-            split(&[b"a\nb"]),
-            [(false, b"a".to_vec()), (true, b"b".to_vec())]
-        );
+        assert_eq!(split(&[b"a\nb"]), [(false, b"a".to_vec()), (true, b"b".to_vec())]);
     }
 
     #[test]
@@ -199,18 +171,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_log_line() {
-        for line in [
-            "",
-            "x",
-            "2026-01-01T00:00:00Z stdout",
-            "2026-01-01T00:00:00Z stdin F x",
-        ] {
+        for line in ["", "x", "2026-01-01T00:00:00Z stdout", "2026-01-01T00:00:00Z stdin F x"] {
             assert_eq!(LogLine::parse(line.as_bytes()), None, "{line}");
         }
-        assert!(
-            LogLine::parse(b"2026-01-01T00:00:00Z stdout P:x y")
-                .unwrap()
-                .partial
-        );
+        assert!(LogLine::parse(b"2026-01-01T00:00:00Z stdout P:x y").unwrap().partial);
     }
 }

@@ -40,10 +40,7 @@ impl LogFile {
     /// When the disk does not take them; some may have been written.
     pub fn append(&self, lines: &[u8]) -> io::Result<()> {
         // A panic cannot leave the file in a bad state, so a poisoned lock is as good as any.
-        self.file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(lines)
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(lines)
     }
 
     /// Opens the path anew, after the file was moved away: later lines go to the new file.
@@ -78,10 +75,7 @@ mod tests {
         log.append(b"two\n").unwrap();
         log.reopen().unwrap();
         log.append(b"three\n").unwrap();
-        assert_eq!(
-            fs::read(dir.path().join("a/0.log.1")).unwrap(),
-            b"one\ntwo\n"
-        );
+        assert_eq!(fs::read(dir.path().join("a/0.log.1")).unwrap(), b"one\ntwo\n");
         assert_eq!(fs::read(log.path()).unwrap(), b"three\n");
     }
 }

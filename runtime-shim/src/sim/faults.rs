@@ -63,16 +63,9 @@ pub(super) struct Faults {
 
 impl Faults {
     /// Logs a call; the oldest is forgotten beyond `calls_max`. Returns how long to hold it, and the error it gets.
-    pub(super) fn admit(
-        &mut self,
-        call: Call,
-        calls_max: usize,
-    ) -> (Option<Duration>, Result<(), Error>) {
+    pub(super) fn admit(&mut self, call: Call, calls_max: usize) -> (Option<Duration>, Result<(), Error>) {
         let latency = self.latency.get(&call.operation).copied();
-        let once = self
-            .once
-            .get_mut(&call.operation)
-            .and_then(VecDeque::pop_front);
+        let once = self.once.get_mut(&call.operation).and_then(VecDeque::pop_front);
         let error = once.or_else(|| self.always.get(&call.operation).cloned());
         self.calls.push_back(call);
         while self.calls.len() > calls_max {

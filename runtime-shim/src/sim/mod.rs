@@ -56,9 +56,7 @@ use tokio::{
 
 pub use self::faults::{Call, Operation};
 use self::{faults::Faults, state::State};
-use crate::{
-    ContainerConfig, ContainerEvent, ContainerId, DuplexStream, Error, ExecOutput, SandboxId,
-};
+use crate::{ContainerConfig, ContainerEvent, ContainerId, DuplexStream, Error, ExecOutput, SandboxId};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -119,10 +117,7 @@ impl Default for SimConfig {
 
 impl fmt::Debug for SimConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimConfig")
-            .field("seed", &self.seed)
-            .field("images", &self.images)
-            .finish_non_exhaustive()
+        f.debug_struct("SimConfig").field("seed", &self.seed).field("images", &self.images).finish_non_exhaustive()
     }
 }
 
@@ -169,9 +164,7 @@ impl SimRuntime {
             events,
             changes: watch::Sender::new(0),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Makes the next call of this kind fail. May be said several times, for several calls.
@@ -220,10 +213,7 @@ impl SimRuntime {
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.inner
-            .faults
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> SystemTime {
@@ -232,10 +222,7 @@ impl SimRuntime {
 
     /// Logs a call, holds it, and fails it, as was asked for.
     async fn admit(&self, operation: Operation, target: impl ToString) -> Result<(), Error> {
-        let call = Call {
-            operation,
-            target: target.to_string(),
-        };
+        let call = Call { operation, target: target.to_string() };
         let (latency, result) = self.faults().admit(call, self.inner.config.calls_max);
         if let Some(latency) = latency {
             tokio::time::sleep(latency).await;
@@ -245,11 +232,7 @@ impl SimRuntime {
 
     /// Brings the state up to now, works on it, and tells what happened.
     fn change<T>(&self, work: impl FnOnce(&mut State, SystemTime) -> T) -> T {
-        let mut state = self
-            .inner
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
         state.advance(now);
         let result = work(&mut state, now);
@@ -268,11 +251,8 @@ impl SimRuntime {
 
     /// Waits until something about the state changed, or something in it is due.
     async fn changed(&self, changes: &mut watch::Receiver<u64>) {
-        let due = self.change(|state, now| {
-            state
-                .next_deadline()
-                .map(|due| due.duration_since(now).unwrap_or_default())
-        });
+        let due =
+            self.change(|state, now| state.next_deadline().map(|due| due.duration_since(now).unwrap_or_default()));
         let due = async {
             match due {
                 Some(after) => tokio::time::sleep(after).await,

@@ -29,29 +29,20 @@ pub(super) struct Script {
 impl Script {
     /// A server: runs until it is stopped, and then ends well.
     pub(super) fn server() -> Self {
-        Self {
-            steps: vec![Step::Forever],
-            exit_code: 0,
-            exit_code_term: Some(0),
-        }
+        Self { steps: vec![Step::Forever], exit_code: 0, exit_code_term: Some(0) }
     }
 
     /// Reads a command. `None` when it uses a word that is not known here.
     pub(super) fn parse(command: &[String]) -> Option<Self> {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         match words.as_slice() {
-            [shell, "-c", text, ..] if matches!(base(shell), "sh" | "bash" | "ash") => {
-                Self::parse_text(text)
-            }
+            [shell, "-c", text, ..] if matches!(base(shell), "sh" | "bash" | "ash") => Self::parse_text(text),
             words => Self::parse_commands([words.to_vec()]),
         }
     }
 
     fn parse_text(text: &str) -> Option<Self> {
-        let commands = text
-            .split([';', '\n'])
-            .map(|command| words(command.trim()))
-            .filter(|words| !words.is_empty());
+        let commands = text.split([';', '\n']).map(|command| words(command.trim())).filter(|words| !words.is_empty());
         Self::parse_commands(
             commands
                 .map(|words| words.to_vec())
@@ -62,11 +53,7 @@ impl Script {
     }
 
     fn parse_commands<'a>(commands: impl IntoIterator<Item = Vec<&'a str>>) -> Option<Self> {
-        let mut script = Self {
-            steps: Vec::new(),
-            exit_code: 0,
-            exit_code_term: Some(128 + 15),
-        };
+        let mut script = Self { steps: Vec::new(), exit_code: 0, exit_code_term: Some(128 + 15) };
         for words in commands {
             let (program, arguments) = words.split_first()?;
             script.exit_code = 0;
@@ -90,13 +77,11 @@ impl Script {
 
     /// Whether and when it ends by itself, counted from its start.
     pub(super) fn ends_after(&self) -> Option<Duration> {
-        self.steps
-            .iter()
-            .try_fold(Duration::ZERO, |sum, step| match step {
-                Step::Sleep(time) => Some(sum + *time),
-                Step::Print(..) => Some(sum),
-                Step::Cat | Step::Forever => None,
-            })
+        self.steps.iter().try_fold(Duration::ZERO, |sum, step| match step {
+            Step::Sleep(time) => Some(sum + *time),
+            Step::Print(..) => Some(sum),
+            Step::Cat | Step::Forever => None,
+        })
     }
 
     /// What it writes, and when, counted from its start.
@@ -164,9 +149,7 @@ mod tests {
 
     #[test]
     fn a_script_prints_sleeps_and_exits() {
-        let script =
-            parse("echo 'one  two'; sleep 2; echo oops >&2; sleep 0.5; exit 3; echo never")
-                .unwrap();
+        let script = parse("echo 'one  two'; sleep 2; echo oops >&2; sleep 0.5; exit 3; echo never").unwrap();
         assert_eq!(script.ends_after(), Some(Duration::from_millis(2500)));
         assert_eq!(script.exit_code, 3);
         assert_eq!(
@@ -183,12 +166,7 @@ mod tests {
         assert_eq!(parse("sleep infinity").unwrap().ends_after(), None);
         assert_eq!(Script::server().ends_after(), None);
         assert!(Script::parse(&["cat".to_owned()]).unwrap().reads_input());
-        assert!(
-            parse("trap '' TERM; sleep 9")
-                .unwrap()
-                .exit_code_term
-                .is_none()
-        );
+        assert!(parse("trap '' TERM; sleep 9").unwrap().exit_code_term.is_none());
     }
 
     #[test]

@@ -11,9 +11,9 @@ use tokio::sync::broadcast;
 
 use super::script::Script;
 use crate::{
-    Container, ContainerConfig, ContainerEvent, ContainerEventType, ContainerId, ContainerState,
-    ContainerStatus, Error, Image, ImageRef, ImageSpec, Kind, PodSandbox, PodSandboxConfig,
-    PodSandboxState, PodSandboxStatus, SandboxId,
+    Container, ContainerConfig, ContainerEvent, ContainerEventType, ContainerId, ContainerState, ContainerStatus,
+    Error, Image, ImageRef, ImageSpec, Kind, PodSandbox, PodSandboxConfig, PodSandboxState, PodSandboxStatus,
+    SandboxId,
     logs::{LogFile, LogStream, Splitter},
     reason,
 };
@@ -69,22 +69,13 @@ impl State {
     /// The next id: 64 hexadecimal digits, the same ones for the same seed.
     fn next_id(&mut self) -> String {
         self.made += 1;
-        (0..4)
-            .map(|part| format!("{:016x}", mix(self.seed ^ (self.made * 4 + part))))
-            .collect()
+        (0..4).map(|part| format!("{:016x}", mix(self.seed ^ (self.made * 4 + part)))).collect()
     }
 
-    pub(super) fn run_sandbox(
-        &mut self,
-        config: &PodSandboxConfig,
-        now: SystemTime,
-    ) -> Result<SandboxId, Error> {
+    pub(super) fn run_sandbox(&mut self, config: &PodSandboxConfig, now: SystemTime) -> Result<SandboxId, Error> {
         let name = sandbox_name(config);
         if !self.names.insert(name.clone()) {
-            return Err(Error::AlreadyExists {
-                kind: Kind::Sandbox,
-                name,
-            });
+            return Err(Error::AlreadyExists { kind: Kind::Sandbox, name });
         }
         let id = SandboxId::new(self.next_id());
         let mut sandbox = PodSandbox::new(id.clone(), config.metadata.clone(), now);
@@ -103,9 +94,7 @@ impl State {
 
     fn next_ip(&self) -> IpAddr {
         let offset = u32::try_from(self.made % (1 << 24)).unwrap_or(0);
-        IpAddr::V4(Ipv4Addr::from(
-            u32::from(self.first_ip).wrapping_add(offset),
-        ))
+        IpAddr::V4(Ipv4Addr::from(u32::from(self.first_ip).wrapping_add(offset)))
     }
 
     pub(super) fn stop_sandbox(&mut self, id: &SandboxId, now: SystemTime) {
@@ -127,24 +116,13 @@ impl State {
         }
         if let Some(record) = self.sandboxes.remove(id) {
             let metadata = &record.status.sandbox.metadata;
-            self.names.remove(&name_of(
-                &metadata.uid,
-                &metadata.namespace,
-                &metadata.name,
-                metadata.attempt,
-            ));
+            self.names.remove(&name_of(&metadata.uid, &metadata.namespace, &metadata.name, metadata.attempt));
         }
     }
 
     fn containers_of(&self, sandbox: &SandboxId) -> Vec<ContainerId> {
-        let inside = self
-            .containers
-            .values()
-            .map(|record| &record.status.container);
-        inside
-            .filter(|container| container.sandbox_id == *sandbox)
-            .map(|container| container.id.clone())
-            .collect()
+        let inside = self.containers.values().map(|record| &record.status.container);
+        inside.filter(|container| container.sandbox_id == *sandbox).map(|container| container.id.clone()).collect()
     }
 
     pub(super) fn create(
@@ -155,32 +133,18 @@ impl State {
         usage: (u64, u64),
         now: SystemTime,
     ) -> Result<ContainerId, Error> {
-        let sandbox = self
-            .sandboxes
-            .get(sandbox_id)
-            .ok_or_else(|| Error::sandbox_not_found(sandbox_id))?;
+        let sandbox = self.sandboxes.get(sandbox_id).ok_or_else(|| Error::sandbox_not_found(sandbox_id))?;
         if sandbox.status.sandbox.state != PodSandboxState::Ready {
-            return Err(Error::precondition(format!(
-                "pod sandbox {sandbox_id} is not ready"
-            )));
+            return Err(Error::precondition(format!("pod sandbox {sandbox_id} is not ready")));
         }
         let image_ref = self.image(&config.image).map(|image| image.id.clone());
-        let image_ref = image_ref.ok_or_else(|| Error::ImageNotFound {
-            image: config.image.image.clone(),
-        })?;
-        let name = format!(
-            "{sandbox_id}/{}/{}",
-            config.metadata.name, config.metadata.attempt
-        );
+        let image_ref = image_ref.ok_or_else(|| Error::ImageNotFound { image: config.image.image.clone() })?;
+        let name = format!("{sandbox_id}/{}/{}", config.metadata.name, config.metadata.attempt);
         if !self.names.insert(name.clone()) {
-            return Err(Error::AlreadyExists {
-                kind: Kind::Container,
-                name,
-            });
+            return Err(Error::AlreadyExists { kind: Kind::Container, name });
         }
         let id = ContainerId::new(self.next_id());
-        let mut container =
-            Container::new(id.clone(), sandbox_id.clone(), config.metadata.clone(), now);
+        let mut container = Container::new(id.clone(), sandbox_id.clone(), config.metadata.clone(), now);
         container.image = config.image.clone();
         container.image_ref = image_ref;
         container.labels.clone_from(&config.labels);
@@ -206,25 +170,15 @@ impl State {
     }
 
     pub(super) fn start(&mut self, id: &ContainerId, now: SystemTime) -> Result<(), Error> {
-        let record = self
-            .containers
-            .get_mut(id)
-            .ok_or_else(|| Error::container_not_found(id))?;
+        let record = self.containers.get_mut(id).ok_or_else(|| Error::container_not_found(id))?;
         if record.status.container.state != ContainerState::Created {
             let state = record.status.container.state;
-            return Err(Error::precondition(format!(
-                "container {id} is {state:?}, not Created"
-            )));
+            return Err(Error::precondition(format!("container {id} is {state:?}, not Created")));
         }
         record.status.container.state = ContainerState::Running;
         record.status.started_at = Some(now);
         record.exits_at = record.script.ends_after().map(|after| now + after);
-        record.lines = record
-            .script
-            .lines()
-            .into_iter()
-            .map(|(at, stream, text)| (now + at, stream, text))
-            .collect();
+        record.lines = record.script.lines().into_iter().map(|(at, stream, text)| (now + at, stream, text)).collect();
         self.tell(id, ContainerEventType::Started, now);
         self.advance(now);
         Ok(())
@@ -237,9 +191,7 @@ impl State {
                 return;
             };
             match record.lines.pop_front_if(|(at, ..)| *at <= due) {
-                Some((at, stream, text)) => {
-                    record.write(stream, format!("{text}\n").as_bytes(), at)
-                }
+                Some((at, stream, text)) => record.write(stream, format!("{text}\n").as_bytes(), at),
                 None => {
                     let code = record.script.exit_code;
                     self.end(&id, code, "", due);
@@ -254,10 +206,7 @@ impl State {
     }
 
     fn next_due(&self) -> Option<(SystemTime, ContainerId)> {
-        let due = self
-            .containers
-            .iter()
-            .filter_map(|(id, record)| Some((record.next_due()?, id)));
+        let due = self.containers.iter().filter_map(|(id, record)| Some((record.next_due()?, id)));
         due.min().map(|(due, id)| (due, id.clone()))
     }
 
@@ -289,11 +238,7 @@ impl State {
         if !matches!(state, ContainerState::Created | ContainerState::Running) {
             return;
         }
-        let usual = if code == 0 {
-            reason::COMPLETED
-        } else {
-            reason::ERROR
-        };
+        let usual = if code == 0 { reason::COMPLETED } else { reason::ERROR };
         record.status.container.state = ContainerState::Exited;
         record.status.exit_code = code;
         record.status.reason = if why.is_empty() { usual } else { why }.to_owned();
@@ -312,8 +257,7 @@ impl State {
         };
         let container = &record.status.container;
         let (name, attempt) = (&container.metadata.name, container.metadata.attempt);
-        self.names
-            .remove(&format!("{}/{name}/{attempt}", container.sandbox_id));
+        self.names.remove(&format!("{}/{name}/{attempt}", container.sandbox_id));
         self.tell(id, ContainerEventType::Deleted, now);
         self.containers.remove(id);
     }
@@ -330,26 +274,18 @@ impl State {
 
     /// The end of a container's input.
     pub(super) fn input_ended(&mut self, id: &ContainerId, now: SystemTime) {
-        if self
-            .containers
-            .get(id)
-            .is_some_and(|record| record.config.stdin_once && record.script.reads_input())
-        {
+        if self.containers.get(id).is_some_and(|record| record.config.stdin_once && record.script.reads_input()) {
             self.end(id, 0, "", now);
         }
     }
 
     /// The image of this name or id.
     pub(super) fn image(&self, spec: &ImageSpec) -> Option<&Image> {
-        self.images
-            .get(&spec.image)
-            .or_else(|| self.images.values().find(|image| image.id.0 == spec.image))
+        self.images.get(&spec.image).or_else(|| self.images.values().find(|image| image.id.0 == spec.image))
     }
 
     pub(super) fn add_image(&mut self, name: &str) -> ImageRef {
-        let digest: String = (0..4)
-            .map(|part| format!("{:016x}", mix(text_hash(name).wrapping_add(part))))
-            .collect();
+        let digest: String = (0..4).map(|part| format!("{:016x}", mix(text_hash(name).wrapping_add(part)))).collect();
         let mut image = Image::new(ImageRef(format!("sha256:{digest}")));
         image.repo_tags = vec![name.to_owned()];
         image.size = 1 << 20;
@@ -361,8 +297,7 @@ impl State {
     fn tell(&mut self, id: &ContainerId, event_type: ContainerEventType, now: SystemTime) {
         if let Some(record) = self.containers.get(id) {
             let sandbox = record.status.container.sandbox_id.clone();
-            self.events
-                .push(ContainerEvent::new(id.clone(), sandbox, event_type, now));
+            self.events.push(ContainerEvent::new(id.clone(), sandbox, event_type, now));
         }
     }
 }
@@ -391,23 +326,14 @@ impl ContainerRecord {
     /// CPU time used so far, in nanoseconds.
     pub(super) fn cpu_used(&self, now: SystemTime) -> u64 {
         let until = self.status.finished_at.unwrap_or(now);
-        let ran = self
-            .status
-            .started_at
-            .and_then(|from| until.duration_since(from).ok())
-            .unwrap_or(Duration::ZERO);
+        let ran = self.status.started_at.and_then(|from| until.duration_since(from).ok()).unwrap_or(Duration::ZERO);
         u64::try_from(ran.as_nanos() * u128::from(self.usage.0) / 1_000_000_000).unwrap_or(u64::MAX)
     }
 }
 
 fn sandbox_name(config: &PodSandboxConfig) -> String {
     let metadata = &config.metadata;
-    name_of(
-        &metadata.uid,
-        &metadata.namespace,
-        &metadata.name,
-        metadata.attempt,
-    )
+    name_of(&metadata.uid, &metadata.namespace, &metadata.name, metadata.attempt)
 }
 
 fn name_of(uid: &str, namespace: &str, name: &str, attempt: u32) -> String {
@@ -423,7 +349,5 @@ const fn mix(n: u64) -> u64 {
 }
 
 fn text_hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

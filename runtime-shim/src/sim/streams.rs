@@ -19,8 +19,8 @@ use tokio_util::io::StreamReader;
 
 use super::{Operation, SimRuntime, script::Script};
 use crate::{
-    AttachOptions, BoxRead, ContainerId, ContainerState, DuplexStream, Error, ExecOptions,
-    ExecOutput, SandboxId, StreamSession, Streams, logs::LogStream,
+    AttachOptions, BoxRead, ContainerId, ContainerState, DuplexStream, Error, ExecOptions, ExecOutput, SandboxId,
+    StreamSession, Streams, logs::LogStream,
 };
 
 /// Bytes that an attached reader may be behind, in writes; beyond that it misses some.
@@ -46,21 +46,14 @@ impl Streams for SimRuntime {
         self.admit(Operation::ExecSync, id).await?;
         let ran = self.run(id, cmd)?;
         // Without input, a copy of it ends at once.
-        let takes = if ran.copies_input {
-            Some(Duration::ZERO)
-        } else {
-            ran.takes
-        };
+        let takes = if ran.copies_input { Some(Duration::ZERO) } else { ran.takes };
         match (takes, timeout) {
             (Some(takes), None) => tokio::time::sleep(takes).await,
             (Some(takes), Some(timeout)) if takes <= timeout => tokio::time::sleep(takes).await,
             (None, None) => future::pending().await,
             (_, Some(timeout)) => {
                 tokio::time::sleep(timeout).await;
-                return Err(Error::Timeout {
-                    operation: format!("{cmd:?} in container {id}"),
-                    after: timeout,
-                });
+                return Err(Error::Timeout { operation: format!("{cmd:?} in container {id}"), after: timeout });
             }
         }
         Ok(ran.output)
@@ -72,26 +65,17 @@ impl Streams for SimRuntime {
         let code = ran.output.exit_code;
         let takes = ran.takes;
         let mut session = StreamSession::new(future::ready(Ok(code)).boxed());
-        session.stderr = options
-            .stderr
-            .then(|| Box::pin(io::Cursor::new(ran.output.stderr)) as BoxRead);
+        session.stderr = options.stderr.then(|| Box::pin(io::Cursor::new(ran.output.stderr)) as BoxRead);
         session.resize = options.tty.then(|| mpsc::channel(1).0);
         let stdout = if ran.copies_input && options.stdin {
             let (near, far) = tokio::io::duplex(PIPE_BYTES);
             let (ended, end) = oneshot::channel();
-            session.stdin = Some(Box::pin(Input {
-                pipe: near,
-                ended: Some(ended),
-            }));
+            session.stdin = Some(Box::pin(Input { pipe: near, ended: Some(ended) }));
             session.exit = end.map(move |_| Ok(code)).boxed();
             Box::pin(far) as BoxRead
         } else {
             session.stdin = options.stdin.then(|| Box::pin(tokio::io::sink()) as _);
-            session.exit = match if ran.copies_input {
-                Some(Duration::ZERO)
-            } else {
-                takes
-            } {
+            session.exit = match if ran.copies_input { Some(Duration::ZERO) } else { takes } {
                 Some(takes) => tokio::time::sleep(takes).map(move |()| Ok(code)).boxed(),
                 None => self.ended(id).boxed(),
             };
@@ -101,33 +85,18 @@ impl Streams for SimRuntime {
         Ok(session)
     }
 
-    async fn attach(
-        &self,
-        id: &ContainerId,
-        options: &AttachOptions,
-    ) -> Result<StreamSession, Error> {
+    async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<StreamSession, Error> {
         self.admit(Operation::Attach, id).await?;
         let sender = self.change(|state, _| {
-            let record = state
-                .containers
-                .get_mut(id)
-                .ok_or_else(|| Error::container_not_found(id))?;
+            let record = state.containers.get_mut(id).ok_or_else(|| Error::container_not_found(id))?;
             record.must_run()?;
-            Ok(record
-                .attached
-                .get_or_insert_with(|| broadcast::Sender::new(OUTPUT_BUFFER))
-                .downgrade())
+            Ok(record.attached.get_or_insert_with(|| broadcast::Sender::new(OUTPUT_BUFFER)).downgrade())
         })?;
         let subscribe = |stream| output(sender.upgrade().map(|sender| sender.subscribe()), stream);
         let mut session = StreamSession::new(self.ended(id).boxed());
         session.stdout = options.stdout.then(|| subscribe(LogStream::Stdout));
         session.stderr = (options.stderr && !options.tty).then(|| subscribe(LogStream::Stderr));
-        session.stdin = options.stdin.then(|| {
-            Box::pin(ContainerInput {
-                runtime: self.clone(),
-                id: id.clone(),
-            }) as _
-        });
+        session.stdin = options.stdin.then(|| Box::pin(ContainerInput { runtime: self.clone(), id: id.clone() }) as _);
         session.resize = options.tty.then(|| mpsc::channel(1).0);
         Ok(session)
     }
@@ -138,13 +107,9 @@ impl Streams for SimRuntime {
             return Err(Error::sandbox_not_found(id));
         }
         let Some(handler) = &self.inner.config.ports else {
-            return Err(Error::Unsupported {
-                operation: "port forwarding".to_owned(),
-                runtime: "sim".to_owned(),
-            });
+            return Err(Error::Unsupported { operation: "port forwarding".to_owned(), runtime: "sim".to_owned() });
         };
-        handler(id, port)
-            .ok_or_else(|| Error::unavailable(format!("nothing listens on port {port} of the pod")))
+        handler(id, port).ok_or_else(|| Error::unavailable(format!("nothing listens on port {port} of the pod")))
     }
 }
 
@@ -154,31 +119,15 @@ impl SimRuntime {
             return Err(Error::invalid("no command given"));
         }
         let config = self.change(|state, _| {
-            let record = state
-                .containers
-                .get(id)
-                .ok_or_else(|| Error::container_not_found(id))?;
+            let record = state.containers.get(id).ok_or_else(|| Error::container_not_found(id))?;
             record.must_run().map(|()| record.config.clone())
         })?;
-        let handled = self
-            .inner
-            .config
-            .exec
-            .as_ref()
-            .and_then(|handler| handler(&config, cmd));
+        let handled = self.inner.config.exec.as_ref().and_then(|handler| handler(&config, cmd));
         if let Some(output) = handled {
-            return Ok(Ran {
-                output,
-                takes: Some(Duration::ZERO),
-                copies_input: false,
-            });
+            return Ok(Ran { output, takes: Some(Duration::ZERO), copies_input: false });
         }
         let Some(script) = Script::parse(cmd) else {
-            return Ok(Ran {
-                output: ExecOutput::default(),
-                takes: Some(Duration::ZERO),
-                copies_input: false,
-            });
+            return Ok(Ran { output: ExecOutput::default(), takes: Some(Duration::ZERO), copies_input: false });
         };
         let mut output = ExecOutput::new(Vec::new(), Vec::new(), script.exit_code);
         for (_, stream, text) in script.lines() {
@@ -189,11 +138,7 @@ impl SimRuntime {
             to.extend_from_slice(text.as_bytes());
             to.push(b'\n');
         }
-        Ok(Ran {
-            output,
-            takes: script.ends_after(),
-            copies_input: script.reads_input(),
-        })
+        Ok(Ran { output, takes: script.ends_after(), copies_input: script.reads_input() })
     }
 
     /// Waits for a container's end.
@@ -202,12 +147,7 @@ impl SimRuntime {
         async move {
             let mut changes = runtime.inner.changes.subscribe();
             loop {
-                let status = runtime.change(|state, _| {
-                    state
-                        .containers
-                        .get(&id)
-                        .map(|record| record.status.clone())
-                });
+                let status = runtime.change(|state, _| state.containers.get(&id).map(|record| record.status.clone()));
                 match status {
                     Some(status) if status.container.state == ContainerState::Exited => {
                         return Ok(status.exit_code);
@@ -221,19 +161,13 @@ impl SimRuntime {
 }
 
 /// What a container writes from now on to one of its outputs.
-fn output(
-    receiver: Option<broadcast::Receiver<(LogStream, Arc<[u8]>)>>,
-    wanted: LogStream,
-) -> BoxRead {
+fn output(receiver: Option<broadcast::Receiver<(LogStream, Arc<[u8]>)>>, wanted: LogStream) -> BoxRead {
     let chunks = stream::unfold(receiver, move |receiver| async move {
         let mut receiver = receiver?;
         loop {
             match receiver.recv().await {
                 Ok((stream, chunk)) if stream == wanted => {
-                    return Some((
-                        Ok::<_, io::Error>(Bytes::copy_from_slice(&chunk)),
-                        Some(receiver),
-                    ));
+                    return Some((Ok::<_, io::Error>(Bytes::copy_from_slice(&chunk)), Some(receiver)));
                 }
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -250,11 +184,7 @@ struct Input {
 }
 
 impl AsyncWrite for Input {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.pipe).poll_write(cx, buf)
     }
 
@@ -277,13 +207,8 @@ struct ContainerInput {
 }
 
 impl AsyncWrite for ContainerInput {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.runtime
-            .change(|state, now| state.input(&self.id, buf, now));
+    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.runtime.change(|state, now| state.input(&self.id, buf, now));
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -298,7 +223,6 @@ impl AsyncWrite for ContainerInput {
 
 impl Drop for ContainerInput {
     fn drop(&mut self) {
-        self.runtime
-            .change(|state, now| state.input_ended(&self.id, now));
+        self.runtime.change(|state, now| state.input_ended(&self.id, now));
     }
 }

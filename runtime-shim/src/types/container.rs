@@ -4,10 +4,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{
-    ContainerId, ImageRef, ImageSpec, PodSandboxConfig, SandboxId, SecurityContext,
-    sandbox::has_labels,
-};
+use super::{ContainerId, ImageRef, ImageSpec, PodSandboxConfig, SandboxId, SecurityContext, sandbox::has_labels};
 
 /// The words of [`ContainerStatus::reason`] that every runtime uses alike.
 pub mod reason {
@@ -37,10 +34,7 @@ impl ContainerMetadata {
     /// A name and an attempt.
     #[must_use]
     pub fn new(name: impl Into<String>, attempt: u32) -> Self {
-        Self {
-            name: name.into(),
-            attempt,
-        }
+        Self { name: name.into(), attempt }
     }
 }
 
@@ -58,10 +52,7 @@ impl KeyValue {
     /// A variable.
     #[must_use]
     pub fn new(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            value: value.into(),
-        }
+        Self { key: key.into(), value: value.into() }
     }
 }
 
@@ -154,14 +145,8 @@ impl ContainerResources {
         take(&mut self.cpu_period, &other.cpu_period);
         take(&mut self.cpu_quota, &other.cpu_quota);
         take(&mut self.cpu_shares, &other.cpu_shares);
-        take(
-            &mut self.memory_limit_in_bytes,
-            &other.memory_limit_in_bytes,
-        );
-        take(
-            &mut self.memory_swap_limit_in_bytes,
-            &other.memory_swap_limit_in_bytes,
-        );
+        take(&mut self.memory_limit_in_bytes, &other.memory_limit_in_bytes);
+        take(&mut self.memory_swap_limit_in_bytes, &other.memory_swap_limit_in_bytes);
         take(&mut self.oom_score_adj, &other.oom_score_adj);
         take(&mut self.cpuset_cpus, &other.cpuset_cpus);
         take(&mut self.cpuset_mems, &other.cpuset_mems);
@@ -221,22 +206,13 @@ impl ContainerConfig {
     /// A container that runs the image as the image says.
     #[must_use]
     pub fn new(metadata: ContainerMetadata, image: ImageSpec) -> Self {
-        Self {
-            metadata,
-            image,
-            ..Self::default()
-        }
+        Self { metadata, image, ..Self::default() }
     }
 
     /// Where its log lies on the host: `None` when either half of the path is missing.
     #[must_use]
     pub fn log_file(&self, sandbox: &PodSandboxConfig) -> Option<PathBuf> {
-        Some(
-            sandbox
-                .log_directory
-                .as_deref()?
-                .join(non_empty(self.log_path.as_deref()?)?),
-        )
+        Some(sandbox.log_directory.as_deref()?.join(non_empty(self.log_path.as_deref()?)?))
     }
 }
 
@@ -286,12 +262,7 @@ pub struct Container {
 impl Container {
     /// A container just made, without labels.
     #[must_use]
-    pub fn new(
-        id: ContainerId,
-        sandbox_id: SandboxId,
-        metadata: ContainerMetadata,
-        created_at: SystemTime,
-    ) -> Self {
+    pub fn new(id: ContainerId, sandbox_id: SandboxId, metadata: ContainerMetadata, created_at: SystemTime) -> Self {
         Self {
             id,
             sandbox_id,
@@ -372,20 +343,14 @@ impl ContainerFilter {
     /// The containers of a sandbox.
     #[must_use]
     pub fn sandbox(id: SandboxId) -> Self {
-        Self {
-            sandbox_id: Some(id),
-            ..Self::default()
-        }
+        Self { sandbox_id: Some(id), ..Self::default() }
     }
 
     /// The containers of the pod with this UID, by the kubelet's label.
     #[must_use]
     pub fn pod_uid(uid: impl Into<String>) -> Self {
         let label_selector = BTreeMap::from([(super::labels::POD_UID.to_owned(), uid.into())]);
-        Self {
-            label_selector,
-            ..Self::default()
-        }
+        Self { label_selector, ..Self::default() }
     }
 
     /// Whether a container meets every condition.
@@ -393,10 +358,7 @@ impl ContainerFilter {
     pub fn matches(&self, container: &Container) -> bool {
         self.id.as_ref().is_none_or(|id| *id == container.id)
             && self.state.is_none_or(|state| state == container.state)
-            && self
-                .sandbox_id
-                .as_ref()
-                .is_none_or(|id| *id == container.sandbox_id)
+            && self.sandbox_id.as_ref().is_none_or(|id| *id == container.sandbox_id)
             && has_labels(&container.labels, &self.label_selector)
     }
 }

@@ -41,12 +41,7 @@ impl ContainerEvent {
         event_type: ContainerEventType,
         created_at: SystemTime,
     ) -> Self {
-        Self {
-            container_id,
-            sandbox_id,
-            event_type,
-            created_at,
-        }
+        Self { container_id, sandbox_id, event_type, created_at }
     }
 }
 

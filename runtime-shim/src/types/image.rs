@@ -18,10 +18,7 @@ impl ImageSpec {
     /// An image by name.
     #[must_use]
     pub fn new(image: impl Into<String>) -> Self {
-        Self {
-            image: image.into(),
-            ..Self::default()
-        }
+        Self { image: image.into(), ..Self::default() }
     }
 }
 
@@ -96,10 +93,7 @@ impl Image {
     /// An image with an id and no names.
     #[must_use]
     pub fn new(id: ImageRef) -> Self {
-        Self {
-            id,
-            ..Self::default()
-        }
+        Self { id, ..Self::default() }
     }
 }
 
@@ -120,17 +114,7 @@ pub struct FilesystemUsage {
 impl FilesystemUsage {
     /// A measurement.
     #[must_use]
-    pub fn new(
-        timestamp: SystemTime,
-        mountpoint: impl Into<PathBuf>,
-        used_bytes: u64,
-        inodes_used: u64,
-    ) -> Self {
-        Self {
-            timestamp,
-            mountpoint: mountpoint.into(),
-            used_bytes,
-            inodes_used,
-        }
+    pub fn new(timestamp: SystemTime, mountpoint: impl Into<PathBuf>, used_bytes: u64, inodes_used: u64) -> Self {
+        Self { timestamp, mountpoint: mountpoint.into(), used_bytes, inodes_used }
     }
 }

@@ -15,22 +15,20 @@ mod status;
 mod stream;
 
 pub use container::{
-    Container, ContainerConfig, ContainerFilter, ContainerMetadata, ContainerResources,
-    ContainerState, ContainerStatus, Device, KeyValue, Mount, MountPropagation, reason,
+    Container, ContainerConfig, ContainerFilter, ContainerMetadata, ContainerResources, ContainerState,
+    ContainerStatus, Device, KeyValue, Mount, MountPropagation, reason,
 };
 pub use event::{ContainerEvent, ContainerEventType, EventStream, RuntimeEvent};
 pub use id::{ContainerId, SandboxId};
 pub use image::{AuthConfig, FilesystemUsage, Image, ImageRef, ImageSpec};
 pub use sandbox::{
-    DnsConfig, PodSandbox, PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxState,
-    PodSandboxStatus, PortMapping, Protocol, labels,
+    DnsConfig, PodSandbox, PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxState, PodSandboxStatus,
+    PortMapping, Protocol, labels,
 };
-pub use security::{
-    Capabilities, NamespaceMode, NamespaceOptions, SecurityContext, SecurityProfile,
-};
+pub use security::{Capabilities, NamespaceMode, NamespaceOptions, SecurityContext, SecurityProfile};
 pub use stats::{ContainerStats, CpuUsage, MemoryUsage, NetworkUsage, PodSandboxStats};
 pub use status::{PodAddressing, RuntimeCondition, RuntimeStatus, RuntimeVersion};
 pub use stream::{
-    AttachOptions, BoxRead, BoxWrite, Duplex, DuplexStream, ExecOptions, ExecOutput, ExitFuture,
-    StreamSession, TerminalSize,
+    AttachOptions, BoxRead, BoxWrite, Duplex, DuplexStream, ExecOptions, ExecOutput, ExitFuture, StreamSession,
+    TerminalSize,
 };

@@ -31,17 +31,8 @@ pub struct PodSandboxMetadata {
 impl PodSandboxMetadata {
     /// The first sandbox (attempt 0) of a pod.
     #[must_use]
-    pub fn new(
-        namespace: impl Into<String>,
-        name: impl Into<String>,
-        uid: impl Into<String>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            namespace: namespace.into(),
-            uid: uid.into(),
-            attempt: 0,
-        }
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
+        Self { name: name.into(), namespace: namespace.into(), uid: uid.into(), attempt: 0 }
     }
 }
 
@@ -129,10 +120,7 @@ impl PodSandboxConfig {
     /// A config with nothing but its metadata.
     #[must_use]
     pub fn new(metadata: PodSandboxMetadata) -> Self {
-        Self {
-            metadata,
-            ..Self::default()
-        }
+        Self { metadata, ..Self::default() }
     }
 }
 
@@ -199,11 +187,7 @@ impl PodSandboxStatus {
     /// A status without addresses.
     #[must_use]
     pub const fn new(sandbox: PodSandbox) -> Self {
-        Self {
-            sandbox,
-            ips: Vec::new(),
-            host_network: false,
-        }
+        Self { sandbox, ips: Vec::new(), host_network: false }
     }
 }
 
@@ -230,10 +214,7 @@ impl PodSandboxFilter {
     #[must_use]
     pub fn pod_uid(uid: impl Into<String>) -> Self {
         let label_selector = BTreeMap::from([(labels::POD_UID.to_owned(), uid.into())]);
-        Self {
-            label_selector,
-            ..Self::default()
-        }
+        Self { label_selector, ..Self::default() }
     }
 
     /// Whether a sandbox meets every condition.
@@ -245,11 +226,6 @@ impl PodSandboxFilter {
     }
 }
 
-pub(super) fn has_labels(
-    labels: &BTreeMap<String, String>,
-    wanted: &BTreeMap<String, String>,
-) -> bool {
-    wanted
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+pub(super) fn has_labels(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

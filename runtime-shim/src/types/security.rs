@@ -27,11 +27,7 @@ pub struct NamespaceOptions {
 
 impl Default for NamespaceOptions {
     fn default() -> Self {
-        Self {
-            network: NamespaceMode::Pod,
-            pid: NamespaceMode::Container,
-            ipc: NamespaceMode::Pod,
-        }
+        Self { network: NamespaceMode::Pod, pid: NamespaceMode::Container, ipc: NamespaceMode::Pod }
     }
 }
 

@@ -18,11 +18,7 @@ impl CpuUsage {
     /// A measurement without a rate.
     #[must_use]
     pub const fn new(timestamp: SystemTime, usage_core_nano_seconds: u64) -> Self {
-        Self {
-            timestamp,
-            usage_core_nano_seconds,
-            usage_nano_cores: None,
-        }
+        Self { timestamp, usage_core_nano_seconds, usage_nano_cores: None }
     }
 }
 
@@ -84,14 +80,7 @@ impl NetworkUsage {
     /// An interface that carried nothing.
     #[must_use]
     pub fn new(timestamp: SystemTime, name: impl Into<String>) -> Self {
-        Self {
-            timestamp,
-            name: name.into(),
-            rx_bytes: 0,
-            rx_errors: 0,
-            tx_bytes: 0,
-            tx_errors: 0,
-        }
+        Self { timestamp, name: name.into(), rx_bytes: 0, rx_errors: 0, tx_bytes: 0, tx_errors: 0 }
     }
 }
 
@@ -117,14 +106,7 @@ impl ContainerStats {
     /// No figures.
     #[must_use]
     pub const fn new(id: ContainerId, metadata: ContainerMetadata) -> Self {
-        Self {
-            id,
-            metadata,
-            labels: BTreeMap::new(),
-            cpu: None,
-            memory: None,
-            writable_layer: None,
-        }
+        Self { id, metadata, labels: BTreeMap::new(), cpu: None, memory: None, writable_layer: None }
     }
 }
 

@@ -56,26 +56,13 @@ impl RuntimeCondition {
     /// All is well.
     #[must_use]
     pub fn well(kind: impl Into<String>) -> Self {
-        Self {
-            kind: kind.into(),
-            status: true,
-            ..Self::default()
-        }
+        Self { kind: kind.into(), status: true, ..Self::default() }
     }
 
     /// All is not well, with a word and a sentence on why.
     #[must_use]
-    pub fn unwell(
-        kind: impl Into<String>,
-        reason: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind: kind.into(),
-            status: false,
-            reason: reason.into(),
-            message: message.into(),
-        }
+    pub fn unwell(kind: impl Into<String>, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: kind.into(), status: false, reason: reason.into(), message: message.into() }
     }
 }
 
@@ -108,8 +95,6 @@ impl RuntimeStatus {
     /// Whether the condition of this kind is there and true.
     #[must_use]
     pub fn is_ready(&self, kind: &str) -> bool {
-        self.conditions
-            .iter()
-            .any(|condition| condition.kind == kind && condition.status)
+        self.conditions.iter().any(|condition| condition.kind == kind && condition.status)
     }
 }

@@ -63,13 +63,7 @@ impl ExecOptions {
     /// Read output and error, send no input, no terminal.
     #[must_use]
     pub fn new<S: Into<String>>(cmd: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            cmd: cmd.into_iter().map(Into::into).collect(),
-            tty: false,
-            stdin: false,
-            stdout: true,
-            stderr: true,
-        }
+        Self { cmd: cmd.into_iter().map(Into::into).collect(), tty: false, stdin: false, stdout: true, stderr: true }
     }
 
     /// Send input too.
@@ -106,12 +100,7 @@ impl AttachOptions {
     /// Read output and error, send no input, no terminal.
     #[must_use]
     pub const fn output() -> Self {
-        Self {
-            tty: false,
-            stdin: false,
-            stdout: true,
-            stderr: true,
-        }
+        Self { tty: false, stdin: false, stdout: true, stderr: true }
     }
 }
 
@@ -131,11 +120,7 @@ impl ExecOutput {
     /// A command's output.
     #[must_use]
     pub const fn new(stdout: Vec<u8>, stderr: Vec<u8>, exit_code: i32) -> Self {
-        Self {
-            stdout,
-            stderr,
-            exit_code,
-        }
+        Self { stdout, stderr, exit_code }
     }
 }
 
@@ -163,13 +148,7 @@ impl StreamSession {
     /// A session without streams.
     #[must_use]
     pub const fn new(exit: ExitFuture) -> Self {
-        Self {
-            stdin: None,
-            stdout: None,
-            stderr: None,
-            resize: None,
-            exit,
-        }
+        Self { stdin: None, stdout: None, stderr: None, resize: None, exit }
     }
 }
 

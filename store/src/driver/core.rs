@@ -6,8 +6,8 @@ use super::hub::Hub;
 use super::watcher::Watcher;
 use crate::state::{Applied, Command, State};
 use crate::{
-    Clock, Committed, Entry, Error, Key, KeyRange, Page, RangeOptions, ReadOptions, Revision,
-    StoreStatus, Txn, WatchOptions, WatchStream,
+    Clock, Committed, Entry, Error, Key, KeyRange, Page, RangeOptions, ReadOptions, Revision, StoreStatus, Txn,
+    WatchOptions, WatchStream,
 };
 
 /// How many events one pruning step frees before readers and writers get their turn.
@@ -22,10 +22,7 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            request_bytes_max: 8 << 20,
-            txn_ops_max: 4096,
-        }
+        Self { request_bytes_max: 8 << 20, txn_ops_max: 4096 }
     }
 }
 
@@ -55,11 +52,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(state: State, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            hub: Hub::new(state.revision()),
-            state: RwLock::new(state),
-            clock,
-        }
+        Self { hub: Hub::new(state.revision()), state: RwLock::new(state), clock }
     }
 
     // A panic inside the state leaves it between two revisions at worst in memory that is never
@@ -91,11 +84,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn get(
-        &self,
-        key: &Key,
-        options: &ReadOptions,
-    ) -> Result<Option<Arc<Entry>>, Error> {
+    pub(crate) fn get(&self, key: &Key, options: &ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
         self.check_open()?;
         self.state().get(key, options)
     }
@@ -120,16 +109,9 @@ impl Core {
         let state = self.state();
         let compacted = state.compacted();
         if !from.is_zero() && from < compacted {
-            return Err(Error::Compacted {
-                requested: from,
-                compacted,
-            });
+            return Err(Error::Compacted { requested: from, compacted });
         }
-        let from = if from.is_zero() {
-            state.revision().next()
-        } else {
-            from
-        };
+        let from = if from.is_zero() { state.revision().next() } else { from };
         drop(state);
         Ok(Watcher::open(self, range, from, options))
     }

@@ -26,11 +26,7 @@ struct Table {
 
 impl Deadlines {
     pub(crate) fn new(clock: Arc<dyn Clock>, leases: impl IntoIterator<Item = Lease>) -> Self {
-        let deadlines = Self {
-            clock,
-            table: Mutex::default(),
-            changed: Notify::new(),
-        };
+        let deadlines = Self { clock, table: Mutex::default(), changed: Notify::new() };
         for lease in leases {
             deadlines.start(lease);
         }

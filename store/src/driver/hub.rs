@@ -69,11 +69,7 @@ pub(super) enum Next {
 
 impl Hub {
     pub(super) fn new(revision: Revision) -> Self {
-        Self {
-            published: AtomicU64::new(revision.0),
-            closed: AtomicBool::new(false),
-            index: Mutex::default(),
-        }
+        Self { published: AtomicU64::new(revision.0), closed: AtomicBool::new(false), index: Mutex::default() }
     }
 
     pub(super) fn published(&self) -> Revision {
@@ -201,24 +197,15 @@ impl Index {
 
 impl Group {
     fn new(range: KeyRange, complete_from: Revision) -> Self {
-        let recent = Recent {
-            batches: VecDeque::new(),
-            bytes: 0,
-            complete_from,
-            watches: HashMap::new(),
-        };
-        Self {
-            range,
-            recent: Mutex::new(recent),
-        }
+        let recent = Recent { batches: VecDeque::new(), bytes: 0, complete_from, watches: HashMap::new() };
+        Self { range, recent: Mutex::new(recent) }
     }
 
     fn push(&self, batch: WatchEvents, wakers: &mut Vec<Waker>) {
         let mut recent = lock(&self.recent);
         recent.bytes += size(&batch);
         recent.batches.push_back(batch);
-        while recent.batches.len() > RECENT_BATCHES_MAX
-            || (recent.bytes > RECENT_BYTES_MAX && recent.batches.len() > 1)
+        while recent.batches.len() > RECENT_BATCHES_MAX || (recent.bytes > RECENT_BYTES_MAX && recent.batches.len() > 1)
         {
             let Some(oldest) = recent.batches.pop_front() else {
                 break;

@@ -31,12 +31,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn open(
-        core: &Arc<Core>,
-        range: KeyRange,
-        from: Revision,
-        options: WatchOptions,
-    ) -> WatchStream {
+    pub(super) fn open(core: &Arc<Core>, range: KeyRange, from: Revision, options: WatchOptions) -> WatchStream {
         let signal = Arc::new(Signal::default());
         let (group, id) = core.hub.join(&range, &signal);
         let watcher = Self {
@@ -97,20 +92,11 @@ impl Watcher {
     }
 
     /// There is nothing to deliver but perhaps a progress mark.
-    fn idle(
-        &mut self,
-        published: Revision,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<WatchEvents, Error>> {
+    fn idle(&mut self, published: Revision, cx: &mut Context<'_>) -> Poll<Result<WatchEvents, Error>> {
         let wanted = self.signal.progress.load(Ordering::Acquire);
         if wanted != 0 && published.0 >= wanted {
             // A request for a later revision that came in since stays.
-            let cleared = self.signal.progress.compare_exchange(
-                wanted,
-                0,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
+            let cleared = self.signal.progress.compare_exchange(wanted, 0, Ordering::AcqRel, Ordering::Acquire);
             if cleared.is_err() {
                 self.signal.waker.wake();
             }
@@ -123,9 +109,7 @@ impl Watcher {
         }
         if let Some(interval) = self.options.progress_interval {
             let clock = &self.core.clock;
-            let timer = self
-                .timer
-                .get_or_insert_with(|| clock.sleep_until(clock.now() + interval));
+            let timer = self.timer.get_or_insert_with(|| clock.sleep_until(clock.now() + interval));
             if timer.as_mut().poll(cx).is_ready() {
                 self.timer = None;
                 return Poll::Ready(Ok(WatchEvents::progress(published)));

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{Applied, Command, Outcome, State, Superseded};
 use crate::{
-    Committed, Compare, CompareOp, CompareTarget, Entry, Error, Event, EventKind, Key, KeyRange,
-    Op, OpResult, Put, Revision, Txn, WatchEvents,
+    Committed, Compare, CompareOp, CompareTarget, Entry, Error, Event, EventKind, Key, KeyRange, Op, OpResult, Put,
+    Revision, Txn, WatchEvents,
 };
 
 impl State {
@@ -24,9 +24,7 @@ impl State {
                 let compacted = self.compact(through);
                 (compacted.map(|()| Outcome::Compacted), None)
             }
-            Command::LeaseGrant { id, ttl } => {
-                (self.grant_lease(id, ttl).map(Outcome::LeaseGranted), None)
-            }
+            Command::LeaseGrant { id, ttl } => (self.grant_lease(id, ttl).map(Outcome::LeaseGranted), None),
             Command::LeaseRevoke(id) => match self.revoke_lease(id) {
                 Ok(events) => (Ok(Outcome::LeaseRevoked(self.revision)), events),
                 Err(error) => (Err(error), None),
@@ -42,11 +40,7 @@ impl State {
     pub fn read_txn(&self, txn: &Txn) -> Result<Committed, Error> {
         txn.validate()?;
         let succeeded = self.all_hold(&txn.compares);
-        let ops = if succeeded {
-            &txn.success
-        } else {
-            &txn.failure
-        };
+        let ops = if succeeded { &txn.success } else { &txn.failure };
         self.check_branch(ops)?;
         let read = |op: &Op| self.read_op(op, self.revision);
         let results = ops.iter().map(read).collect::<Result<_, _>>()?;
@@ -68,15 +62,9 @@ impl State {
                     let deleted = self.delete(&key, revision, &mut events);
                     OpResult::Deleted(deleted.into_iter().collect())
                 }
-                Op::DeleteRange(range) => {
-                    OpResult::Deleted(self.delete_range(&range, revision, &mut events))
-                }
+                Op::DeleteRange(range) => OpResult::Deleted(self.delete_range(&range, revision, &mut events)),
                 read => {
-                    let seen = if events.is_empty() {
-                        self.revision
-                    } else {
-                        revision
-                    };
+                    let seen = if events.is_empty() { self.revision } else { revision };
                     self.read_op(&read, seen)?
                 }
             });
@@ -91,9 +79,7 @@ impl State {
             match op {
                 Op::Put(put) => {
                     if (put.keep_value || put.keep_lease) && !self.live.contains_key(&put.key) {
-                        return Err(Error::KeyNotFound {
-                            key: put.key.clone(),
-                        });
+                        return Err(Error::KeyNotFound { key: put.key.clone() });
                     }
                     if let Some(lease) = put.lease
                         && !put.keep_lease
@@ -115,9 +101,7 @@ impl State {
 
     fn read_op(&self, op: &Op, seen: Revision) -> Result<OpResult, Error> {
         Ok(match op {
-            Op::Range(range, options) => {
-                OpResult::Range(self.page(range, options, seen, options.revision))
-            }
+            Op::Range(range, options) => OpResult::Range(self.page(range, options, seen, options.revision)),
             Op::Get(key) => OpResult::Got(self.live.get(key).cloned()),
             Op::Put(_) | Op::Delete(_) | Op::DeleteRange(_) => {
                 return Err(Error::invalid("a write in a read-only transaction"));
@@ -142,14 +126,7 @@ impl State {
                 lease = prev.lease;
             }
         }
-        let entry = Arc::new(Entry {
-            key,
-            value,
-            create_revision,
-            mod_revision: revision,
-            version,
-            lease,
-        });
+        let entry = Arc::new(Entry { key, value, create_revision, mod_revision: revision, version, lease });
         self.move_lease(&entry.key, prev.as_ref().and_then(|prev| prev.lease), lease);
         self.live_bytes += entry.size() as u64;
         self.live.insert(entry.key.clone(), entry.clone());
@@ -160,12 +137,7 @@ impl State {
         OpResult::Put { entry, prev }
     }
 
-    pub(super) fn delete(
-        &mut self,
-        key: &Key,
-        revision: Revision,
-        events: &mut Vec<Event>,
-    ) -> Option<Arc<Entry>> {
+    pub(super) fn delete(&mut self, key: &Key, revision: Revision, events: &mut Vec<Event>) -> Option<Arc<Entry>> {
         let prev = self.live.remove(key)?;
         self.move_lease(&prev.key, prev.lease, None);
         self.supersede(prev.clone(), revision);
@@ -181,16 +153,9 @@ impl State {
         Some(prev)
     }
 
-    fn delete_range(
-        &mut self,
-        range: &KeyRange,
-        revision: Revision,
-        events: &mut Vec<Event>,
-    ) -> Vec<Arc<Entry>> {
+    fn delete_range(&mut self, range: &KeyRange, revision: Revision, events: &mut Vec<Event>) -> Vec<Arc<Entry>> {
         let keys: Vec<Key> = self.live_in(range).map(|(key, _)| key.clone()).collect();
-        keys.iter()
-            .filter_map(|key| self.delete(key, revision, events))
-            .collect()
+        keys.iter().filter_map(|key| self.delete(key, revision, events)).collect()
     }
 
     fn supersede(&mut self, entry: Arc<Entry>, until: Revision) {

@@ -7,16 +7,10 @@ impl State {
     /// Moves the compacted revision. What it makes unreachable is freed by [`State::prune`].
     pub(super) fn compact(&mut self, through: Revision) -> Result<(), Error> {
         if through <= self.compacted {
-            return Err(Error::Compacted {
-                requested: through,
-                compacted: self.compacted,
-            });
+            return Err(Error::Compacted { requested: through, compacted: self.compacted });
         }
         if through > self.revision {
-            return Err(Error::FutureRevision {
-                requested: through,
-                current: self.revision,
-            });
+            return Err(Error::FutureRevision { requested: through, current: self.revision });
         }
         self.compacted = through;
         Ok(())

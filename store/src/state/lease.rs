@@ -34,11 +34,7 @@ impl State {
         self.leases.iter().map(lease)
     }
 
-    pub(super) fn grant_lease(
-        &mut self,
-        id: Option<LeaseId>,
-        ttl: Duration,
-    ) -> Result<Lease, Error> {
+    pub(super) fn grant_lease(&mut self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         if seconds > TTL_SECONDS_MAX {
             return Err(Error::invalid("too large lease ttl"));

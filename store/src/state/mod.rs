@@ -132,16 +132,10 @@ impl State {
 
     fn check_readable(&self, requested: Revision) -> Result<(), Error> {
         if requested < self.compacted {
-            return Err(Error::Compacted {
-                requested,
-                compacted: self.compacted,
-            });
+            return Err(Error::Compacted { requested, compacted: self.compacted });
         }
         if requested > self.revision {
-            return Err(Error::FutureRevision {
-                requested,
-                current: self.revision,
-            });
+            return Err(Error::FutureRevision { requested, current: self.revision });
         }
         Ok(())
     }

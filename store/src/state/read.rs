@@ -7,9 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{State, Superseded};
-use crate::{
-    Entry, Error, Event, Key, KeyRange, Page, RangeOptions, ReadOptions, Revision, WatchEvents,
-};
+use crate::{Entry, Error, Event, Key, KeyRange, Page, RangeOptions, ReadOptions, Revision, WatchEvents};
 
 impl State {
     /// The version of a key; see [`Store::get`](crate::Store::get).
@@ -53,15 +51,10 @@ impl State {
         scan: usize,
     ) -> Result<(Vec<WatchEvents>, Revision), Error> {
         if from < self.compacted {
-            return Err(Error::Compacted {
-                requested: from,
-                compacted: self.compacted,
-            });
+            return Err(Error::Compacted { requested: from, compacted: self.compacted });
         }
         let from = from.max(self.history_start);
-        let to = to
-            .min(self.revision)
-            .min(Revision(from.0 + scan as u64 - 1));
+        let to = to.min(self.revision).min(Revision(from.0 + scan as u64 - 1));
         let mut found = Vec::new();
         let skip = (from.0 - self.history_start.0) as usize;
         let take = (to.next().0.saturating_sub(from.0)) as usize;
@@ -75,23 +68,12 @@ impl State {
         Ok((found, revision.max(from)))
     }
 
-    pub(super) fn live_in(
-        &self,
-        range: &KeyRange,
-    ) -> impl Iterator<Item = (&Key, &Arc<Entry>)> + use<'_> {
-        range
-            .bounds()
-            .map(|bounds| self.live.range::<[u8], _>(bounds))
-            .into_iter()
-            .flatten()
+    pub(super) fn live_in(&self, range: &KeyRange) -> impl Iterator<Item = (&Key, &Arc<Entry>)> + use<'_> {
+        range.bounds().map(|bounds| self.live.range::<[u8], _>(bounds)).into_iter().flatten()
     }
 
     /// Every entry of a range as it was at `at`, in key order, compacted or not.
-    pub(super) fn past_in(
-        &self,
-        range: &KeyRange,
-        at: Revision,
-    ) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
+    pub(super) fn past_in(&self, range: &KeyRange, at: Revision) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
         range
             .bounds()
             .map(|bounds| PastIter {
@@ -134,22 +116,14 @@ pub(crate) fn within(range: &KeyRange, events: &Arc<[Event]>) -> Option<Arc<[Eve
     }
 }
 
-fn collect<'a>(
-    mut entries: impl Iterator<Item = &'a Arc<Entry>>,
-    options: &RangeOptions,
-    mut page: Page,
-) -> Page {
+fn collect<'a>(mut entries: impl Iterator<Item = &'a Arc<Entry>>, options: &RangeOptions, mut page: Page) -> Page {
     if options.count_only {
         page.count = Some(entries.count() as u64);
         return page;
     }
     let limit = options.limit.unwrap_or(usize::MAX);
     for entry in entries.by_ref().take(limit) {
-        page.entries.push(if options.keys_only {
-            without_value(entry)
-        } else {
-            entry.clone()
-        });
+        page.entries.push(if options.keys_only { without_value(entry) } else { entry.clone() });
     }
     let beyond = if options.count {
         let beyond = entries.count() as u64;
@@ -166,10 +140,7 @@ fn without_value(entry: &Arc<Entry>) -> Arc<Entry> {
     if entry.value.is_empty() {
         return entry.clone();
     }
-    Arc::new(Entry {
-        value: Bytes::new(),
-        ..Entry::clone(entry)
-    })
+    Arc::new(Entry { value: Bytes::new(), ..Entry::clone(entry) })
 }
 
 /// The version of one key that was visible at a revision.

@@ -55,10 +55,7 @@ fn pruning_in_steps_frees_everything_and_changes_no_digest() {
     }
     delete(&mut state, "b");
     let last = state.revision();
-    state
-        .apply(Command::Compact(last))
-        .outcome
-        .expect("compaction");
+    state.apply(Command::Compact(last)).outcome.expect("compaction");
     let digest = state.digest();
     let kept = Revision(20);
     while state.prune(2, Some(kept)) {}
@@ -71,11 +68,7 @@ fn pruning_in_steps_frees_everything_and_changes_no_digest() {
     assert!(steps > 3);
     assert_eq!(state.digest(), digest);
     assert_eq!((state.past_bytes(), state.past.len()), (0, 0));
-    assert_eq!(
-        state.history_len(),
-        1,
-        "the events of the compacted revision stay"
-    );
+    assert_eq!(state.history_len(), 1, "the events of the compacted revision stay");
     assert_eq!(state.live_bytes(), 4);
 }
 
@@ -118,10 +111,7 @@ fn a_failing_transaction_changes_nothing() {
         vec![Op::put("a", "2"), Op::put("a", "3")],
         vec![Op::put("a", "2"), Op::DeleteRange(KeyRange::all())],
         vec![Op::delete("a"), Op::put("", "3")],
-        vec![
-            Op::delete("a"),
-            Op::Range(KeyRange::all(), RangeOptions::at(Revision(9))),
-        ],
+        vec![Op::delete("a"), Op::Range(KeyRange::all(), RangeOptions::at(Revision(9)))],
     ] {
         let mut txn = Txn::new();
         txn.success = ops;
@@ -153,24 +143,14 @@ fn compares_judge_absent_keys_as_zeros_without_a_value() {
 fn changes_come_by_whole_revision_and_bounded_scans() {
     let mut state = State::new();
     for n in 0..10 {
-        put(
-            &mut state,
-            &format!("{}/{n}", if n % 2 == 0 { "even" } else { "odd" }),
-            "v",
-        );
+        put(&mut state, &format!("{}/{n}", if n % 2 == 0 { "even" } else { "odd" }), "v");
     }
     let odd = KeyRange::prefix("odd/");
-    let (all, next) = state
-        .changes(&odd, Revision::INITIAL, Revision(u64::MAX), 1000)
-        .expect("history");
+    let (all, next) = state.changes(&odd, Revision::INITIAL, Revision(u64::MAX), 1000).expect("history");
     let revisions: Vec<u64> = all.iter().map(|batch| batch.revision.0).collect();
     assert_eq!((revisions, next), (vec![3, 5, 7, 9, 11], Revision(12)));
-    let (some, next) = state
-        .changes(&odd, Revision(4), Revision(u64::MAX), 3)
-        .expect("history");
+    let (some, next) = state.changes(&odd, Revision(4), Revision(u64::MAX), 3).expect("history");
     assert_eq!((some.len(), next), (1, Revision(7)));
-    let (none, next) = state
-        .changes(&odd, Revision(40), Revision(u64::MAX), 3)
-        .expect("history");
+    let (none, next) = state.changes(&odd, Revision(40), Revision(u64::MAX), 3).expect("history");
     assert_eq!((none.len(), next), (0, Revision(40)));
 }
