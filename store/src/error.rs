@@ -141,6 +141,11 @@ impl Error {
         Self::Unavailable { reason: reason.into() }
     }
 
+    #[cfg(feature = "disk")]
+    pub(crate) fn io(action: &'static str, file: PathBuf, source: io::Error) -> Self {
+        Self::Io { action, file, source: Arc::new(source) }
+    }
+
     /// Whether the same request may succeed later without anyone doing anything about it.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::FutureRevision { .. } | Self::NoSpace { .. })

@@ -37,12 +37,18 @@
 //!
 //! None is on by default; each only adds.
 //!
+//! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
+//!
 //! # Where next
 //!
 //! [`Store`] for the promises, [`StoreExt`] for conveniences, [`Txn`] for what a commit can do,
 //! [`WatchStream`] for watches.
 
 mod clock;
+#[cfg(feature = "disk")]
+mod codec;
+#[cfg(feature = "disk")]
+mod disk;
 mod driver;
 mod entry;
 mod error;
@@ -58,6 +64,8 @@ mod txn;
 mod watch;
 
 pub use clock::{Clock, ManualClock, TokioClock};
+#[cfg(feature = "disk")]
+pub use disk::{DiskConfig, DiskStore};
 pub use entry::{Entry, Revision};
 pub use error::Error;
 pub use ext::{Conditional, StoreExt};

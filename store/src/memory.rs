@@ -70,7 +70,7 @@ impl MemoryStore {
     /// Ends all watches, refuses further requests and waits for the store's task.
     pub async fn close(&self) {
         self.cancelled.cancel();
-        self.inner.core.close();
+        self.inner.core.close(Error::Closed);
         let expiry = self.expiry().take();
         if let Some(task) = expiry
             && let Err(error) = task.await
@@ -104,7 +104,7 @@ impl Default for MemoryStore {
 impl Drop for MemoryStore {
     fn drop(&mut self) {
         self.cancelled.cancel();
-        self.inner.core.close();
+        self.inner.core.close(Error::Closed);
     }
 }
 
@@ -166,9 +166,11 @@ impl Store for MemoryStore {
     }
 
     async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        self.inner.deadlines.forget(id);
         match self.inner.apply(Command::LeaseRevoke(id))? {
-            Outcome::LeaseRevoked(revision) => Ok(revision),
+            Outcome::LeaseRevoked(revision) => {
+                self.inner.deadlines.forget(id);
+                Ok(revision)
+            }
             other => Err(unexpected(&other)),
         }
     }

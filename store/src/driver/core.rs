@@ -79,9 +79,14 @@ impl Core {
 
     /// Frees what compaction made unreachable, except from `keep` on, letting others in between.
     pub(crate) fn prune(&self, keep: Option<Revision>) {
-        while self.state_mut().prune(PRUNE_STEP, keep) {
+        while self.prune_step(keep) {
             std::thread::yield_now();
         }
+    }
+
+    /// Frees some of it and says whether there is more.
+    pub(crate) fn prune_step(&self, keep: Option<Revision>) -> bool {
+        self.state_mut().prune(PRUNE_STEP, keep)
     }
 
     pub(crate) fn get(&self, key: &Key, options: &ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
@@ -131,14 +136,20 @@ impl Core {
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.hub.is_closed() {
-            return Err(Error::Closed);
-        }
-        Ok(())
+        self.hub.closed().map_or(Ok(()), |why| Err(why.clone()))
     }
 
-    /// Ends every watch and refuses new requests.
-    pub(crate) fn close(&self) {
-        self.hub.close();
+    /// Whether what was in line may still be written.
+    #[cfg(feature = "disk")]
+    pub(crate) fn check_not_failed(&self) -> Result<(), Error> {
+        match self.hub.closed() {
+            Some(why @ Error::Failed { .. }) => Err(why.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends every watch and refuses new requests, with `why` as the error. The first call counts.
+    pub(crate) fn close(&self, why: Error) {
+        self.hub.close(why);
     }
 }

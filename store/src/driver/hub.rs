@@ -5,14 +5,14 @@
 //! that needs older ones reads them from the state's history.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use futures::task::AtomicWaker;
 
 use crate::state::within;
-use crate::{Key, KeyRange, Revision, WatchEvents};
+use crate::{Error, Key, KeyRange, Revision, WatchEvents};
 
 const RECENT_BATCHES_MAX: usize = 512;
 const RECENT_BYTES_MAX: usize = 4 << 20;
@@ -21,7 +21,8 @@ const RECENT_BYTES_MAX: usize = 4 << 20;
 pub(super) struct Hub {
     /// The newest revision of which every group has its share.
     published: AtomicU64,
-    closed: AtomicBool,
+    /// Why it is over.
+    closed: OnceLock<Error>,
     index: Mutex<Index>,
 }
 
@@ -69,15 +70,15 @@ pub(super) enum Next {
 
 impl Hub {
     pub(super) fn new(revision: Revision) -> Self {
-        Self { published: AtomicU64::new(revision.0), closed: AtomicBool::new(false), index: Mutex::default() }
+        Self { published: AtomicU64::new(revision.0), closed: OnceLock::new(), index: Mutex::default() }
     }
 
     pub(super) fn published(&self) -> Revision {
         Revision(self.published.load(Ordering::Acquire))
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+    pub(super) fn closed(&self) -> Option<&Error> {
+        self.closed.get()
     }
 
     pub(super) fn watches(&self) -> usize {
@@ -129,9 +130,11 @@ impl Hub {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Ends all watches.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// Ends all watches with an error. The first call counts.
+    pub(super) fn close(&self, why: Error) {
+        if self.closed.set(why).is_err() {
+            return;
+        }
         let mut wakers = Vec::new();
         let index = lock(&self.index);
         for group in index.groups() {

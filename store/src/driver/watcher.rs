@@ -62,8 +62,8 @@ impl Watcher {
             if let Some(batch) = self.caught.pop_front() {
                 return Poll::Ready(Ok(batch));
             }
-            if self.core.hub.is_closed() {
-                return Poll::Ready(Err(Error::Closed));
+            if let Some(why) = self.core.hub.closed() {
+                return Poll::Ready(Err(why.clone()));
             }
             // Before the group is asked: when it has nothing, everything up to here was delivered.
             let published = self.core.hub.published();

@@ -109,7 +109,7 @@ impl State {
         })
     }
 
-    fn put(&mut self, put: Put, revision: Revision, events: &mut Vec<Event>) -> OpResult {
+    pub(super) fn put(&mut self, put: Put, revision: Revision, events: &mut Vec<Event>) -> OpResult {
         let prev = self.live.get(&put.key).cloned();
         let (mut value, mut lease) = (put.value, put.lease);
         let (mut create_revision, mut version) = (revision, 1);

@@ -4,9 +4,13 @@ mod apply;
 mod command;
 mod compaction;
 mod digest;
+#[cfg(feature = "disk")]
+mod image;
 mod lease;
 mod read;
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +20,8 @@ use std::sync::Arc;
 use crate::{Entry, Error, Event, Key, LeaseId, Revision, WatchEvents};
 
 pub use command::{Applied, Command, Outcome};
+#[cfg(feature = "disk")]
+pub(crate) use image::{ImageSink, ImageSource};
 use lease::LeaseRecord;
 pub(crate) use read::within;
 
@@ -128,6 +134,13 @@ impl State {
         let events: Arc<[Event]> = events.into();
         self.history.push_back(events.clone());
         Some(WatchEvents::new(self.revision, events))
+    }
+
+    /// The events of one revision, if they are still there.
+    #[cfg(feature = "disk")]
+    fn events_of(&self, revision: Revision) -> Option<&Arc<[Event]>> {
+        let index = revision.0.checked_sub(self.history_start.0)?;
+        self.history.get(index as usize)
     }
 
     fn check_readable(&self, requested: Revision) -> Result<(), Error> {

@@ -1,0 +1,253 @@
+//! The log: a row of segments, to the last of which records are appended.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::files::{Disk, DiskFile, is_full};
+use super::record::{HEADER, header, put_record, record_size};
+use crate::Error;
+
+pub(super) const MAGIC: &[u8; 8] = b"kwstlog\n";
+const PREFIX: &str = "log-";
+
+/// How far ahead of its end a segment is filled with zeros, so that appending does not change the
+/// file's length and an fdatasync needs to write nothing but data.
+const ZEROS: u64 = 1 << 20;
+
+pub(super) fn segment_name(first: u64) -> String {
+    format!("{PREFIX}{first:020}")
+}
+
+/// The first index of the segment with this name, if it is the name of one.
+pub(super) fn segment_first(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+#[derive(Debug)]
+pub(super) struct Log {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    /// First index and length of the segments before the current one.
+    closed: VecDeque<(u64, u64)>,
+    file: Box<dyn DiskFile>,
+    first: u64,
+    /// Where the next record goes.
+    offset: u64,
+    /// The file is zeros from `offset` to here, and ends here.
+    zeroed: u64,
+    next_index: u64,
+    buffer: Vec<u8>,
+}
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub(super) enum AppendError {
+    /// The disk is full. The log is as it was.
+    NoSpace(Error),
+    /// What is on disk is not known any more.
+    Fatal(Error),
+}
+
+/// Where a log that was there goes on.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) closed: VecDeque<(u64, u64)>,
+    pub(super) first: u64,
+    pub(super) offset: u64,
+    pub(super) next_index: u64,
+}
+
+impl Log {
+    /// A new log whose first record has index `first`.
+    pub(super) fn create(disk: Arc<dyn Disk>, first: u64, segment_bytes: u64) -> Result<Self, Error> {
+        let file = create_segment(&*disk, first).map_err(|error| match error {
+            AppendError::NoSpace(error) | AppendError::Fatal(error) => error,
+        })?;
+        Ok(Self {
+            disk,
+            segment_bytes,
+            closed: VecDeque::new(),
+            file,
+            first,
+            offset: HEADER,
+            zeroed: HEADER,
+            next_index: first,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Goes on after what was read; what lies behind that is wiped.
+    pub(super) fn resume(disk: Arc<dyn Disk>, tail: Tail, segment_bytes: u64) -> Result<Self, Error> {
+        let name = segment_name(tail.first);
+        let io = |action| {
+            let file = disk.path(&name);
+            move |error| Error::io(action, file, error)
+        };
+        let mut file = disk.open(&name).map_err(io("open"))?;
+        // Remains of a torn write must never pass for records that come to lie before them.
+        file.set_len(tail.offset).map_err(io("truncate"))?;
+        file.sync().map_err(io("sync"))?;
+        Ok(Self {
+            segment_bytes,
+            closed: tail.closed,
+            file,
+            first: tail.first,
+            offset: tail.offset,
+            zeroed: tail.offset,
+            next_index: tail.next_index,
+            buffer: Vec::new(),
+            disk,
+        })
+    }
+
+    /// The index of the newest record; 0 if there never was one.
+    pub(super) const fn last_index(&self) -> u64 {
+        self.next_index - 1
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        let closed: u64 = self.closed.iter().map(|(_, length)| length).sum();
+        closed + self.zeroed
+    }
+
+    /// Appends records and returns once they are durable.
+    pub(super) fn append<'a>(
+        &mut self,
+        records: impl Iterator<Item = (u8, &'a [u8])> + Clone,
+    ) -> Result<u64, AppendError> {
+        let size: u64 = records.clone().map(|(_, data)| record_size(data.len())).sum();
+        if self.offset > HEADER && self.offset + size > self.segment_bytes {
+            self.roll()?;
+        }
+        self.zero_ahead(size)?;
+        self.buffer.clear();
+        let durable = self.next_index;
+        let mut index = durable;
+        for (kind, data) in records {
+            let place = (self.first, self.offset + self.buffer.len() as u64);
+            put_record(&mut self.buffer, place, (index, durable), kind, data);
+            index += 1;
+        }
+        if let Err(error) = self.file.write_at(self.offset, &self.buffer) {
+            return Err(self.undo(error));
+        }
+        self.sync()?;
+        self.offset += size;
+        self.next_index = index;
+        // One huge batch should not hold its memory for good.
+        self.buffer.shrink_to(4 << 20);
+        Ok(size)
+    }
+
+    /// Removes segments all of whose records have an index up to `index`.
+    pub(super) fn forget(&mut self, index: u64) -> Result<(), Error> {
+        while let Some((first, _)) = self.closed.front().copied() {
+            let next = self.closed.get(1).map_or(self.first, |(first, _)| *first);
+            if next > index + 1 {
+                break;
+            }
+            let name = segment_name(first);
+            if let Err(error) = self.disk.remove(&name) {
+                return Err(Error::io("remove", self.disk.path(&name), error));
+            }
+            self.closed.pop_front();
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        segment_name(self.first)
+    }
+
+    /// Makes sure that so many bytes can be written without the file growing. A failure leaves zeros at
+    /// worst.
+    fn zero_ahead(&mut self, size: u64) -> Result<(), AppendError> {
+        let needed = self.offset + size;
+        if needed <= self.zeroed {
+            return Ok(());
+        }
+        // Near the end of a segment, or of the disk, no more than needed.
+        let ample = needed.next_multiple_of(ZEROS).min(self.segment_bytes);
+        let mut result = Ok(());
+        for target in [ample.max(needed), needed] {
+            result = self.zero_until(target);
+            if result.is_ok() {
+                return Ok(());
+            }
+        }
+        let name = self.name();
+        result.map_err(|error| append_error(&*self.disk, "extend", &name, error))
+    }
+
+    fn zero_until(&mut self, target: u64) -> io::Result<()> {
+        const CHUNK: &[u8] = &[0; 64 << 10];
+        while self.zeroed < target {
+            let length = (target - self.zeroed).min(CHUNK.len() as u64);
+            self.file.write_at(self.zeroed, &CHUNK[..length as usize])?;
+            self.zeroed += length;
+        }
+        Ok(())
+    }
+
+    /// After a write that failed: wipes what it may have left.
+    fn undo(&mut self, error: io::Error) -> AppendError {
+        let name = self.name();
+        let wiped = {
+            self.buffer.fill(0);
+            self.file.write_at(self.offset, &self.buffer)
+        };
+        match wiped {
+            Ok(()) => append_error(&*self.disk, "write", &name, error),
+            Err(_) => AppendError::Fatal(Error::io("write", self.disk.path(&name), error)),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), AppendError> {
+        // Pages that could not be written may be dropped from memory and then look clean, so a second
+        // try could succeed without having written anything: no failure here is ever forgiven.
+        let synced = self.file.sync();
+        synced.map_err(|error| AppendError::Fatal(Error::io("sync", self.disk.path(&self.name()), error)))
+    }
+
+    /// Goes on in a new segment. The current one is durable as it is.
+    fn roll(&mut self) -> Result<(), AppendError> {
+        let file = create_segment(&*self.disk, self.next_index)?;
+        self.closed.push_back((self.first, self.zeroed));
+        self.file = file;
+        self.first = self.next_index;
+        self.offset = HEADER;
+        self.zeroed = HEADER;
+        Ok(())
+    }
+}
+
+/// A segment gets its name when its header is durable: there is none without.
+fn create_segment(disk: &dyn Disk, first: u64) -> Result<Box<dyn DiskFile>, AppendError> {
+    let name = segment_name(first);
+    let temporary = format!("{name}.tmp");
+    let create = || {
+        let mut file = disk.create(&temporary)?;
+        file.write_at(0, &header(MAGIC, first))?;
+        file.sync()?;
+        disk.rename(&temporary, &name)?;
+        disk.sync_names()?;
+        Ok(file)
+    };
+    create().map_err(|error| {
+        // Left behind it would be removed at the next start.
+        let _ = disk.remove(&temporary);
+        append_error(disk, "create", &name, error)
+    })
+}
+
+fn append_error(disk: &dyn Disk, action: &'static str, name: &str, error: io::Error) -> AppendError {
+    let file = disk.path(name);
+    if is_full(&error) {
+        let reason = format!("cannot {action} {}", file.display());
+        return AppendError::NoSpace(Error::NoSpace { reason });
+    }
+    AppendError::Fatal(Error::io(action, file, error))
+}

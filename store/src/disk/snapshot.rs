@@ -1,0 +1,156 @@
+//! Snapshots: the whole state as of one index of the log, in one file.
+//!
+//! A snapshot is a header and blocks, each with its length and a CRC-32C before it. It gets its name
+//! when all of it is durable.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::files::{Disk, DiskFile, is_full};
+use super::record::{HEADER, check_header, header};
+use super::recover::{bad_header, corrupt};
+use crate::Error;
+use crate::driver::Core;
+use crate::state::{ImageSink, ImageSource, State};
+
+const MAGIC: &[u8; 8] = b"kwstsnap";
+const PREFIX: &str = "snapshot-";
+const TEMPORARY: &str = "snapshot.tmp";
+/// A block is at most about one request and a bit.
+const BLOCK_MAX: u32 = 1 << 30;
+/// How much is gathered before it is written.
+const BUFFER: usize = 1 << 20;
+
+pub(super) fn name(index: u64) -> String {
+    format!("{PREFIX}{index:020}")
+}
+
+/// The index of the snapshot with this name, if it is the name of one.
+pub(super) fn index(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+/// Writes the image as the snapshot of `index`; answers its length, or `None` if told to stop.
+pub(super) fn write(
+    disk: &dyn Disk,
+    core: &Core,
+    source: ImageSource,
+    index: u64,
+    stop: &AtomicBool,
+) -> Result<Option<u64>, Error> {
+    let written = write_file(disk, core, source, index, stop);
+    if !matches!(written, Ok(Some(_))) {
+        // Left behind it would be removed at the next start.
+        let _ = disk.remove(TEMPORARY);
+    }
+    written.map_err(|error| {
+        let file = disk.path(&name(index));
+        if is_full(&error) {
+            let reason = format!("cannot write {}", file.display());
+            return Error::NoSpace { reason };
+        }
+        Error::io("write", file, error)
+    })
+}
+
+fn write_file(
+    disk: &dyn Disk,
+    core: &Core,
+    mut source: ImageSource,
+    index: u64,
+    stop: &AtomicBool,
+) -> io::Result<Option<u64>> {
+    let mut file = disk.create(TEMPORARY)?;
+    let mut buffer = header(MAGIC, index).to_vec();
+    let mut offset = 0;
+    loop {
+        let block = source.next(&core.state());
+        let Some(block) = block else { break };
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let place = offset + buffer.len() as u64;
+        buffer.extend_from_slice(&(block.len() as u32).to_le_bytes());
+        buffer.extend_from_slice(&checksum(place, &block).to_le_bytes());
+        buffer.extend_from_slice(&block);
+        if buffer.len() >= BUFFER {
+            file.write_at(offset, &buffer)?;
+            offset += buffer.len() as u64;
+            buffer.clear();
+        }
+    }
+    file.write_at(offset, &buffer)?;
+    offset += buffer.len() as u64;
+    file.sync()?;
+    disk.rename(TEMPORARY, &name(index))?;
+    disk.sync_names()?;
+    Ok(Some(offset))
+}
+
+/// Reads the snapshot of `index`; answers the state and the snapshot's length.
+pub(super) fn read(disk: &dyn Disk, index: u64) -> Result<(State, u64), Error> {
+    let name = name(index);
+    let io = |error| Error::io("read", disk.path(&name), error);
+    let file = disk.open(&name).map_err(io)?;
+    let length = file.len().map_err(io)?;
+    let mut first = vec![0; HEADER as usize];
+    let read = file.read_at(0, &mut first).map_err(io)?;
+    match check_header(&first[..read], MAGIC) {
+        Ok(found) if found == index => {}
+        Ok(_) => {
+            let reason = "the header and the name differ".to_owned();
+            return Err(corrupt(disk, &name, 16, reason));
+        }
+        Err(error) => return Err(bad_header(disk, &name, &error)),
+    }
+    let mut sink = ImageSink::default();
+    let mut offset = HEADER;
+    while offset < length {
+        let bad = |reason: &str| corrupt(disk, &name, offset, reason.to_owned());
+        let block = read_block(&*file, offset, length - offset).map_err(io)?;
+        let block = block.map_err(bad)?;
+        sink.block(&block).map_err(bad)?;
+        offset += block.len() as u64 + 8;
+    }
+    let state = sink.finish();
+    let state = state.map_err(|reason| corrupt(disk, &name, offset, reason.to_owned()))?;
+    Ok((state, length))
+}
+
+fn read_block(file: &dyn DiskFile, offset: u64, rest: u64) -> io::Result<Result<Vec<u8>, &'static str>> {
+    let mut prefix = [0; 8];
+    if file.read_at(offset, &mut prefix)? < prefix.len() {
+        return Ok(Err("a block is cut short"));
+    }
+    let [a, b, c, d, sum @ ..] = prefix;
+    let length = u32::from_le_bytes([a, b, c, d]);
+    if length > BLOCK_MAX || u64::from(length) > rest - 8 {
+        return Ok(Err("a block is cut short"));
+    }
+    let mut block = vec![0; length as usize];
+    if file.read_at(offset + 8, &mut block)? < block.len() {
+        return Ok(Err("a block is cut short"));
+    }
+    if checksum(offset, &block) != u32::from_le_bytes(sum) {
+        return Ok(Err("a block's checksum does not match"));
+    }
+    Ok(Ok(block))
+}
+
+fn checksum(offset: u64, block: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), block)
+}
+
+/// Removes snapshots older than that of `index`.
+pub(super) fn remove_before(disk: &dyn Disk, newest: u64) -> Result<(), Error> {
+    let here = disk.path("");
+    let names = disk.list().map_err(|e| Error::io("list", here, e))?;
+    for name in names {
+        if index(&name).is_some_and(|index| index < newest) {
+            let removed = disk.remove(&name);
+            removed.map_err(|e| Error::io("remove", disk.path(&name), e))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! The store's handle.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::files::{Directory, Disk};
+use super::recover::recover;
+use super::writer::{Gauges, Request, Writer};
+use crate::codec::encode_command;
+use crate::driver::{Core, Deadlines, Limits};
+use crate::memory::unexpected;
+use crate::state::{Command, Outcome};
+use crate::{
+    Clock, Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions, ReadOptions,
+    Revision, Store, StoreStatus, TokioClock, Txn, WatchOptions, WatchStream,
+};
+
+/// How a [`DiskStore`] is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DiskConfig {
+    /// Where the store's files are; made if it is not there. One store at a time.
+    pub directory: PathBuf,
+    /// About how large a segment of the log grows, in bytes. 64 MiB.
+    pub segment_bytes: u64,
+    /// After so many bytes of log, a snapshot is written and the log before it removed; this bounds how
+    /// long a start takes. 64 MiB.
+    pub snapshot_after_bytes: u64,
+    /// How many commands may wait for the log before commits wait to get in line. 1,024.
+    pub queue_max: usize,
+    /// The largest transaction, in bytes of keys and values. 8 MiB.
+    pub request_bytes_max: usize,
+    /// The most operations, or compares, in a transaction. 4,096.
+    pub txn_ops_max: usize,
+    /// What leases go by. Tokio's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl DiskConfig {
+    /// A store in `directory`, set up for a control plane.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let limits = Limits::default();
+        Self {
+            directory: directory.into(),
+            segment_bytes: 64 << 20,
+            snapshot_after_bytes: 64 << 20,
+            queue_max: 1024,
+            request_bytes_max: limits.request_bytes_max,
+            txn_ops_max: limits.txn_ops_max,
+            clock: Arc::new(TokioClock::new()),
+        }
+    }
+
+    /// The same with leases that go by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks that the numbers make sense together.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] with everything that is wrong.
+    pub fn validate(&self) -> Result<(), Error> {
+        let mut wrong = Vec::new();
+        if self.segment_bytes < 4096 {
+            wrong.push("segment_bytes must be at least 4096");
+        }
+        if self.queue_max == 0 {
+            wrong.push("queue_max must be above 0");
+        }
+        if self.request_bytes_max == 0 || self.request_bytes_max > 512 << 20 {
+            wrong.push("request_bytes_max must be between 1 and 512 MiB");
+        }
+        if self.txn_ops_max == 0 {
+            wrong.push("txn_ops_max must be above 0");
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(wrong.join("; ")))
+    }
+}
+
+/// A store whose every acknowledged commit is on disk.
+///
+/// Commits go to an append-only log; all that wait at a moment share one `fdatasync`. Reads and watches
+/// are served from memory. Now and then the whole state is written to a snapshot, in the background,
+/// and the log before it removed.
+///
+/// Whatever moment the process or the machine stops at, opening the directory again finds everything
+/// that was acknowledged. Files that were damaged later are refused with [`Error::Corrupt`]; damage to
+/// the very last batch cannot be told from a write that was cut short by a crash unless the store was
+/// closed, or opened again, after it. A full disk is answered with [`Error::NoSpace`] while reads go
+/// on. If a sync fails nothing is certain any more: the store then answers everything with
+/// [`Error::Failed`] until it is opened again.
+///
+/// [`close`](DiskStore::close) it to be sure that its thread has ended and the directory is free;
+/// dropping it does the same, and may block for as long as one write takes.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use kubewright_store::{DiskConfig, DiskStore, StoreExt};
+///
+/// let directory = tempfile::tempdir()?;
+/// let store = DiskStore::open(DiskConfig::new(directory.path())).await?;
+/// store.put("greeting", "hello").await?;
+/// store.close().await;
+///
+/// let store = DiskStore::open(DiskConfig::new(directory.path())).await?;
+/// assert_eq!(store.read("greeting").await?.unwrap().value, "hello");
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct DiskStore {
+    inner: Arc<Inner>,
+    cancelled: CancellationToken,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Debug, Default)]
+struct Threads {
+    expiry: Option<tokio::task::JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: Arc<Core>,
+    deadlines: Arc<Deadlines>,
+    gauges: Arc<Gauges>,
+    limits: Limits,
+    /// `None` once the store is closing: when no sender is left the writer ends.
+    requests: RwLock<Option<mpsc::Sender<Request>>>,
+}
+
+impl DiskStore {
+    /// Opens the store in a directory, or makes one. Leases live for their full time from now.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Corrupt`], [`Error::Format`], [`Error::Io`], [`Error::NoSpace`], and
+    /// [`Error::InvalidRequest`] for a configuration that makes no sense.
+    pub async fn open(config: DiskConfig) -> Result<Self, Error> {
+        config.validate()?;
+        let opened = tokio::task::spawn_blocking(move || {
+            let lock = lock_directory(&config.directory)?;
+            let disk: Arc<dyn Disk> = Arc::new(Directory::new(&config.directory));
+            Self::start(&config, disk, Some(lock))
+        });
+        match opened.await {
+            Ok(started) => Ok(Self::assemble(started?)),
+            Err(error) => Err(Error::unavailable(format!("cannot open: {error}"))),
+        }
+    }
+
+    fn assemble((inner, writer): (Arc<Inner>, JoinHandle<()>)) -> Self {
+        let cancelled = CancellationToken::new();
+        let expiry = tokio::spawn({
+            let (inner, cancelled) = (inner.clone(), cancelled.clone());
+            async move {
+                let revoke = async |id| inner.submit(Command::LeaseRevoke(id)).await.map(drop);
+                inner.deadlines.run(cancelled, revoke).await;
+            }
+        });
+        let threads = Threads { expiry: Some(expiry), writer: Some(writer) };
+        Self { inner, cancelled, threads: Mutex::new(threads) }
+    }
+
+    /// Reads what is on the disk and starts the writer, which keeps `lock` until it ends.
+    fn start(
+        config: &DiskConfig,
+        disk: Arc<dyn Disk>,
+        lock: Option<File>,
+    ) -> Result<(Arc<Inner>, JoinHandle<()>), Error> {
+        let recovered = recover(&disk, config.segment_bytes)?;
+        let leases: Vec<Lease> = recovered.state.leases().collect();
+        let deadlines = Arc::new(Deadlines::new(config.clock.clone(), leases));
+        let core = Arc::new(Core::new(recovered.state, config.clock.clone()));
+        let gauges = Arc::new(Gauges::default());
+        let (sender, requests) = mpsc::channel(config.queue_max);
+        let writer = Writer {
+            disk,
+            core: core.clone(),
+            deadlines: deadlines.clone(),
+            gauges: gauges.clone(),
+            log: recovered.log,
+            requests,
+            replay_bytes: recovered.replayed,
+            snapshot_bytes: recovered.snapshot,
+            snapshot_after: config.snapshot_after_bytes,
+            snapshot: None,
+            pruning: true,
+        };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let thread = thread.spawn(move || {
+            writer.run();
+            drop(lock);
+        });
+        let thread = thread.map_err(|e| Error::unavailable(format!("cannot start: {e}")))?;
+        let limits = Limits { request_bytes_max: config.request_bytes_max, txn_ops_max: config.txn_ops_max };
+        let inner = Inner { core, deadlines, gauges, limits, requests: RwLock::new(Some(sender)) };
+        Ok((Arc::new(inner), thread))
+    }
+
+    /// A store on a disk that only tests have.
+    #[cfg(test)]
+    pub(super) fn open_on(config: &DiskConfig, disk: Arc<dyn Disk>) -> Result<Self, Error> {
+        Self::start(config, disk, None).map(Self::assemble)
+    }
+
+    /// A checksum of everything in the store: see [`State::digest`](crate::state::State::digest).
+    pub fn digest(&self) -> u32 {
+        self.inner.core.state().digest()
+    }
+
+    /// Refuses further requests, finishes those that are in line, ends all watches, waits for the
+    /// store's thread and task and frees the directory.
+    pub async fn close(&self) {
+        let Threads { expiry, writer } = self.begin_close();
+        if let Some(expiry) = expiry
+            && let Err(error) = expiry.await
+        {
+            tracing::warn!(%error, "the task that revokes leases failed");
+        }
+        if let Some(writer) = writer
+            && !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("the store's thread panicked");
+        }
+        self.inner.core.close(Error::Closed);
+    }
+
+    fn begin_close(&self) -> Threads {
+        self.cancelled.cancel();
+        let requests = &self.inner.requests;
+        requests.write().unwrap_or_else(PoisonError::into_inner).take();
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut threads)
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        if let Some(writer) = self.begin_close().writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+        self.inner.core.close(Error::Closed);
+    }
+}
+
+fn lock_directory(directory: &Path) -> Result<File, Error> {
+    let created = std::fs::create_dir_all(directory);
+    created.map_err(|e| Error::io("create", directory.to_owned(), e))?;
+    let path = directory.join("LOCK");
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|e| Error::io("open", path.clone(), e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { directory: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+    }
+}
+
+impl Inner {
+    async fn submit(&self, command: Command) -> Result<Outcome, Error> {
+        self.core.check_open()?;
+        let mut encoded = Vec::new();
+        encode_command(&command, &mut encoded);
+        let (reply, answer) = oneshot::channel();
+        let sender = {
+            let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+            requests.clone().ok_or(Error::Closed)?
+        };
+        let request = Request { command, encoded, reply };
+        let sent = sender.send(request).await;
+        drop(sender);
+        if sent.is_err() {
+            self.core.check_open()?;
+            return Err(Error::Closed);
+        }
+        match answer.await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.core.check_open()?;
+                Err(Error::Closed)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for DiskStore {
+    async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
+        self.inner.core.get(key, &options)
+    }
+
+    async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
+        self.inner.core.range(&range, &options)
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
+        self.inner.limits.check(&txn)?;
+        if txn.is_read_only() {
+            return self.inner.core.read_txn(&txn);
+        }
+        match self.inner.submit(Command::Txn(txn)).await? {
+            Outcome::Committed(committed) => Ok(committed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
+        self.inner.core.watch(range, from, options)
+    }
+
+    async fn compact(&self, through: Revision) -> Result<(), Error> {
+        self.inner.submit(Command::Compact(through)).await.map(drop)
+    }
+
+    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
+        match self.inner.submit(Command::LeaseGrant { id, ttl }).await? {
+            Outcome::LeaseGranted(lease) => Ok(lease),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
+        self.inner.core.check_open()?;
+        self.inner.deadlines.keep_alive(id)
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
+        match self.inner.submit(Command::LeaseRevoke(id)).await? {
+            Outcome::LeaseRevoked(revision) => Ok(revision),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
+        self.inner.core.check_open()?;
+        let (lease, keys) = self.inner.core.state().lease(id)?;
+        let remaining = self.inner.deadlines.remaining(id);
+        Ok(LeaseStatus::new(lease, remaining, keys))
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.inner.core.check_open()?;
+        Ok(self.inner.core.state().leases().collect())
+    }
+
+    async fn status(&self) -> Result<StoreStatus, Error> {
+        // A store that failed still says so.
+        if let Err(Error::Closed) = self.inner.core.check_open() {
+            return Err(Error::Closed);
+        }
+        let gauges = &self.inner.gauges;
+        let health = gauges.health.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(StoreStatus {
+            disk_bytes: gauges.disk_bytes.load(Ordering::Relaxed),
+            health: health.clone(),
+            ..self.inner.core.status()
+        })
+    }
+}
