@@ -38,6 +38,7 @@
 //! None is on by default; each only adds.
 //!
 //! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
+//! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
 //!
 //! # Where next
 //!
@@ -47,6 +48,8 @@
 mod clock;
 #[cfg(feature = "disk")]
 mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "disk")]
 mod disk;
 mod driver;

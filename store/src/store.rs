@@ -1,5 +1,6 @@
 //! The trait.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Closed`].
     async fn status(&self) -> Result<StoreStatus, Error>;
+}
+
+impl fmt::Debug for dyn Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
 }
 
 macro_rules! forward_store {

@@ -1,0 +1,142 @@
+//! Every store of this crate, as itself, as an object and through a wrapper, against the suite.
+#![cfg(feature = "conformance")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kubewright_store::conformance::Fixture;
+use kubewright_store::{
+    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, ManualClock, MemoryStore, Page, RangeOptions,
+    ReadOptions, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
+};
+
+mod memory {
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        Fixture::new(MemoryStore::with_clock(Arc::new(clock.clone()))).clock(clock)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+mod memory_as_an_object {
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::new(clock.clone())));
+        let store: Box<dyn Store> = Box::new(store);
+        Fixture::new(store).clock(clock)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+mod memory_in_a_wrapper {
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let store = MemoryStore::with_clock(Arc::new(clock.clone()));
+        Fixture::new(Counted { store, calls: AtomicU64::new(0) }).clock(clock)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+#[cfg(feature = "disk")]
+mod disk {
+    use kubewright_store::{DiskConfig, DiskStore};
+
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = DiskConfig::new(directory.path()).clock(Arc::new(clock.clone()));
+        // Small, so that segments and snapshots come and go.
+        config.segment_bytes = 64 << 10;
+        config.snapshot_after_bytes = 128 << 10;
+        let store = DiskStore::open(config).await.expect("open");
+        Fixture::new(store).clock(clock).guard(directory)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+#[cfg(feature = "disk")]
+mod disk_as_an_object_in_a_wrapper {
+    use kubewright_store::{DiskConfig, DiskStore};
+
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = DiskConfig::new(directory.path()).clock(Arc::new(clock.clone()));
+        let store: Arc<dyn Store> = Arc::new(DiskStore::open(config).await.expect("open"));
+        Fixture::new(Counted { store, calls: AtomicU64::new(0) }).clock(clock).guard(directory)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+/// What a wrapper looks like: it forwards everything.
+struct Counted<S> {
+    store: S,
+    calls: AtomicU64,
+}
+
+impl<S> Counted<S> {
+    fn store(&self) -> &S {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        &self.store
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: Store> Store for Counted<S> {
+    async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
+        self.store().get(key, options).await
+    }
+
+    async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
+        self.store().range(range, options).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
+        self.store().commit(txn).await
+    }
+
+    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
+        self.store().watch(range, from, options).await
+    }
+
+    async fn compact(&self, through: Revision) -> Result<(), Error> {
+        self.store().compact(through).await
+    }
+
+    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
+        self.store().lease_grant(id, ttl).await
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
+        self.store().lease_keep_alive(id).await
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
+        self.store().lease_revoke(id).await
+    }
+
+    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
+        self.store().lease_status(id).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.store().leases().await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, Error> {
+        self.store().status().await
+    }
+}
