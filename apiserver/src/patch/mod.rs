@@ -1,1 +1,77 @@
-//! Patches: JSON patch, merge patch, strategic merge patch, server-side apply.
+//! Patches: JSON patch, merge patch, strategic merge patch, server-side apply. Pure: an object and a patch in, the new
+//! object out.
+
+pub mod apply;
+mod fields;
+pub mod managed;
+mod strategic;
+mod typed;
+
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+pub use fields::FieldSet;
+pub use strategic::strategic;
+
+/// Operations that one JSON patch may hold, as upstream limits them.
+const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
+
+/// Applies a JSON patch (RFC 6902), given as text.
+///
+/// # Errors
+/// 400 if it is malformed, 413 if it has over 10,000 operations, 422 if it doesn't fit the object.
+pub fn json(object: &Value, patch: &[u8]) -> Result<Value, Status> {
+    let patch: json_patch::Patch =
+        serde_json::from_slice(patch).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    if patch.0.len() > JSON_PATCH_OPERATIONS_MAX {
+        let message = format!(
+            "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {}",
+            patch.0.len()
+        );
+        return Err(Status::too_large(&message));
+    }
+    let mut patched = object.clone();
+    json_patch::patch(&mut patched, &patch).map_err(|error| {
+        let message = "the server rejected our request due to an error in our request";
+        let mut status = Status::failure(422, "Invalid", message).with_cause("", error.to_string(), "");
+        if let Some(details) = &mut status.details {
+            details.retry_after_seconds = 0;
+        }
+        status
+    })?;
+    Ok(patched)
+}
+
+/// Applies a merge patch (RFC 7386).
+#[must_use]
+pub fn merge(object: &Value, patch: &Value) -> Value {
+    let mut merged = object.clone();
+    json_patch::merge(&mut merged, patch);
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_patches_apply_whole_or_not_at_all() {
+        let object = json!({"a": {"b": [1, 2]}});
+        let patched =
+            json(&object, br#"[{"op":"add","path":"/a/b/-","value":3},{"op":"test","path":"/a/b/0","value":1}]"#);
+        assert_eq!(patched.unwrap(), json!({"a": {"b": [1, 2, 3]}}));
+        assert_eq!(json(&object, br#"[{"op":"remove","path":"/x"}]"#).unwrap_err().code, 422);
+        assert_eq!(json(&object, br#"[{"op":"test","path":"/a/b/0","value":9}]"#).unwrap_err().code, 422);
+        assert_eq!(json(&object, b"{}").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn merge_patches_delete_with_null() {
+        assert_eq!(
+            merge(&json!({"a": 1, "b": {"c": 1}}), &json!({"a": null, "b": {"d": 2}})),
+            json!({"b": {"c": 1, "d": 2}})
+        );
+    }
+}

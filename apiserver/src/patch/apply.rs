@@ -1,0 +1,318 @@
+//! Server-side apply: merge a manager's configuration into an object, by who owns which field.
+
+use kubewright_api::schema::Type;
+use kubewright_api::status::Status;
+use serde_json::{Map, Value};
+
+use super::fields::{Comparison, FieldSet, Step};
+use super::managed::{self, Entry, Manager, Operation};
+use super::typed::{Merges, Typed};
+
+/// Applies `config` on behalf of `manager`. `current` is the object as it is, `None` to create it.
+///
+/// Fields that the manager applied before and no longer names go, unless others own them too. Fields that others own
+/// and that would change are conflicts, unless `force` takes them over.
+///
+/// # Errors
+/// 409 with a cause for every conflict; 400 if the configuration carries `managedFields` or repeats a list element.
+pub fn apply(
+    current: Option<&Value>,
+    config: &Value,
+    ty: Option<&'static Type>,
+    manager: &Manager<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    if !config["metadata"]["managedFields"].is_null() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let typed = Typed::root(ty);
+    check_unique(config, typed, &mut String::new())?;
+    let empty = Value::Object(Map::new());
+    let live = current.unwrap_or(&empty);
+    let mut entries = match current {
+        Some(current) => adopt(managed::entries(current), current, typed, manager),
+        None => Vec::new(),
+    };
+    let mut config = config.clone();
+    strip(&mut config);
+    let applied = managed::owned(FieldSet::of(&config, typed), manager);
+    let mut new = merge(Some(live), &config, typed);
+    if let Some(before) = entries.iter().find(|entry| entry.is_of(manager)) {
+        let mut dropped = before.fields.clone();
+        dropped.subtract(&applied);
+        let mut others = applied.clone();
+        for entry in entries.iter().filter(|entry| !entry.is_of(manager)) {
+            others.add(&entry.fields);
+        }
+        prune(&mut new, &dropped, &others, typed);
+    }
+    let comparison = Comparison::of(Some(live), Some(&new), typed);
+    settle(&mut entries, &comparison, manager, force)?;
+    managed::record(&mut entries, manager, |fields| *fields = applied);
+    managed::set_entries(&mut new, entries);
+    Ok(new)
+}
+
+/// Metadata that the server sets isn't applied.
+fn strip(config: &mut Value) {
+    if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in ["creationTimestamp", "generation", "uid", "resourceVersion", "selfLink", "managedFields"] {
+            metadata.remove(field);
+        }
+    }
+}
+
+/// An object that nobody has managed so far gets an entry that owns all of it.
+fn adopt(entries: Vec<Entry>, current: &Value, typed: Typed, manager: &Manager<'_>) -> Vec<Entry> {
+    if !entries.is_empty() {
+        return entries;
+    }
+    let before = Manager { name: "before-first-apply", operation: Operation::Update, ..manager.clone() };
+    let mut entries = Vec::new();
+    managed::record(&mut entries, &before, |fields| *fields = managed::owned(FieldSet::of(current, typed), &before));
+    entries
+}
+
+/// Finds conflicts, or takes the fields away from their owners.
+fn settle(entries: &mut [Entry], comparison: &Comparison, manager: &Manager<'_>, force: bool) -> Result<(), Status> {
+    let mut conflicts: Vec<(String, String)> = Vec::new();
+    for entry in entries.iter_mut().filter(|entry| !entry.is_of(manager)) {
+        let disputed = entry.fields.intersection(&comparison.set);
+        if force {
+            entry.fields.subtract(&disputed);
+        } else {
+            conflicts.extend(disputed.paths().into_iter().map(|path| (entry.describe(), path)));
+        }
+        entry.fields.subtract(&comparison.removed);
+    }
+    if conflicts.is_empty() { Ok(()) } else { Err(conflict(&conflicts)) }
+}
+
+fn conflict(conflicts: &[(String, String)]) -> Status {
+    let message = if let [(owner, path)] = conflicts {
+        format!("Apply failed with 1 conflict: conflict with {owner}: {path}")
+    } else {
+        let mut owners: Vec<&String> = conflicts.iter().map(|(owner, _)| owner).collect();
+        owners.sort();
+        owners.dedup();
+        let lines = owners.into_iter().flat_map(|owner| {
+            let paths = conflicts.iter().filter(move |(of, _)| of == owner).map(|(_, path)| format!("- {path}"));
+            std::iter::once(format!("conflicts with {owner}:")).chain(paths)
+        });
+        let lines: Vec<String> = lines.collect();
+        format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+    };
+    conflicts.iter().fold(Status::failure(409, "Conflict", message), |status, (owner, path)| {
+        status.with_cause("FieldManagerConflict", format!("conflict with {owner}"), path)
+    })
+}
+
+/// Merges what is applied into what is there.
+fn merge(live: Option<&Value>, config: &Value, typed: Typed) -> Value {
+    let Some(live) = live.filter(|live| !live.is_null()) else { return config.clone() };
+    match (typed.merges(config), live, config) {
+        (Merges::ByField, Value::Object(live), Value::Object(config)) => {
+            let mut merged = live.clone();
+            for (name, value) in config {
+                merged.insert(name.clone(), merge(live.get(name), value, typed.field(name)));
+            }
+            Value::Object(merged)
+        }
+        (Merges::ByKeys(keys), Value::Array(live), Value::Array(config)) => {
+            merge_lists(live, config, |element| Step::key(element, keys), typed)
+        }
+        (Merges::ByValue, Value::Array(live), Value::Array(config)) => merge_lists(live, config, Step::value, typed),
+        _ => config.clone(),
+    }
+}
+
+/// What is applied comes in its own order; what is only there keeps its place before what followed it.
+fn merge_lists(live: &[Value], config: &[Value], step: impl Fn(&Value) -> Step, typed: Typed) -> Value {
+    let applied: Vec<Step> = config.iter().map(&step).collect();
+    let there: Vec<Step> = live.iter().map(&step).collect();
+    let mut merged = Vec::with_capacity(live.len().max(config.len()));
+    let mut passed = 0;
+    for (element, own) in config.iter().zip(&applied) {
+        let Some(place) = there.iter().position(|other| other == own) else {
+            merged.push(element.clone());
+            continue;
+        };
+        if place >= passed {
+            let between = (passed..place).filter(|at| !applied.contains(&there[*at]));
+            merged.extend(between.map(|at| live[at].clone()));
+            passed = place + 1;
+        }
+        merged.push(merge(Some(&live[place]), element, typed.element()));
+    }
+    merged.extend((passed..live.len()).filter(|at| !applied.contains(&there[*at])).map(|at| live[at].clone()));
+    Value::Array(merged)
+}
+
+/// Removes the fields of `dropped` that nobody in `others` owns. Says whether nothing of the value is left.
+fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed) -> bool {
+    if dropped.is_empty() {
+        return false;
+    }
+    if dropped.here && others.is_empty() {
+        return true;
+    }
+    let nobody = FieldSet::default();
+    let goes = |step: &Step, value: &mut Value, typed: Typed| {
+        let Some(dropped) = dropped.at(step) else { return false };
+        prune(value, dropped, others.at(step).unwrap_or(&nobody), typed)
+    };
+    match (typed.merges(value), &mut *value) {
+        (Merges::ByField, Value::Object(fields)) => {
+            fields.retain(|name, value| !goes(&Step::Field(name.clone()), value, typed.field(name)));
+            fields.is_empty() && others.is_empty()
+        }
+        (Merges::ByKeys(keys), Value::Array(elements)) => {
+            elements.retain_mut(|element| !goes(&Step::key(element, keys), element, typed.element()));
+            elements.is_empty() && others.is_empty()
+        }
+        (Merges::ByValue, Value::Array(elements)) => {
+            elements.retain_mut(|element| !goes(&Step::value(element), element, typed.element()));
+            elements.is_empty() && others.is_empty()
+        }
+        _ => dropped.here && others.is_empty(),
+    }
+}
+
+/// Refuses lists that name an element twice, which nobody could own.
+fn check_unique(value: &Value, typed: Typed, path: &mut String) -> Result<(), Status> {
+    match (typed.merges(value), value) {
+        (Merges::ByField, Value::Object(fields)) => {
+            for (name, value) in fields {
+                let length = path.len();
+                path.push('.');
+                path.push_str(name);
+                check_unique(value, typed.field(name), path)?;
+                path.truncate(length);
+            }
+        }
+        (Merges::ByKeys(keys), Value::Array(elements)) => {
+            refuse_repeated(elements.iter().map(|element| Step::key(element, keys)), path)?;
+            for element in elements {
+                check_unique(element, typed.element(), path)?;
+            }
+        }
+        (Merges::ByValue, Value::Array(elements)) => refuse_repeated(elements.iter().map(Step::value), path)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn refuse_repeated(steps: impl Iterator<Item = Step>, path: &str) -> Result<(), Status> {
+    let mut seen = std::collections::BTreeSet::new();
+    for step in steps {
+        if seen.contains(&step) {
+            let (Step::Field(element) | Step::Key(element) | Step::Value(element)) = step;
+            let message = format!("failed to create typed patch object: {path}: duplicate entries for key [{element}]");
+            return Err(Status::internal(message));
+        }
+        seen.insert(step);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kubewright_api::schema;
+    use serde_json::json;
+
+    use super::*;
+
+    fn manager(name: &'static str) -> Manager<'static> {
+        Manager {
+            name,
+            operation: Operation::Apply,
+            subresource: "",
+            api_version: "apps/v1",
+            time: "2026-01-01T00:00:00Z",
+            status: true,
+        }
+    }
+
+    fn ty() -> Option<&'static Type> {
+        schema::of_kind("apps", "v1", "Deployment")
+    }
+
+    fn config(replicas: Option<i64>, image: &str, labels: &[&str]) -> Value {
+        let labels: Map<String, Value> = labels.iter().map(|label| ((*label).to_owned(), "x".into())).collect();
+        let mut config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "labels": labels},
+            "spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
+        if let Some(replicas) = replicas {
+            config["spec"]["replicas"] = replicas.into();
+        }
+        config
+    }
+
+    fn run(current: Option<&Value>, config: &Value, name: &'static str, force: bool) -> Result<Value, Status> {
+        apply(current, config, ty(), &manager(name), force)
+    }
+
+    #[test]
+    fn applying_twice_changes_nothing() {
+        let config = config(Some(3), "i", &["a"]);
+        let once = run(None, &config, "m", false).unwrap();
+        assert_eq!(run(Some(&once), &config, "m", false).unwrap(), once);
+    }
+
+    #[test]
+    fn what_is_no_longer_applied_goes() {
+        let once = run(None, &config(Some(3), "i", &["a", "b"]), "m", false).unwrap();
+        let twice = run(Some(&once), &config(None, "i", &["a"]), "m", false).unwrap();
+        assert!(twice["spec"].get("replicas").is_none());
+        assert_eq!(twice["metadata"]["labels"], json!({"a": "x"}));
+        let third = run(Some(&twice), &config(None, "i", &[]), "m", false).unwrap();
+        assert_eq!(third["metadata"]["labels"], json!({}), "an empty map is applied as one");
+    }
+
+    #[test]
+    fn others_fields_are_conflicts_unless_forced() {
+        let once = run(None, &config(Some(3), "i", &["a"]), "one", false).unwrap();
+        let refused = run(Some(&once), &config(Some(5), "i", &["a"]), "two", false).unwrap_err();
+        assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
+        assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas");
+        let cause = &refused.details.as_ref().unwrap().causes[0];
+        assert_eq!((cause.reason.as_str(), cause.field.as_str()), ("FieldManagerConflict", ".spec.replicas"));
+        let forced = run(Some(&once), &config(Some(5), "i", &["a"]), "two", true).unwrap();
+        assert_eq!(forced["spec"]["replicas"], 5);
+        let back = run(Some(&forced), &config(None, "i", &["a"]), "one", false).unwrap();
+        assert_eq!(back["spec"]["replicas"], 5, "one no longer owns replicas, so dropping them changes nothing");
+    }
+
+    #[test]
+    fn equal_values_are_shared() {
+        let once = run(None, &config(Some(3), "i", &["a"]), "one", false).unwrap();
+        let shared = run(Some(&once), &config(Some(3), "i", &["b"]), "two", false).unwrap();
+        assert_eq!(shared["metadata"]["labels"], json!({"a": "x", "b": "x"}));
+        let dropped = run(Some(&shared), &config(None, "i", &["a"]), "one", false).unwrap();
+        assert_eq!(dropped["spec"]["replicas"], 3, "two still owns them");
+    }
+
+    #[test]
+    fn lists_of_objects_merge_by_key_in_the_order_applied() {
+        let containers = |names: &[&str]| -> Value {
+            let list: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": {"template": {"spec": {"containers": list}}}})
+        };
+        let names = |object: &Value| -> Vec<String> {
+            let list = object["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+            list.iter().map(|container| container["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let one = run(None, &containers(&["a", "b", "c"]), "one", false).unwrap();
+        let two = run(Some(&one), &containers(&["d", "c"]), "two", false).unwrap();
+        assert_eq!(names(&two), ["d", "a", "b", "c"]);
+        let three = run(Some(&two), &containers(&["c"]), "one", false).unwrap();
+        assert_eq!(names(&three), ["d", "c"]);
+        assert_eq!(run(None, &containers(&["a", "a"]), "one", false).unwrap_err().code, 500);
+    }
+
+    #[test]
+    fn objects_that_nobody_managed_are_adopted() {
+        let live = config(Some(3), "i", &["a"]);
+        let refused = run(Some(&live), &config(Some(4), "i", &["a"]), "m", false).unwrap_err();
+        assert!(refused.message.contains("before-first-apply"), "{}", refused.message);
+    }
+}
