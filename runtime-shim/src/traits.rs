@@ -65,7 +65,7 @@ pub trait Containers: Send + Sync + 'static {
     /// Stops a container: asks (`SIGTERM`, or its own stop signal), waits up to `timeout`, then kills.
     ///
     /// On return it is exited, and every process it started is gone. A zero timeout kills at once. May be repeated; a
-    /// container that was never started, has exited, or is not there is no error.
+    /// container that was never started (and stays as it is), has exited, or is not there is no error.
     async fn stop_container(&self, id: &ContainerId, timeout: Duration) -> Result<(), Error>;
 
     /// Removes a container, killing it first where needed; its log stays. May be repeated; a container that is not

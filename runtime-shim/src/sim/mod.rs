@@ -6,7 +6,8 @@
 //! addresses and states.
 //!
 //! Containers run until they are stopped, unless their command is made of the few words it knows: `sleep N`,
-//! `echo TEXT` (`>&2` too), `cat`, `true`, `false`, `exit N`, `trap '' TERM`, alone or joined by `;` in `sh -c`. The
+//! `echo TEXT` (`>&2` too), `cat`, `true`, `false`, `exit N`, `trap '' TERM`,
+//! `trap 'exit N' TERM`, alone or joined by `;` in `sh -c`. The
 //! same words work in `exec`; any other command in `exec` succeeds silently, unless [`SimConfig::exec`] answers it.
 //!
 //! ```

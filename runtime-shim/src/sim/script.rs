@@ -63,10 +63,11 @@ impl Script {
                 ("echo", _) => script.steps.push(echo(arguments)),
                 ("cat", []) => script.steps.push(Step::Cat),
                 ("sleep", ["infinity"]) => script.steps.push(Step::Forever),
-                ("sleep", [time]) => script.steps.push(Step::Sleep(seconds(time)?)),
+                ("sleep", [time] | [time, "&", "wait"]) => script.steps.push(Step::Sleep(seconds(time)?)),
                 ("trap", ["", "TERM"]) => script.exit_code_term = None,
+                ("trap", [action, "TERM"]) => script.exit_code_term = Some(exit_code(action.strip_prefix("exit ")?)?),
                 ("exit", [code]) => {
-                    script.exit_code = code.parse().ok().filter(|code| (0..256).contains(code))?;
+                    script.exit_code = exit_code(code)?;
                     return Some(script);
                 }
                 _ => return None,
@@ -106,6 +107,10 @@ impl Script {
 
 fn base(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
+}
+
+fn exit_code(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|code| (0..256).contains(code))
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -166,7 +171,8 @@ mod tests {
         assert_eq!(parse("sleep infinity").unwrap().ends_after(), None);
         assert_eq!(Script::server().ends_after(), None);
         assert!(Script::parse(&["cat".to_owned()]).unwrap().reads_input());
-        assert!(parse("trap '' TERM; sleep 9").unwrap().exit_code_term.is_none());
+        assert_eq!(parse("trap '' TERM; sleep 9").unwrap().exit_code_term, None);
+        assert_eq!(parse("trap 'exit 7' TERM; sleep 9 & wait").unwrap().exit_code_term, Some(7));
     }
 
     #[test]

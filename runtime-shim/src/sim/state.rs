@@ -218,7 +218,6 @@ impl State {
         match (record.status.container.state, record.script.exit_code_term) {
             (ContainerState::Running, None) => return true,
             (ContainerState::Running, Some(code)) => self.end(id, code, "", now),
-            (ContainerState::Created, _) => self.end(id, 0, "", now),
             _ => {}
         }
         false
@@ -229,13 +228,12 @@ impl State {
         self.end(id, 137, "", now);
     }
 
-    /// Ends a container that has not ended; `why` of "" is the usual word for the code.
+    /// Ends a running container; `why` of "" is the usual word for the code.
     pub(super) fn end(&mut self, id: &ContainerId, code: i32, why: &str, now: SystemTime) {
         let Some(record) = self.containers.get_mut(id) else {
             return;
         };
-        let state = record.status.container.state;
-        if !matches!(state, ContainerState::Created | ContainerState::Running) {
+        if record.status.container.state != ContainerState::Running {
             return;
         }
         let usual = if code == 0 { reason::COMPLETED } else { reason::ERROR };

@@ -22,6 +22,7 @@ pub mod reason {
 
 /// A container's name in its pod, and the how-many-eth run of it this is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContainerMetadata {
     /// The container's name in the pod's spec.
@@ -40,6 +41,7 @@ impl ContainerMetadata {
 
 /// An environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct KeyValue {
     /// Its name.
@@ -58,6 +60,7 @@ impl KeyValue {
 
 /// How mounts made later travel between the host and the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum MountPropagation {
     /// They do not.
@@ -71,6 +74,7 @@ pub enum MountPropagation {
 
 /// A file or directory of the host that the container sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Mount {
     /// Where the container sees it; absolute.
@@ -98,6 +102,7 @@ impl Mount {
 
 /// A device of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Device {
     /// Where the container sees it.
@@ -110,6 +115,7 @@ pub struct Device {
 
 /// Limits. `None` means: not limited, or the kernel's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContainerResources {
     /// The length of a CFS period, in microseconds.
@@ -164,6 +170,7 @@ impl ContainerResources {
 /// config.log_path = Some("web/0.log".into());
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContainerConfig {
     /// Name and attempt.
@@ -222,6 +229,7 @@ fn non_empty(path: &Path) -> Option<&Path> {
 
 /// Where a container is in its life. It only ever moves down this list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ContainerState {
     /// Made, not started.
@@ -237,6 +245,7 @@ pub enum ContainerState {
 
 /// A container in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Container {
     /// Its id.
@@ -279,6 +288,7 @@ impl Container {
 
 /// A container with its fate.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContainerStatus {
     /// What a list shows of it. Its `sandbox_id` is empty when the runtime does not tell (CRI's own status does not).
@@ -321,6 +331,7 @@ impl ContainerStatus {
 
 /// Which containers to list: those that meet every condition set here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContainerFilter {
     /// Only this one.

@@ -2,6 +2,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::SystemTime};
 
 /// An image as a pod names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ImageSpec {
     /// A name with tag or digest, or an [`ImageRef`].
@@ -25,6 +26,7 @@ impl ImageSpec {
 /// An image as the runtime resolved it: a digest where it has one. Make containers of this rather than of a tag,
 /// so that a tag moved meanwhile changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ImageRef(pub String);
 
 impl ImageRef {

@@ -16,6 +16,7 @@ pub mod labels {
 
 /// Which pod a sandbox is for, and the how-many-eth sandbox of that pod it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PodSandboxMetadata {
     /// The pod's name.
@@ -38,6 +39,7 @@ impl PodSandboxMetadata {
 
 /// What the pod's containers find in `/etc/resolv.conf`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct DnsConfig {
     /// Addresses of name servers.
@@ -50,6 +52,7 @@ pub struct DnsConfig {
 
 /// A transport protocol of a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Protocol {
     /// TCP.
@@ -63,6 +66,7 @@ pub enum Protocol {
 
 /// A port of the host that leads to a port of the pod (`hostPort`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PortMapping {
     /// The transport.
@@ -84,6 +88,7 @@ pub struct PortMapping {
 /// config.hostname = "web".into();
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PodSandboxConfig {
     /// Which pod, and which attempt.
@@ -126,6 +131,7 @@ impl PodSandboxConfig {
 
 /// Whether a sandbox can take containers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PodSandboxState {
     /// Ready for containers.
@@ -137,6 +143,7 @@ pub enum PodSandboxState {
 
 /// A sandbox in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PodSandbox {
     /// Its id.
@@ -173,6 +180,7 @@ impl PodSandbox {
 
 /// A sandbox with its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PodSandboxStatus {
     /// What a list shows of it.
@@ -193,6 +201,7 @@ impl PodSandboxStatus {
 
 /// Which sandboxes to list: those that meet every condition set here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PodSandboxFilter {
     /// Only this one.

@@ -1,5 +1,6 @@
 /// With whom a namespace is shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum NamespaceMode {
     /// With the pod.
@@ -15,6 +16,7 @@ pub enum NamespaceMode {
 
 /// The namespaces of a sandbox or a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct NamespaceOptions {
     /// Network: [`NamespaceMode::Node`] is `hostNetwork`.
@@ -33,6 +35,7 @@ impl Default for NamespaceOptions {
 
 /// A seccomp or AppArmor profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum SecurityProfile {
     /// The runtime's own.
@@ -46,6 +49,7 @@ pub enum SecurityProfile {
 
 /// Capabilities to add to and take from the runtime's default set, without `CAP_`; `ALL` is all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Capabilities {
     /// To add.
@@ -56,6 +60,7 @@ pub struct Capabilities {
 
 /// Who a sandbox or container runs as and what it may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SecurityContext {
     /// The user id; `None` is the image's.
