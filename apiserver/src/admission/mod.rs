@@ -6,7 +6,7 @@ use kubewright_api::status::Status;
 use serde_json::Value;
 
 use crate::objects::GroupResource;
-use crate::request::{User, Warnings};
+use crate::request::{Context, User, Warnings};
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +58,36 @@ pub struct AdmissionAttributes<'a> {
 }
 
 impl<'a> AdmissionAttributes<'a> {
+    /// What a request does to an object; its options tell whether it is a dry run.
+    #[must_use]
+    pub fn of_request(
+        context: &'a Context,
+        operation: Operation,
+        kind: &'a str,
+        object: Value,
+        old: Option<&'a Value>,
+        options: &'a Value,
+    ) -> Self {
+        let info = &context.info;
+        Self {
+            operation,
+            group: &info.api_group,
+            version: &info.api_version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            kind,
+            namespace: &info.namespace,
+            name: &info.name,
+            object,
+            old,
+            options,
+            dry_run: options["dryRun"].as_array().is_some_and(|stages| !stages.is_empty()),
+            user: &context.user,
+            now: context.now,
+            warnings: &context.warnings,
+        }
+    }
+
     /// The resource, without its version.
     #[must_use]
     pub const fn group_resource(&self) -> GroupResource<'a> {

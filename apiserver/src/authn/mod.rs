@@ -1,9 +1,31 @@
 //! Authentication: who asks.
+//!
+//! Each way to tell is an [`Authenticator`]; [`Authentication`] asks them in turn. Credentials that no authenticator
+//! accepts are refused with 401, and so are requests without any, except for anonymous ones where they are let in.
+
+mod bearer;
+pub mod token;
+#[cfg(feature = "serve")]
+mod x509;
+
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
 
+pub use bearer::{Bearer, StaticTokens, TokenAuthenticator};
+#[cfg(feature = "serve")]
+pub use x509::{ClientCertificates, PeerCertificates};
+
 use crate::request::User;
+
+/// The group of everyone whose credentials were accepted.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everyone without credentials.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The name of everyone without credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
 
 /// Credentials were given, and are no good; the answer is 401.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,4 +48,114 @@ impl AuthnError {
 pub trait Authenticator: Send + Sync + 'static {
     /// The user, or `None` if the request carries nothing that this authenticator knows.
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, AuthnError>;
+}
+
+/// Who may come without credentials, as `system:anonymous`. Authorization still decides what they may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Nobody.
+    Never,
+    /// Who asks for `/livez`, `/readyz` or `/healthz`.
+    #[default]
+    HealthPaths,
+    /// Everyone.
+    Everywhere,
+}
+
+impl Anonymous {
+    fn admits(self, path: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Everywhere => true,
+            Self::HealthPaths => matches!(path, "/livez" | "/readyz" | "/healthz"),
+        }
+    }
+}
+
+/// All the ways to tell who asks, in order.
+#[derive(Clone)]
+pub struct Authentication {
+    authenticators: Arc<[Arc<dyn Authenticator>]>,
+    anonymous: Anonymous,
+}
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentication").field("anonymous", &self.anonymous).finish_non_exhaustive()
+    }
+}
+
+impl Authentication {
+    /// Asks these authenticators, the first one first.
+    #[must_use]
+    pub fn new(authenticators: Vec<Arc<dyn Authenticator>>, anonymous: Anonymous) -> Self {
+        Self { authenticators: authenticators.into(), anonymous }
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// The credentials are no good, or there are none and anonymous requests are not let in here.
+    pub async fn authenticate(&self, parts: &Parts) -> Result<User, AuthnError> {
+        let mut refused = Vec::new();
+        for authenticator in self.authenticators.iter() {
+            match authenticator.authenticate(parts).await {
+                Ok(Some(mut user)) => {
+                    if !user.in_group(AUTHENTICATED) && user.name != ANONYMOUS {
+                        user.groups.push(AUTHENTICATED.into());
+                    }
+                    return Ok(user);
+                }
+                Ok(None) => {}
+                Err(error) => refused.push(error.reason),
+            }
+        }
+        if !refused.is_empty() {
+            return Err(AuthnError::new(format!("[{}]", refused.join(", "))));
+        }
+        // Credentials that nobody knows are not the same as none.
+        let has_credentials = parts.headers.contains_key(http::header::AUTHORIZATION);
+        if !has_credentials && self.anonymous.admits(parts.uri.path()) {
+            return Ok(User::anonymous());
+        }
+        Err(AuthnError::new(if has_credentials { "credentials not recognized" } else { "no credentials provided" }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(path: &str, token: Option<&str>) -> Parts {
+        let mut builder = http::Request::builder().uri(path);
+        if let Some(token) = token {
+            builder = builder.header("authorization", format!("Bearer {token}"));
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn authentication(anonymous: Anonymous) -> Authentication {
+        let tokens = StaticTokens::new([("good".to_owned(), User::new("alice", &["staff"]))]);
+        Authentication::new(vec![Arc::new(Bearer::new(vec![Arc::new(tokens)], vec![]))], anonymous)
+    }
+
+    #[tokio::test]
+    async fn good_bad_and_no_credentials() {
+        let authentication = authentication(Anonymous::HealthPaths);
+        let alice = authentication.authenticate(&parts("/api", Some("good"))).await.unwrap();
+        assert_eq!((alice.name.as_str(), alice.groups.len()), ("alice", 2));
+        assert!(alice.in_group(AUTHENTICATED));
+        assert!(authentication.authenticate(&parts("/api", Some("bad"))).await.is_err());
+        assert!(authentication.authenticate(&parts("/api", None)).await.is_err());
+        assert_eq!(authentication.authenticate(&parts("/livez", None)).await.unwrap(), User::anonymous());
+        // Bad credentials are refused even where none are needed.
+        assert!(authentication.authenticate(&parts("/livez", Some("bad"))).await.is_err());
+        assert!(authentication.authenticate(&parts("/livez/../api", None)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn anonymous_requests_are_let_in_where_asked_for() {
+        assert!(authentication(Anonymous::Everywhere).authenticate(&parts("/api", None)).await.is_ok());
+        assert!(authentication(Anonymous::Never).authenticate(&parts("/livez", None)).await.is_err());
+    }
 }

@@ -1,6 +1,16 @@
 //! Authorization: who may do what.
+//!
+//! Each way to decide is an [`Authorizer`]; a [`Chain`] asks them in turn. Upstream's default is here too:
+//! `system:masters` may do everything, then [`node`] decides for kubelets and [`rbac`] for everyone.
+
+mod chain;
+pub mod node;
+pub mod rbac;
+pub mod reviews;
 
 use async_trait::async_trait;
+
+pub use chain::{Chain, SystemMasters};
 
 use crate::request::{RequestInfo, User};
 

@@ -1,1 +1,149 @@
-//! The layers around the registry: identify, limit, authorize, catch panics.
+//! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
+//!
+//! Outside in: [`Protect`] (panics, times, headers), [`Measure`], [`LimitInFlight`], [`Identify`] (who asks, for what),
+//! [`Impersonate`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
+//! in place of credentials.
+
+mod authorize;
+mod identify;
+mod impersonate;
+mod limit;
+mod measure;
+mod protect;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task;
+
+use async_trait::async_trait;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kubewright_api::status::Status;
+use serde_json::Value;
+use tower::{Layer, Service};
+
+pub use authorize::{Authorize, forbidden};
+pub use identify::{Identify, Identity};
+pub use impersonate::Impersonate;
+pub use limit::{BODY_BYTES_MAX, LimitBody, LimitInFlight};
+pub use measure::{Measure, Metrics};
+pub use protect::Protect;
+
+use crate::body::Body;
+use crate::request::{Context, RequestInfo};
+
+/// A response on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// What comes after a step.
+pub type Next = Box<dyn FnOnce(Request<Body>) -> Answer + Send>;
+
+/// One thing done to requests before, or to responses after, what comes next.
+#[async_trait]
+pub trait Step: Send + Sync + 'static {
+    /// Answers by itself, or lets `next` answer.
+    async fn call(&self, request: Request<Body>, next: Next) -> Response<Body>;
+}
+
+/// A [`Step`] as a tower layer.
+#[derive(Debug)]
+pub struct StepLayer<T>(Arc<T>);
+
+impl<T> StepLayer<T> {
+    /// The layer that does this step.
+    pub fn new(step: T) -> Self {
+        Self(Arc::new(step))
+    }
+}
+
+impl<T> Clone for StepLayer<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T, S> Layer<S> for StepLayer<T> {
+    type Service = StepService<T, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        StepService { step: Arc::clone(&self.0), inner }
+    }
+}
+
+/// A service behind a [`Step`].
+#[derive(Debug)]
+pub struct StepService<T, S> {
+    step: Arc<T>,
+    inner: S,
+}
+
+impl<T, S: Clone> Clone for StepService<T, S> {
+    fn clone(&self) -> Self {
+        Self { step: Arc::clone(&self.step), inner: self.inner.clone() }
+    }
+}
+
+impl<T, S> Service<Request<Body>> for StepService<T, S>
+where
+    T: Step,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> task::Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let fresh = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, fresh);
+        let step = Arc::clone(&self.step);
+        Box::pin(async move {
+            let next: Next = Box::new(move |request| {
+                let answer = ready.call(request);
+                Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
+            });
+            Ok(step.call(request, next).await)
+        })
+    }
+}
+
+/// Whether a request may stay open as long as it likes: watches, and connections into pods.
+#[must_use]
+pub fn is_long_running(info: &RequestInfo) -> bool {
+    info.is_resource_request
+        && (matches!(info.verb.as_str(), "watch" | "proxy")
+            || matches!(info.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward"))
+}
+
+/// Reads a request that an endpoint answers: its context, and its body as JSON or YAML.
+///
+/// # Errors
+/// The body cannot be read or parsed.
+pub async fn read_json(request: Request<Body>) -> Result<(Context, Value), Status> {
+    let (parts, body) = request.into_parts();
+    let context = parts.extensions.get::<Context>().cloned();
+    let context = context.ok_or_else(|| Status::internal("the request was not identified"))?;
+    let bytes = body.collect().await.map_err(|_| Status::bad_request("the request's body could not be read"))?;
+    let bytes = bytes.to_bytes();
+    let is_yaml = parts
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/yaml"));
+    let value: Value = if bytes.is_empty() {
+        Value::Null
+    } else if is_yaml {
+        serde_yaml_ng::from_slice(&bytes).map_err(|error| Status::bad_request(error.to_string()))?
+    } else {
+        serde_json::from_slice(&bytes).map_err(|error| Status::bad_request(error.to_string()))?
+    };
+    if !value.is_null() && !value.is_object() {
+        return Err(Status::bad_request("the request's body is no object"));
+    }
+    Ok((context, value))
+}

@@ -1,0 +1,120 @@
+//! Client certificates: the common name is the user, the organizations are the groups.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use http::request::Parts;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{Authenticator, AuthnError};
+use crate::environment::Environment;
+use crate::request::User;
+
+/// Where a certificate may carry the user's UID.
+const USER_UID_OID: &str = "1.3.6.1.4.1.57683.2";
+
+/// The certificates that a connection's client showed, in the extensions of its requests. The handshake proved that
+/// the client holds the key; whether to believe the certificate is decided here, so that the answer can be a 401.
+#[derive(Clone)]
+pub struct PeerCertificates {
+    chain: Arc<[CertificateDer<'static>]>,
+    /// The signatures are checked once a connection, the times with every request.
+    verdict: Arc<OnceLock<Result<Identity, String>>>,
+}
+
+#[derive(Clone)]
+struct Identity {
+    user: User,
+    not_after: i64,
+}
+
+impl fmt::Debug for PeerCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerCertificates({})", self.chain.len())
+    }
+}
+
+impl PeerCertificates {
+    /// What a client showed, its own certificate first; `None` if it showed nothing.
+    #[must_use]
+    pub fn new(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
+        let chain: Vec<_> = chain?.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        (!chain.is_empty()).then(|| Self { chain: chain.into(), verdict: Arc::default() })
+    }
+}
+
+/// Believes client certificates that one of these authorities signed.
+pub struct ClientCertificates {
+    verifier: Arc<dyn ClientCertVerifier>,
+    environment: Arc<dyn Environment>,
+}
+
+impl fmt::Debug for ClientCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificates")
+    }
+}
+
+impl ClientCertificates {
+    /// Believes what the authorities in the PEM text signed.
+    ///
+    /// # Errors
+    /// The text holds no certificate of an authority.
+    pub fn new(authorities_pem: &str, environment: Arc<dyn Environment>) -> Result<Self, AuthnError> {
+        let fault = |what: &dyn fmt::Display| AuthnError::new(format!("client authorities: {what}"));
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authorities_pem.as_bytes()) {
+            roots.add(certificate.map_err(|e| fault(&e))?).map_err(|e| fault(&e))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().map_err(|e| fault(&e))?;
+        Ok(Self { verifier, environment })
+    }
+
+    fn verify(&self, chain: &[CertificateDer<'_>], now: u64) -> Result<Identity, String> {
+        let (first, rest) = chain.split_first().ok_or("no certificate")?;
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
+        self.verifier.verify_client_cert(first, rest, time).map_err(|error| error.to_string())?;
+        let (_, parsed) = X509Certificate::from_der(first).map_err(|error| error.to_string())?;
+        let mut user = User { name: text_of(parsed.subject().iter_common_name()).pop().unwrap_or_default(), ..User::default() };
+        user.groups = text_of(parsed.subject().iter_organization());
+        let uids = parsed.subject().iter_attributes().filter(|item| item.attr_type().to_id_string() == USER_UID_OID);
+        let mut uids = text_of(uids);
+        if uids.len() > 1 {
+            return Err("expected 1 UID, but found multiple".into());
+        }
+        user.uid = uids.pop().unwrap_or_default();
+        let digest = Sha256::digest(first.as_ref());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![format!("X509SHA256={hex}")]);
+        Ok(Identity { user, not_after: parsed.validity().not_after.timestamp() })
+    }
+}
+
+fn text_of<'a>(attributes: impl Iterator<Item = &'a x509_parser::prelude::AttributeTypeAndValue<'a>>) -> Vec<String> {
+    attributes.filter_map(|item| item.as_str().ok().map(str::to_owned)).collect()
+}
+
+#[async_trait]
+impl Authenticator for ClientCertificates {
+    async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, AuthnError> {
+        let Some(peer) = parts.extensions.get::<PeerCertificates>() else { return Ok(None) };
+        let now = self.environment.now().as_second();
+        let verify = || self.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
+        match peer.verdict.get_or_init(verify) {
+            Ok(identity) if now > identity.not_after => Err(AuthnError::new("x509: certificate has expired")),
+            // Without a name it is nobody's.
+            Ok(identity) if identity.user.name.is_empty() => Ok(None),
+            Ok(identity) => Ok(Some(identity.user.clone())),
+            Err(problem) => Err(AuthnError::new(format!("verifying certificate failed: {problem}"))),
+        }
+    }
+}

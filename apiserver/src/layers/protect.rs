@@ -1,0 +1,153 @@
+//! The outermost step: no panic ends a connection, no request lasts too long, no stream outlives the server.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderValue, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use kubewright_api::status::Status;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::{Next, Step, is_long_running};
+use crate::body::{self, Body, BoxError};
+use crate::environment::{self, Environment};
+use crate::request::RequestInfo;
+
+/// How long a request may take that is not long-running.
+const REQUEST_SECONDS_MAX: u64 = 60;
+
+/// The step.
+pub struct Protect {
+    timeout: Duration,
+    draining: CancellationToken,
+    environment: Arc<dyn Environment>,
+}
+
+impl std::fmt::Debug for Protect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Protect").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl Protect {
+    /// Ends the streams of long-running requests once `draining` is cancelled.
+    #[must_use]
+    pub fn new(draining: CancellationToken, environment: Arc<dyn Environment>) -> Self {
+        Self { timeout: Duration::from_secs(REQUEST_SECONDS_MAX), draining, environment }
+    }
+}
+
+#[async_trait]
+impl Step for Protect {
+    async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
+        let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query());
+        let answer = AssertUnwindSafe(next(request)).catch_unwind();
+        let outcome = if is_long_running(&info) {
+            Ok(answer.await)
+        } else {
+            tokio::time::timeout(self.timeout, answer).await
+        };
+        let mut response = match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => {
+                tracing::error!(path = info.path, verb = info.verb, "a handler panicked");
+                let why = "This request caused apiserver to panic. Look in the logs for details.";
+                body::status(&Status::failure(500, "InternalError", why))
+            }
+            Err(_) => {
+                let why = "request did not complete within the allotted timeout";
+                body::status(&Status::timeout(why, 0))
+            }
+        };
+        if is_long_running(&info) {
+            let ended = self.draining.clone().cancelled_owned();
+            response = response.map(|inner| UntilDrained { inner, ended: Box::pin(ended) }.boxed_unsync());
+        }
+        let headers = response.headers_mut();
+        let cache = http::header::CACHE_CONTROL;
+        headers.entry(cache).or_insert(HeaderValue::from_static("no-cache, private"));
+        if let Ok(id) = environment::new_uid(&*self.environment).try_into() {
+            headers.insert("audit-id", id);
+        }
+        response
+    }
+}
+
+/// A body that ends, as if complete, when the server drains.
+struct UntilDrained {
+    inner: Body,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl HttpBody for UntilDrained {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending => self.ended.as_mut().poll(cx).map(|()| None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::SystemEnvironment;
+
+    fn protect(draining: &CancellationToken) -> Protect {
+        Protect::new(draining.clone(), Arc::new(SystemEnvironment))
+    }
+
+    fn get(uri: &str) -> Request<Body> {
+        Request::get(uri).body(body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500() {
+        let next: Next = Box::new(|_| Box::pin(async { panic!("a test's panic") }));
+        let response = protect(&CancellationToken::new()).call(get("/version"), next).await;
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key("audit-id"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_a_504() {
+        let never = || -> Next { Box::new(|_| Box::pin(std::future::pending())) };
+        let response = protect(&CancellationToken::new()).call(get("/version"), never()).await;
+        assert_eq!(response.status(), 504);
+    }
+
+    #[tokio::test]
+    async fn watches_end_when_the_server_drains() {
+        let draining = CancellationToken::new();
+        let next: Next = Box::new(|_| {
+            Box::pin(async {
+                let stream = futures::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+                Response::new(http_body_util::StreamBody::new(stream).boxed_unsync())
+            })
+        });
+        let response = protect(&draining).call(get("/api/v1/pods?watch=1"), next).await;
+        draining.cancel();
+        assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+    }
+}
