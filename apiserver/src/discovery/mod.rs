@@ -1,1 +1,68 @@
 //! Discovery: what the server serves, which version it is, whether it is well.
+//!
+//! | path | answered by |
+//! |---|---|
+//! | `/api`, `/apis`, `/apis/GROUP`, `/api/v1`, `/apis/GROUP/VERSION` | [`Groups`], aggregated too |
+//! | `/openapi/v2`, `/openapi/v3`, `/openapi/v3/…` | [`OpenApi`] |
+//! | `/version` | [`Version`] |
+//! | `/livez`, `/readyz`, `/healthz`, and one check each below them | [`Health`] |
+//! | `/metrics` | [`MetricsPage`] |
+//! | `/.well-known/openid-configuration`, `/openid/v1/jwks` | [`TokenKeys`] |
+
+mod aggregated;
+mod groups;
+mod health;
+mod openapi;
+mod pages;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+pub use groups::Groups;
+pub use health::{Check, Health};
+pub use openapi::OpenApi;
+pub use pages::{GIT_VERSION, MetricsPage, TokenKeys, Version};
+
+use crate::body::{self, Body};
+
+/// A document that is made once and then served with an `ETag`.
+#[derive(Clone, Debug)]
+struct Document {
+    bytes: Bytes,
+    etag: String,
+}
+
+impl Document {
+    fn new(value: &serde_json::Value) -> Self {
+        let bytes = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
+        let etag = hash(&bytes);
+        Self { bytes, etag }
+    }
+
+    /// The document, or 304 for who has it already.
+    fn serve(&self, headers: &HeaderMap, content_type: &'static str) -> Response<Body> {
+        let etag = format!("\"{}\"", self.etag);
+        let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+            value.to_str().is_ok_and(|list| list.split(',').any(|item| item.trim().trim_start_matches("W/") == etag))
+        });
+        let mut response = if known {
+            let mut response = Response::new(body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            body::json_bytes(StatusCode::OK, self.bytes.clone())
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if let Ok(etag) = etag.try_into() {
+            headers.insert(header::ETAG, etag);
+        }
+        response
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
+}

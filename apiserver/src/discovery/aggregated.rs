@@ -1,0 +1,77 @@
+//! Aggregated discovery: every group, version and resource in one document.
+
+use http::{HeaderMap, header};
+use kubewright_api::resources::{Resource, Scope};
+use serde_json::{Value, json};
+
+use super::Document;
+use super::groups::Group;
+
+const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// The content type of the aggregated document, if a client prefers it to the plain one.
+pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for entry in accept.flat_map(|list| list.split(',')) {
+        let mut parts = entry.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let parameters: Vec<&str> = parts.collect();
+        let has = |wanted: &str| parameters.contains(&wanted);
+        if media == "application/json" && has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList") {
+            if has("v=v2") {
+                return Some(CONTENT_TYPE);
+            }
+        } else if matches!(media, "application/json" | "application/*" | "*/*") {
+            return None;
+        }
+    }
+    None
+}
+
+fn resource(row: &Resource) -> Value {
+    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let scope = if row.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" };
+    let mut entry = json!({
+        "resource": row.plural, "responseKind": kind(row.group, row.version, row.kind),
+        "scope": scope, "singularResource": row.singular, "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        entry["categories"] = json!(row.categories);
+    }
+    if !row.subresources.is_empty() {
+        let subresources: Vec<Value> = row
+            .subresources
+            .iter()
+            .map(|sub| {
+                let response_kind = kind(sub.group, sub.version, sub.kind);
+                json!({"subresource": sub.name, "responseKind": response_kind, "verbs": sub.verbs})
+            })
+            .collect();
+        entry["subresources"] = subresources.into();
+    }
+    entry
+}
+
+/// The document of these groups.
+pub(super) fn document(groups: &[Group]) -> Document {
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|group| {
+            let versions: Vec<Value> = group
+                .versions
+                .iter()
+                .map(|(version, rows)| {
+                    let resources: Vec<Value> = rows.iter().map(|row| resource(row)).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            json!({"metadata": {"name": group.name, "creationTimestamp": null}, "versions": versions})
+        })
+        .collect();
+    Document::new(&json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
+    }))
+}

@@ -1,0 +1,244 @@
+//! `/api`, `/apis` and below: groups, versions, resources.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use kubewright_api::resources::{self, Resource};
+use kubewright_api::status::Status;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Document, aggregated};
+use crate::body::{self, Body};
+use crate::request::RequestInfo;
+use crate::server::Endpoint;
+
+/// Groups in the order in which upstream shows them, and clients look names up.
+const GROUP_ORDER: [&str; 20] = [
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
+];
+
+/// One API group with its versions, the preferred one first.
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    pub(super) versions: Vec<(&'static str, Vec<&'static Resource>)>,
+}
+
+/// Every group, the core group first.
+pub(super) fn groups() -> Vec<Group> {
+    let mut by_group: BTreeMap<&str, BTreeMap<&str, Vec<&'static Resource>>> = BTreeMap::new();
+    for row in resources::built_in() {
+        by_group.entry(row.group).or_default().entry(row.version).or_default().push(row);
+    }
+    let mut groups: Vec<Group> = by_group
+        .into_iter()
+        // Of stable versions the higher one is preferred.
+        .map(|(name, versions)| Group { name, versions: versions.into_iter().rev().collect() })
+        .collect();
+    let place = |name: &str| match name {
+        "" => 0,
+        _ => GROUP_ORDER.iter().position(|&other| other == name).map_or(usize::MAX, |at| at + 1),
+    };
+    groups.sort_by_key(|group| place(group.name));
+    groups
+}
+
+pub(super) fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+fn group_json(group: &Group) -> Value {
+    let version = |version: &str| json!({"groupVersion": api_version(group.name, version), "version": version});
+    let versions: Vec<Value> = group.versions.iter().map(|(name, _)| version(name)).collect();
+    json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
+}
+
+/// Identifies what a resource is stored as.
+fn storage_version_hash(row: &Resource) -> String {
+    let digest = Sha256::digest(format!("{}/{}/{}", row.group, row.version, row.kind));
+    STANDARD.encode(&digest[..8])
+}
+
+fn resource_list(group: &str, version: &str, rows: &[&Resource]) -> Value {
+    let mut list = Vec::new();
+    for row in rows {
+        let mut entry = json!({
+            "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced(),
+            "kind": row.kind, "verbs": row.verbs,
+        });
+        if !row.short_names.is_empty() {
+            entry["shortNames"] = json!(row.short_names);
+        }
+        if !row.categories.is_empty() {
+            entry["categories"] = json!(row.categories);
+        }
+        if row.has_verb("watch") {
+            entry["storageVersionHash"] = storage_version_hash(row).into();
+        }
+        list.push(entry);
+        for sub in row.subresources {
+            let mut entry = json!({
+                "name": format!("{}/{}", row.plural, sub.name), "singularName": "",
+                "namespaced": row.namespaced(), "kind": sub.kind, "verbs": sub.verbs,
+            });
+            if (sub.group, sub.version) != (group, version) {
+                entry["group"] = sub.group.into();
+                entry["version"] = sub.version.into();
+            }
+            list.push(entry);
+        }
+    }
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1",
+        "groupVersion": api_version(group, version), "resources": list,
+    })
+}
+
+/// Answers them. Each document is made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct Groups {
+    aggregated_core: OnceLock<Document>,
+    aggregated: OnceLock<Document>,
+}
+
+impl Groups {
+    /// Of the built-in resources.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let ok = |value: &Value| body::json(StatusCode::OK, value);
+        let all = groups();
+        let listed = |group: &str, version: &str| {
+            let group = all.iter().find(|known| known.name == group)?;
+            let (version, rows) = group.versions.iter().find(|(known, _)| *known == version)?;
+            Some(resource_list(group.name, version, rows))
+        };
+        let found = match parts.as_slice() {
+            ["api"] => {
+                if let Some(content_type) = aggregated::wanted(headers) {
+                    let document = self.aggregated_core.get_or_init(|| aggregated::document(&all[..1]));
+                    return document.serve(headers, content_type);
+                }
+                let server = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                Some(json!({
+                    "kind": "APIVersions", "versions": ["v1"],
+                    "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
+                }))
+            }
+            ["apis"] => {
+                if let Some(content_type) = aggregated::wanted(headers) {
+                    let document = self.aggregated.get_or_init(|| aggregated::document(&all[1..]));
+                    return document.serve(headers, content_type);
+                }
+                let list: Vec<Value> = all[1..].iter().map(group_json).collect();
+                Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
+            }
+            ["api", version] => listed("", version),
+            ["apis", group] => all.iter().find(|known| known.name == *group).map(|group| {
+                let mut value = group_json(group);
+                value["kind"] = "APIGroup".into();
+                value["apiVersion"] = "v1".into();
+                value
+            }),
+            ["apis", group, version] => listed(group, version),
+            _ => None,
+        };
+        found.map_or_else(|| body::status(&Status::no_such_path()), |value| ok(&value))
+    }
+}
+
+#[async_trait]
+impl Endpoint for Groups {
+    fn handles(&self, info: &RequestInfo) -> bool {
+        let segments = info.path.trim_matches('/').split('/').count();
+        !info.is_resource_request
+            && ((info.path.starts_with("/apis") && segments <= 3) || (info.path.starts_with("/api") && segments <= 2))
+            && matches!(info.path.trim_matches('/').split('/').next(), Some("api" | "apis"))
+    }
+
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
+            return body::status(&Status::method_not_allowed());
+        }
+        self.answer(request.uri().path(), request.headers())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn get(path: &str, accept: &str) -> (Response<()>, Value) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        let response = Groups::new().answer(path, &headers);
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (Response::from_parts(parts, ()), serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn resources_are_listed_with_their_subresources() {
+        let (_, list) = get("/api/v1", "application/json").await;
+        let names: Vec<&str> =
+            list["resources"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"pods") && names.contains(&"pods/log"));
+        let eviction = list["resources"].as_array().unwrap().iter().find(|entry| entry["name"] == "pods/eviction");
+        assert_eq!(eviction.unwrap()["group"], "policy");
+        // Upstream's published hash of what pods are stored as.
+        let pods = list["resources"].as_array().unwrap().iter().find(|entry| entry["name"] == "pods");
+        assert_eq!(pods.unwrap()["storageVersionHash"], "xPOwRZ+Yhw8=");
+    }
+
+    #[tokio::test]
+    async fn groups_come_in_upstreams_order_with_the_preferred_version_first() {
+        let (_, list) = get("/apis", "application/json").await;
+        assert_eq!(list["groups"][0]["name"], "apiregistration.k8s.io");
+        assert_eq!(list["groups"].as_array().unwrap().len(), GROUP_ORDER.len());
+        let (_, autoscaling) = get("/apis/autoscaling", "application/json").await;
+        assert_eq!(autoscaling["preferredVersion"]["version"], "v2");
+        assert_eq!(get("/apis/nonsense", "*/*").await.0.status(), 404);
+        assert_eq!(get("/apis/apps/v9", "*/*").await.0.status(), 404);
+    }
+
+    #[tokio::test]
+    async fn the_aggregated_document_is_negotiated_and_cached() {
+        let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let (response, list) = get("/apis", accept).await;
+        assert_eq!(list["kind"], "APIGroupDiscoveryList");
+        assert!(response.headers()[header::CONTENT_TYPE].to_str().unwrap().contains("v=v2"));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        headers.insert(header::IF_NONE_MATCH, response.headers()[header::ETAG].clone());
+        assert_eq!(Groups::new().answer("/apis", &headers).status(), 304);
+    }
+}

@@ -1,0 +1,210 @@
+//! Paths and operations of a resource.
+
+use std::collections::BTreeSet;
+
+use kubewright_api::resources::{Resource, Subresource};
+use kubewright_api::schema;
+use serde_json::{Map, Value, json};
+
+use super::schemas::reference;
+use super::{Flavor, path_of};
+
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+
+const PATCHES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+const LIST: &[(&str, &str)] = &[
+    ("allowWatchBookmarks", "boolean"),
+    ("continue", "string"),
+    ("fieldSelector", "string"),
+    ("labelSelector", "string"),
+    ("limit", "integer"),
+    ("resourceVersion", "string"),
+    ("resourceVersionMatch", "string"),
+    ("sendInitialEvents", "boolean"),
+    ("timeoutSeconds", "integer"),
+    ("watch", "boolean"),
+];
+const WRITE: &[(&str, &str)] = &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const DELETE: &[(&str, &str)] = &[
+    ("dryRun", "string"),
+    ("gracePeriodSeconds", "integer"),
+    ("orphanDependents", "boolean"),
+    ("propagationPolicy", "string"),
+];
+
+/// What one operation is made of.
+struct Operation<'a> {
+    action: &'a str,
+    kind: (&'a str, &'a str, &'a str),
+    query: Vec<(&'a str, &'a str)>,
+    takes: Option<&'static str>,
+    gives: Option<&'static str>,
+}
+
+fn parameter(name: &str, place: &str, kind: &str, flavor: Flavor) -> Value {
+    let mut value = json!({"name": name, "in": place});
+    if place == "path" {
+        value["required"] = true.into();
+    }
+    match flavor {
+        Flavor::V2 => value["type"] = kind.into(),
+        Flavor::V3 => value["schema"] = json!({"type": kind}),
+    }
+    value
+}
+
+impl Operation<'_> {
+    fn write(&self, flavor: Flavor) -> Value {
+        let (group, version, kind) = self.kind;
+        let mut parameters: Vec<Value> =
+            self.query.iter().map(|(name, kind)| parameter(name, "query", kind, flavor)).collect();
+        let mut value = json!({
+            "x-kubernetes-action": self.action,
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
+        });
+        let media: Vec<&str> =
+            if self.action == "patch" { PATCHES.to_vec() } else { vec!["application/json", "application/yaml"] };
+        let body = self.takes.map(|name| {
+            // A patch is no object of the kind.
+            if self.action == "patch" { json!({"type": "object"}) } else { reference(name, flavor) }
+        });
+        let answer = self.gives.map(|name| reference(name, flavor));
+        let mut ok = json!({"description": "OK"});
+        match flavor {
+            Flavor::V2 => {
+                value["consumes"] = json!(media);
+                value["produces"] = json!(["application/json", "application/yaml"]);
+                if let Some(schema) = body {
+                    let required = self.action != "delete" && self.action != "deletecollection";
+                    parameters.push(json!({"name": "body", "in": "body", "required": required, "schema": schema}));
+                }
+                if let Some(schema) = answer {
+                    ok["schema"] = schema;
+                }
+            }
+            Flavor::V3 => {
+                if let Some(schema) = body {
+                    let content: Map<String, Value> =
+                        media.iter().map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect();
+                    value["requestBody"] = json!({"content": content});
+                }
+                if let Some(schema) = answer {
+                    ok["content"] = json!({"application/json": {"schema": schema}, "application/yaml": {"schema": schema}});
+                }
+            }
+        }
+        value["parameters"] = parameters.into();
+        value["responses"] = json!({"200": ok, "401": {"description": "Unauthorized"}});
+        value
+    }
+}
+
+fn type_of(group: &str, version: &str, kind: &str) -> Option<&'static str> {
+    schema::of_kind(group, version, kind).map(|ty| ty.name)
+}
+
+/// Method, action and query of a verb on one object.
+fn on_object(verb: &str) -> Option<(&'static str, &'static str, &'static [(&'static str, &'static str)])> {
+    Some(match verb {
+        "get" => ("get", "get", &[]),
+        "update" => ("put", "put", WRITE),
+        "patch" => ("patch", "patch", WRITE),
+        "delete" => ("delete", "delete", DELETE),
+        "create" => ("post", "post", WRITE),
+        _ => return None,
+    })
+}
+
+fn put_path(paths: &mut Map<String, Value>, path: &str, operations: Map<String, Value>, flavor: Flavor) {
+    if operations.is_empty() {
+        return;
+    }
+    let mut entry = Value::Object(operations);
+    let names = ["namespace", "name"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
+    let parameters: Vec<Value> = names.map(|name| parameter(name, "path", "string", flavor)).collect();
+    entry["parameters"] = parameters.into();
+    paths.insert(path.to_owned(), entry);
+}
+
+/// Adds a resource's paths, and the types that they speak of.
+pub(super) fn add(
+    row: &'static Resource,
+    flavor: Flavor,
+    paths: &mut Map<String, Value>,
+    types: &mut BTreeSet<&'static str>,
+) {
+    let root = format!("/{}", path_of(row.group, row.version));
+    let space = if row.namespaced() { "/namespaces/{namespace}" } else { "" };
+    let collection = format!("{root}{space}/{}", row.plural);
+    let object = type_of(row.group, row.version, row.kind);
+    let list = type_of(row.group, row.version, &format!("{}List", row.kind)).or(object);
+    types.extend([object, list, type_of("", "v1", "DeleteOptions"), Some(STATUS), Some(DELETE_OPTIONS)].into_iter().flatten());
+    let kind = (row.group, row.version, row.kind);
+    let operation = |action, query: &[(&'static str, &'static str)], takes, gives| {
+        Operation { action, kind, query: query.to_vec(), takes, gives }.write(flavor)
+    };
+    let mut on_collection = Map::new();
+    if row.has_verb("list") {
+        on_collection.insert("get".into(), operation("list", LIST, None, list));
+    }
+    if row.has_verb("create") {
+        on_collection.insert("post".into(), operation("post", WRITE, object, object));
+    }
+    if row.has_verb("deletecollection") {
+        let query = [DELETE, LIST].concat();
+        let delete = operation("deletecollection", &query, Some(DELETE_OPTIONS), Some(STATUS));
+        on_collection.insert("delete".into(), delete);
+    }
+    if row.namespaced() && row.has_verb("list") {
+        let all = Map::from_iter([("get".to_owned(), operation("list", LIST, None, list))]);
+        put_path(paths, &format!("{root}/{}", row.plural), all, flavor);
+    }
+    put_path(paths, &collection, on_collection, flavor);
+    let mut on_one = Map::new();
+    for verb in ["get", "update", "patch", "delete"].into_iter().filter(|verb| row.has_verb(verb)) {
+        let Some((method, action, query)) = on_object(verb) else { continue };
+        let (takes, gives) = match verb {
+            "get" => (None, object),
+            "delete" => (Some(DELETE_OPTIONS), Some(STATUS)),
+            _ => (object, object),
+        };
+        on_one.insert(method.into(), operation(action, query, takes, gives));
+    }
+    put_path(paths, &format!("{collection}/{{name}}"), on_one, flavor);
+    for sub in row.subresources {
+        add_subresource(sub, &format!("{collection}/{{name}}/{}", sub.name), flavor, paths, types);
+    }
+}
+
+fn add_subresource(
+    sub: &'static Subresource,
+    path: &str,
+    flavor: Flavor,
+    paths: &mut Map<String, Value>,
+    types: &mut BTreeSet<&'static str>,
+) {
+    let object = type_of(sub.group, sub.version, sub.kind);
+    let connects = sub.kind.ends_with("Options");
+    types.extend(object);
+    let mut operations = Map::new();
+    for verb in sub.verbs {
+        let Some((method, action, query)) = on_object(verb) else { continue };
+        let takes = object.filter(|_| *verb != "get" && !connects);
+        let operation = Operation {
+            action: if connects { "connect" } else { action },
+            kind: (sub.group, sub.version, sub.kind),
+            query: if connects { Vec::new() } else { query.to_vec() },
+            takes,
+            gives: object.filter(|_| !connects),
+        };
+        operations.insert(method.into(), operation.write(flavor));
+    }
+    put_path(paths, path, operations, flavor);
+}

@@ -1,0 +1,112 @@
+//! `/version`, `/metrics`, and the public keys of service account tokens.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use serde_json::json;
+
+use crate::authn::token::Issuer;
+use crate::body::{self, Body};
+use crate::layers::Metrics;
+use crate::request::RequestInfo;
+use crate::server::Endpoint;
+
+/// The version of the Kubernetes API that is served, and that it is this project's.
+pub const GIT_VERSION: &str = concat!("v1.36.2+kubewright.", env!("CARGO_PKG_VERSION"));
+
+/// Answers `/version`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Version;
+
+#[async_trait]
+impl Endpoint for Version {
+    fn handles(&self, info: &RequestInfo) -> bool {
+        matches!(info.path.as_str(), "/version" | "/version/")
+    }
+
+    async fn call(&self, _: Request<Body>) -> Response<Body> {
+        let version = json!({
+            "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+            "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+            "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "", "buildDate": "",
+            // Clients show these as they are; what Go says of itself has no equal here.
+            "goVersion": "", "compiler": "rustc",
+            "platform": format!("{}/{}", std::env::consts::OS, platform()),
+        });
+        body::json(StatusCode::OK, &version)
+    }
+}
+
+fn platform() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Answers `/metrics`.
+#[derive(Clone, Debug)]
+pub struct MetricsPage(Metrics);
+
+impl MetricsPage {
+    /// Shows these.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self(metrics)
+    }
+}
+
+#[async_trait]
+impl Endpoint for MetricsPage {
+    fn handles(&self, info: &RequestInfo) -> bool {
+        info.path == "/metrics"
+    }
+
+    async fn call(&self, _: Request<Body>) -> Response<Body> {
+        let mut response = body::text(StatusCode::OK, self.0.render());
+        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+/// Answers `/.well-known/openid-configuration` and `/openid/v1/jwks`.
+#[derive(Clone, Debug)]
+pub struct TokenKeys(Arc<Issuer>);
+
+impl TokenKeys {
+    /// Publishes this issuer's keys.
+    #[must_use]
+    pub fn new(issuer: Arc<Issuer>) -> Self {
+        Self(issuer)
+    }
+}
+
+const CONFIGURATION: &str = "/.well-known/openid-configuration";
+const KEY_SET: &str = "/openid/v1/jwks";
+
+#[async_trait]
+impl Endpoint for TokenKeys {
+    fn handles(&self, info: &RequestInfo) -> bool {
+        matches!(info.path.trim_end_matches('/'), CONFIGURATION | KEY_SET)
+    }
+
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let mut response = if request.uri().path().trim_end_matches('/') == KEY_SET {
+            let mut response = body::json(StatusCode::OK, &self.0.key_set());
+            let kind = HeaderValue::from_static("application/jwk-set+json");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        } else {
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+            let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+            let url = format!("https://{}{KEY_SET}", host.unwrap_or("kubernetes.default.svc"));
+            body::json(StatusCode::OK, &self.0.discovery(&url))
+        };
+        let cache = HeaderValue::from_static("public, max-age=3600");
+        response.headers_mut().insert(header::CACHE_CONTROL, cache);
+        response
+    }
+}
