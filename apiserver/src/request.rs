@@ -3,6 +3,7 @@
 mod info;
 
 pub use info::RequestInfo;
+pub(crate) use info::query_pairs;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -84,7 +84,8 @@ impl ClientCertificates {
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
         self.verifier.verify_client_cert(first, rest, time).map_err(|error| error.to_string())?;
         let (_, parsed) = X509Certificate::from_der(first).map_err(|error| error.to_string())?;
-        let mut user = User { name: text_of(parsed.subject().iter_common_name()).pop().unwrap_or_default(), ..User::default() };
+        let mut user =
+            User { name: text_of(parsed.subject().iter_common_name()).pop().unwrap_or_default(), ..User::default() };
         user.groups = text_of(parsed.subject().iter_organization());
         let uids = parsed.subject().iter_attributes().filter(|item| item.attr_type().to_id_string() == USER_UID_OID);
         let mut uids = text_of(uids);

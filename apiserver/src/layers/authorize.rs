@@ -45,10 +45,7 @@ pub fn forbidden(attributes: &Attributes, decision: Decision) -> Status {
         } else {
             format!("in the namespace {:?}", a.namespace)
         };
-        format!(
-            "User {:?} cannot {} resource {resource:?} in API group {:?} {scope}",
-            a.user.name, a.verb, a.group
-        )
+        format!("User {:?} cannot {} resource {resource:?} in API group {:?} {scope}", a.user.name, a.verb, a.group)
     } else {
         format!("User {:?} cannot {} path {:?}", a.user.name, a.verb, a.path)
     };

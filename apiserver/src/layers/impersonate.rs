@@ -159,7 +159,8 @@ impl Step for Impersonate {
             Ok(Some(user)) => {
                 tracing::debug!(by = context.user.name, user = user.name, "impersonating");
                 parts.extensions.insert(Context { user, ..context });
-                let names: Vec<_> = parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
+                let names: Vec<_> =
+                    parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
                 for name in names {
                     parts.headers.remove(name);
                 }
@@ -192,8 +193,7 @@ mod tests {
         ]));
         let wanted = wanted.unwrap().unwrap();
         let checks = wanted.checks(&User::new("alice", &[]));
-        let seen: Vec<String> =
-            checks.iter().map(|c| format!("{}/{} {}", c.resource, c.subresource, c.name)).collect();
+        let seen: Vec<String> = checks.iter().map(|c| format!("{}/{} {}", c.resource, c.subresource, c.name)).collect();
         assert_eq!(seen, ["users/ bob", "groups/ a", "groups/ b", "userextras/acme.com/scope x"]);
         assert_eq!(wanted.into_user().groups, ["a", "b", AUTHENTICATED]);
     }
@@ -208,7 +208,10 @@ mod tests {
     fn service_accounts_come_with_their_groups() {
         let wanted = Wanted::read(&headers(&[(USER, "system:serviceaccount:a:b")])).unwrap().unwrap();
         let check = &wanted.checks(&User::default())[0];
-        assert_eq!((check.resource.as_str(), check.namespace.as_str(), check.name.as_str()), ("serviceaccounts", "a", "b"));
+        assert_eq!(
+            (check.resource.as_str(), check.namespace.as_str(), check.name.as_str()),
+            ("serviceaccounts", "a", "b")
+        );
         assert_eq!(wanted.into_user().groups, ["system:serviceaccounts", "system:serviceaccounts:a", AUTHENTICATED]);
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use kubewright_api::status::Status;
 use tokio::sync::Semaphore;
 
@@ -46,12 +47,30 @@ impl Step for LimitBody {
         if length.is_some_and(|length| length > self.bytes_max as u64) {
             return self.too_large();
         }
-        match Limited::new(body, self.bytes_max).collect().await {
-            Ok(read) => next(Request::from_parts(parts, body::full(read.to_bytes()))).await,
-            Err(error) if error.is::<LengthLimitError>() => self.too_large(),
-            Err(_) => body::status(&Status::bad_request("the request's body could not be read")),
+        match read(body, self.bytes_max).await {
+            Ok(bytes) => next(Request::from_parts(parts, body::full(bytes))).await,
+            Err(Unread::TooLarge) => self.too_large(),
+            Err(Unread::Broken) => body::status(&Status::bad_request("the request's body could not be read")),
         }
     }
+}
+
+enum Unread {
+    TooLarge,
+    Broken,
+}
+
+async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Unread> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Unread::Broken)?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            return Err(Unread::TooLarge);
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes.freeze())
 }
 
 /// At most so many requests at once, counted apart for those that change something; long-running ones don't count.

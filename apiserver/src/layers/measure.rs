@@ -90,11 +90,7 @@ impl Metrics {
             "Response latency in seconds, long-running requests aside",
             durations.clone(),
         );
-        registry.register(
-            "apiserver_current_inflight_requests",
-            "Requests that run now, by kind",
-            in_flight.clone(),
-        );
+        registry.register("apiserver_current_inflight_requests", "Requests that run now, by kind", in_flight.clone());
         registry.register("apiserver_longrunning_requests", "Long-running requests that run now", long_running.clone());
         let version = [("major", "1"), ("minor", "36"), ("git_version", crate::discovery::GIT_VERSION)];
         let info = prometheus_client::metrics::info::Info::new(version.to_vec());
@@ -211,7 +207,10 @@ mod tests {
             measure.call(Request::get(uri).body(body::empty()).unwrap(), next).await;
         }
         let text = metrics.render();
-        assert!(text.contains("apiserver_request_total{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\""), "{text}");
+        assert!(
+            text.contains("apiserver_request_total{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\""),
+            "{text}"
+        );
         assert!(!text.contains("nonsense"));
         assert!(text.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0"));
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kubewright_api::status::Status;
@@ -105,8 +106,7 @@ where
         let step = Arc::clone(&self.step);
         Box::pin(async move {
             let next: Next = Box::new(move |request| {
-                let answer = ready.call(request);
-                Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
+                Box::pin(ready.call(request).map(|answer| answer.unwrap_or_else(|never| match never {})))
             });
             Ok(step.call(request, next).await)
         })

@@ -49,11 +49,8 @@ impl Step for Protect {
     async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
         let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query());
         let answer = AssertUnwindSafe(next(request)).catch_unwind();
-        let outcome = if is_long_running(&info) {
-            Ok(answer.await)
-        } else {
-            tokio::time::timeout(self.timeout, answer).await
-        };
+        let outcome =
+            if is_long_running(&info) { Ok(answer.await) } else { tokio::time::timeout(self.timeout, answer).await };
         let mut response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => {
@@ -90,10 +87,7 @@ impl HttpBody for UntilDrained {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(frame),
             Poll::Pending => self.ended.as_mut().poll(cx).map(|()| None),

@@ -173,8 +173,8 @@ impl Authority {
         match (files::read(&certificate_path)?, files::read(&key_path)?) {
             (Some(certificate), Some(key)) => {
                 let key = KeyPair::from_pem(&key).map_err(|error| unusable(&key_path, error))?;
-                let issuer = Issuer::from_ca_cert_pem(&certificate, key)
-                    .map_err(|error| unusable(&certificate_path, error))?;
+                let issuer =
+                    Issuer::from_ca_cert_pem(&certificate, key).map_err(|error| unusable(&certificate_path, error))?;
                 Ok(Self { certificate, issuer })
             }
             (None, None) => {

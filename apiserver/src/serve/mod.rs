@@ -33,6 +33,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
+use tower::util::BoxCloneSyncService;
 
 pub use tls::{Tls, TlsError};
 
@@ -112,8 +113,9 @@ impl Listener {
     pub async fn serve<S>(self, service: S, shutdown: CancellationToken)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
+        let service: AnyService = BoxCloneSyncService::new(service);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
@@ -161,7 +163,7 @@ impl Listener {
                     call(service.clone(), request, certificates.clone(), peer)
                 });
                 let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-                let connection = watcher.watch(connection.into_owned());
+                let connection = watcher.watch(connection);
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, %error, "connection failed");
                 }
@@ -182,6 +184,7 @@ impl Listener {
     }
 }
 
+type AnyService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 type Accepted = (tokio_rustls::server::TlsStream<TcpStream>, Option<PeerCertificates>);
 
 async fn accept(tls: TlsAcceptor, stream: TcpStream) -> io::Result<Accepted> {
@@ -191,16 +194,13 @@ async fn accept(tls: TlsAcceptor, stream: TcpStream) -> io::Result<Accepted> {
     Ok((stream, certificates))
 }
 
-async fn call<S>(
-    mut service: S,
+async fn call(
+    mut service: AnyService,
     request: Request<Incoming>,
     certificates: Option<PeerCertificates>,
     peer: SocketAddr,
-) -> Result<Response<Body>, Infallible>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    let mut request = request.map(|body| body.map_err(|error| BoxError::from(error)).boxed_unsync());
+) -> Result<Response<Body>, Infallible> {
+    let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
     if let Some(certificates) = certificates {
         request.extensions_mut().insert(certificates);
     }

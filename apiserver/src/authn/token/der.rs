@@ -6,7 +6,7 @@ const P256_INFO: [u8; 26] = [
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 /// `AlgorithmIdentifier` of P-256 keys.
-const P256_ALGORITHM: &[u8] = P256_INFO.split_at(4).1.split_at(19).0;
+const P256_ALGORITHM: &[u8] = P256_INFO.split_at(2).1.split_at(21).0;
 /// `AlgorithmIdentifier` of RSA keys.
 const RSA_ALGORITHM: [u8; 15] =
     [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
@@ -15,6 +15,8 @@ const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
+const CURVE: u8 = 0xa0;
+const PUBLIC: u8 = 0xa1;
 
 fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
@@ -71,11 +73,16 @@ pub(super) fn rsa_numbers(mut rsa: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((number()?, number()?))
 }
 
-/// A SEC 1 key in the PKCS #8 wrapping.
-pub(super) fn pkcs8_of_p256_sec1(sec1: &[u8]) -> Vec<u8> {
-    let content = [&wrap(INTEGER, &[0]), P256_ALGORITHM, &wrap(OCTET_STRING, sec1)].concat();
-    // Version, then `AlgorithmIdentifier` with its own tag and length.
-    wrap(SEQUENCE, &content)
+/// A SEC 1 key in the PKCS #8 wrapping, which names the curve outside of the key.
+pub(super) fn pkcs8_of_p256_sec1(mut sec1: &[u8]) -> Option<Vec<u8>> {
+    let mut content = take(SEQUENCE, &mut sec1)?;
+    let version = take(INTEGER, &mut content)?;
+    let secret = take(OCTET_STRING, &mut content)?;
+    let _curve = take(CURVE, &mut content);
+    let public = take(PUBLIC, &mut content)?;
+    let key = [wrap(INTEGER, version), wrap(OCTET_STRING, secret), wrap(PUBLIC, public)].concat();
+    let key = wrap(OCTET_STRING, &wrap(SEQUENCE, &key));
+    Some(wrap(SEQUENCE, &[&wrap(INTEGER, &[0]), P256_ALGORITHM, &key].concat()))
 }
 
 #[cfg(test)]

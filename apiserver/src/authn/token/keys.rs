@@ -117,7 +117,7 @@ impl VerifyingKey {
 }
 
 enum Pair {
-    Ecdsa(EcdsaKeyPair),
+    Ecdsa(Box<EcdsaKeyPair>),
     Rsa(Box<RsaKeyPair>),
 }
 
@@ -158,7 +158,8 @@ impl SigningKey {
     fn from_der(key: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
         let ecdsa = |pkcs8: &[u8]| {
-            EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random).map(Pair::Ecdsa)
+            EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
+                .map(|pair| Pair::Ecdsa(Box::new(pair)))
         };
         let rsa = |pair: RsaKeyPair| Pair::Rsa(Box::new(pair));
         let pair = match key {
@@ -167,7 +168,10 @@ impl SigningKey {
                 ecdsa(der).or_else(|_| RsaKeyPair::from_pkcs8(der).map(rsa))
             }
             PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).map(rsa),
-            PrivateKeyDer::Sec1(der) => ecdsa(&der::pkcs8_of_p256_sec1(der.secret_sec1_der())),
+            PrivateKeyDer::Sec1(der) => {
+                let pkcs8 = der::pkcs8_of_p256_sec1(der.secret_sec1_der()).ok_or(KeyError::Unsupported)?;
+                ecdsa(&pkcs8)
+            }
             _ => return Err(KeyError::Unsupported),
         };
         let pair = pair.map_err(|_| KeyError::Unsupported)?;

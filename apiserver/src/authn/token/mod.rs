@@ -122,8 +122,11 @@ impl ServiceAccountTokens {
             return Err(invalidated(format!("service account {namespace}/{} has been deleted", account.name)));
         }
         let node_binding = node.as_ref().filter(|_| pod.is_none());
-        let bindings =
-            [("secrets", namespace.as_str(), secret.as_ref()), ("pods", namespace, pod.as_ref()), ("nodes", "", node_binding)];
+        let bindings = [
+            ("secrets", namespace.as_str(), secret.as_ref()),
+            ("pods", namespace, pod.as_ref()),
+            ("nodes", "", node_binding),
+        ];
         for (resource, namespace, bound) in bindings {
             let Some(bound) = bound else { continue };
             let fact = self.fact(resource, namespace, &bound.name, now);

@@ -35,9 +35,11 @@ pub struct NodeAuthorizer {
     rules: Arc<[PolicyRule]>,
 }
 
+type Update = fn(&mut Graph, &str, &str, Option<&Value>);
+
 struct Feed {
     graph: Arc<RwLock<Graph>>,
-    update: fn(&mut Graph, &str, &str, Option<&Value>),
+    update: Update,
 }
 
 impl Observer for Feed {
@@ -61,7 +63,7 @@ impl NodeAuthorizer {
     #[must_use]
     pub fn observing(objects: &dyn Objects, rules: Vec<PolicyRule>) -> Self {
         let authorizer = Self { graph: Arc::default(), rules: rules.into() };
-        let feeds: [(&str, &str, fn(&mut Graph, &str, &str, Option<&Value>)); 4] = [
+        let feeds: [(&str, &str, Update); 4] = [
             ("", "pods", Graph::set_pod),
             ("", "persistentvolumes", Graph::set_volume),
             ("storage.k8s.io", "volumeattachments", Graph::set_attachment),

@@ -19,7 +19,7 @@ use crate::request::{SYSTEM_MASTERS, User};
 pub fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
     let parts = wanted.iter().flat_map(PolicyRule::parts);
     let uncovered = parts.filter(|part| !held.iter().any(|rule| rule.covers_part(part)));
-    let mut together: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), PolicyRule> = BTreeMap::new();
+    let mut together = BTreeMap::<_, PolicyRule>::new();
     let mut alone = Vec::new();
     for part in uncovered {
         if !part.non_resource_urls.is_empty() {
@@ -108,8 +108,7 @@ impl EscalationCheck {
         let aggregates = |object: &Value| {
             object["aggregationRule"]["clusterRoleSelectors"].as_array().is_some_and(|list| !list.is_empty())
         };
-        if (aggregates(&a.object) || a.old.is_some_and(aggregates))
-            && self.confirm(a.user, "", &everything()).is_err()
+        if (aggregates(&a.object) || a.old.is_some_and(aggregates)) && self.confirm(a.user, "", &everything()).is_err()
         {
             return Err(forbidden(a, "must have cluster-admin privileges to use the aggregationRule"));
         }
@@ -127,7 +126,8 @@ impl EscalationCheck {
         if self.allowed(a, "bind", resource, &role.name).await {
             return Ok(());
         }
-        let rules = self.rbac.rules_of(&role, a.namespace).map_err(|_| Status::not_found(GROUP, resource, &role.name))?;
+        let rules =
+            self.rbac.rules_of(&role, a.namespace).map_err(|_| Status::not_found(GROUP, resource, &role.name))?;
         self.confirm(a.user, a.namespace, &rules).map_err(|why| forbidden(a, &why))
     }
 }

@@ -165,12 +165,7 @@ impl Index {
         let role = serde_json::from_value(object["roleRef"].clone()).unwrap_or_default();
         let binding = Binding { subjects, role };
         for principal in binding.subjects.iter().filter_map(|subject| subject.principal(namespace)) {
-            self.by_principal
-                .entry(principal)
-                .or_default()
-                .entry(namespace.to_owned())
-                .or_default()
-                .insert(id.clone());
+            self.by_principal.entry(principal).or_default().entry(namespace.to_owned()).or_default().insert(id.clone());
         }
         self.bindings.insert(id, binding);
     }
@@ -240,7 +235,7 @@ fn read_role(object: &Value) -> Role {
 }
 
 /// A label selector in its object form (`matchLabels`, `matchExpressions`); `None` if it makes no sense.
-pub(crate) fn read_selector(object: &Value) -> Option<LabelSelector> {
+fn read_selector(object: &Value) -> Option<LabelSelector> {
     let mut requirements = Vec::new();
     for (key, value) in object["matchLabels"].as_object().into_iter().flatten() {
         let values = vec![value.as_str()?.to_owned()];

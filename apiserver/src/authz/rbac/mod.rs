@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use escalation::{EscalationCheck, missing};
-pub(crate) use index::read_selector;
 pub use rule::PolicyRule;
 pub(crate) use rule::quoted;
 

@@ -81,12 +81,8 @@ impl PolicyRule {
         for group in &self.api_groups {
             for resource in &self.resources {
                 for verb in &self.verbs {
-                    let part = Self {
-                        api_groups: one(group),
-                        resources: one(resource),
-                        verbs: one(verb),
-                        ..Self::default()
-                    };
+                    let part =
+                        Self { api_groups: one(group), resources: one(resource), verbs: one(verb), ..Self::default() };
                     if self.resource_names.is_empty() {
                         parts.push(part);
                         continue;
@@ -107,8 +103,10 @@ impl PolicyRule {
                 .iter()
                 .any(|rule| rule == wanted || (rule == "*" || resource_covers(rule, resource, subresource)))
         });
-        let urls_covered =
-            part.non_resource_urls.iter().all(|wanted| self.non_resource_urls.iter().any(|own| url_covers(own, wanted)));
+        let urls_covered = part
+            .non_resource_urls
+            .iter()
+            .all(|wanted| self.non_resource_urls.iter().any(|own| url_covers(own, wanted)));
         let names_covered = self.resource_names.is_empty()
             || (!part.resource_names.is_empty() && part.resource_names.iter().all(|n| has(&self.resource_names, n)));
         part.verbs.iter().all(|verb| has_or_all(&self.verbs, verb))

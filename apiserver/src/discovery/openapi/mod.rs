@@ -111,7 +111,8 @@ impl OpenApi {
         const JSON: &str = "application/json";
         let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let mut accepted = accepted.flat_map(|list| list.split(',')).map(str::trim).peekable();
-        let json = |entry: &str| entry.starts_with(JSON) || entry.starts_with("*/*") || entry.starts_with("application/*");
+        let json =
+            |entry: &str| entry.starts_with(JSON) || entry.starts_with("*/*") || entry.starts_with("application/*");
         if accepted.peek().is_some() && !accepted.any(json) {
             return body::text(StatusCode::NOT_ACCEPTABLE, "only application/json can be had\n");
         }

@@ -39,6 +39,9 @@ const DELETE: &[(&str, &str)] = &[
     ("propagationPolicy", "string"),
 ];
 
+/// Names and types of query parameters.
+type Query = &'static [(&'static str, &'static str)];
+
 /// What one operation is made of.
 struct Operation<'a> {
     action: &'a str,
@@ -96,7 +99,8 @@ impl Operation<'_> {
                     value["requestBody"] = json!({"content": content});
                 }
                 if let Some(schema) = answer {
-                    ok["content"] = json!({"application/json": {"schema": schema}, "application/yaml": {"schema": schema}});
+                    ok["content"] =
+                        json!({"application/json": {"schema": schema}, "application/yaml": {"schema": schema}});
                 }
             }
         }
@@ -111,7 +115,7 @@ fn type_of(group: &str, version: &str, kind: &str) -> Option<&'static str> {
 }
 
 /// Method, action and query of a verb on one object.
-fn on_object(verb: &str) -> Option<(&'static str, &'static str, &'static [(&'static str, &'static str)])> {
+fn on_object(verb: &str) -> Option<(&'static str, &'static str, Query)> {
     Some(match verb {
         "get" => ("get", "get", &[]),
         "update" => ("put", "put", WRITE),
@@ -145,7 +149,9 @@ pub(super) fn add(
     let collection = format!("{root}{space}/{}", row.plural);
     let object = type_of(row.group, row.version, row.kind);
     let list = type_of(row.group, row.version, &format!("{}List", row.kind)).or(object);
-    types.extend([object, list, type_of("", "v1", "DeleteOptions"), Some(STATUS), Some(DELETE_OPTIONS)].into_iter().flatten());
+    types.extend(
+        [object, list, type_of("", "v1", "DeleteOptions"), Some(STATUS), Some(DELETE_OPTIONS)].into_iter().flatten(),
+    );
     let kind = (row.group, row.version, row.kind);
     let operation = |action, query: &[(&'static str, &'static str)], takes, gives| {
         Operation { action, kind, query: query.to_vec(), takes, gives }.write(flavor)
