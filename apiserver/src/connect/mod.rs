@@ -1,1 +1,101 @@
-//! Connections into pods: exec, attach, port-forward, logs, proxy.
+//! Connections into pods: `log` is a plain stream from the node's kubelet; `exec`, `attach` and `portforward` are
+//! upgraded connections whose bytes are passed on both ways, whatever protocol the two ends agree on.
+
+mod dial;
+mod log;
+mod pod;
+mod upgrade;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Request, Response};
+use kubewright_api::status::Status;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::dial::{DialNode, KubeletTls, NodeStream};
+pub use self::pod::NodeAddress;
+use crate::body::{self, Body};
+use crate::objects::{GroupResource, Objects};
+use crate::request::{Context, RequestInfo};
+use crate::server::Endpoint;
+
+/// Tunnels that one server carries at once; more are refused with 429.
+const TUNNELS_MAX: usize = 4096;
+
+/// Answers `pods/log`, `pods/exec`, `pods/attach` and `pods/portforward`.
+pub struct Connect {
+    objects: Arc<dyn Objects>,
+    dial: Option<Arc<dyn DialNode>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Connect {
+    /// An endpoint that reaches kubelets through `dial`; without one it answers that it can't.
+    #[must_use]
+    pub fn new(objects: Arc<dyn Objects>, dial: Option<Arc<dyn DialNode>>) -> Self {
+        Self { objects, dial, tasks: TaskTracker::new(), shutdown: CancellationToken::new() }
+    }
+
+    /// Ends every tunnel and waits for it.
+    pub async fn shutdown(&self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let context = request.extensions().get::<Context>();
+        let info = context.map(|context| context.info.clone());
+        let info = info.ok_or_else(|| Status::internal("the request has no context"))?;
+        let Some(dial) = &self.dial else {
+            return Err(Status::unavailable(
+                "this API server has no way to reach kubelets: give its builder a node connection",
+            ));
+        };
+        let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, &info.name).await?;
+        let node = self.node_of(&pod, &info.name)?;
+        match info.subresource.as_str() {
+            "log" => log::stream(dial.as_ref(), &node, &pod, request.uri().query()).await,
+            _ if self.tasks.len() >= TUNNELS_MAX => {
+                Err(Status::too_many_requests("too many connections into pods are open; close some first", 1))
+            }
+            subresource => {
+                let path = pod::stream_path(subresource, &pod, request.uri().query())?;
+                let (response, tunnel) = upgrade::open(dial.as_ref(), &node, &path, request).await?;
+                if let Some(tunnel) = tunnel {
+                    let shutdown = self.shutdown.clone();
+                    self.tasks.spawn(async move { shutdown.run_until_cancelled(tunnel).await });
+                }
+                Ok(response)
+            }
+        }
+    }
+
+    fn node_of(&self, pod: &serde_json::Value, name: &str) -> Result<NodeAddress, Status> {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        if node.is_empty() {
+            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let object = self.objects.cached(GroupResource::core("nodes"), "", node);
+        let object = object.ok_or_else(|| Status::not_found("", "nodes", node))?;
+        NodeAddress::of(&object)
+    }
+}
+
+#[async_trait]
+impl Endpoint for Connect {
+    fn handles(&self, info: &RequestInfo) -> bool {
+        info.is_resource_request
+            && info.api_group.is_empty()
+            && info.resource == "pods"
+            && matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward")
+            && matches!(info.verb.as_str(), "get" | "create")
+    }
+
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        self.answer(request).await.unwrap_or_else(|status| body::status(&status))
+    }
+}
