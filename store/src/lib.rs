@@ -38,6 +38,7 @@
 //! None is on by default; each only adds.
 //!
 //! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
+//! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store.
 //! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
 //!
 //! # Where next
@@ -56,6 +57,8 @@ mod driver;
 mod entry;
 mod error;
 mod ext;
+#[cfg(feature = "face")]
+mod face;
 mod key;
 mod lease;
 mod memory;
@@ -72,6 +75,8 @@ pub use disk::{DiskConfig, DiskStore};
 pub use entry::{Entry, Revision};
 pub use error::Error;
 pub use ext::{Conditional, StoreExt};
+#[cfg(feature = "face")]
+pub use face::{Face, FaceConfig};
 pub use key::{Key, KeyRange};
 pub use lease::{Lease, LeaseId, LeaseStatus};
 pub use memory::MemoryStore;

@@ -1,0 +1,105 @@
+//! The listener.
+
+use std::sync::Arc;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Face;
+
+/// Requests that one connection may have open at a time.
+const STREAMS_MAX: u32 = 4096;
+/// How long a client may take over a TLS handshake.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Face {
+    /// Serves what connects to `listener`, over TLS if it is given, until cancelled; then lets open
+    /// requests end, except streams, and returns when every connection is closed.
+    ///
+    /// The TLS configuration decides about client certificates; its protocols are set here.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        cancelled: CancellationToken,
+    ) {
+        let tls = tls.map(|config| {
+            let mut config = rustls::ServerConfig::clone(&config);
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            TlsAcceptor::from(Arc::new(config))
+        });
+        let room = Arc::new(Semaphore::new(self.inner.config.connections_max));
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = async {
+                let place = room.clone().acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                () = cancelled.cancelled() => break,
+                accepted = accepted => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: others must end before it gets better.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (face, tls, cancelled) = (self.clone(), tls.clone(), cancelled.clone());
+            connections.spawn(async move {
+                face.connection(stream, tls, cancelled).await;
+                drop(place);
+            });
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
+    async fn connection(self, stream: TcpStream, tls: Option<TlsAcceptor>, cancelled: CancellationToken) {
+        // Answers are small and waited for.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.http(stream, cancelled).await };
+        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.http(stream, cancelled).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a client failed the tls handshake"),
+            Err(_) => tracing::debug!("a client took too long over the tls handshake"),
+        }
+    }
+
+    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, cancelled: CancellationToken) {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new());
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20);
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self));
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = cancelled.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // Watches never end by themselves.
+                match tokio::time::timeout(std::time::Duration::from_secs(1), connection).await {
+                    Ok(result) => result,
+                    Err(_) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
