@@ -1,0 +1,14 @@
+//! The cluster as the scheduler believes it to be: nodes, the pods on them, and pods it has placed that the API server
+//! has not yet confirmed.
+
+mod assumed;
+mod node_info;
+mod node_tree;
+mod objects;
+mod snapshot;
+
+pub use assumed::{Cache, CacheError};
+pub(crate) use node_info::ports_conflict;
+pub use node_info::{NodeInfo, NodeSlot};
+pub use objects::Objects;
+pub use snapshot::Snapshot;

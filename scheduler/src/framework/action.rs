@@ -1,0 +1,55 @@
+//! What a decision asks of the cluster. The core only says it; a driver does it.
+
+use std::sync::Arc;
+
+use crate::object::{Name, PodInfo};
+
+/// Something to be done through the Kubernetes API.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Bind a pod to a node.
+    Bind {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The node's name.
+        node: Name,
+    },
+    /// Say on the pod why it waits, and which node it was promised.
+    UpdatePodStatus {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The condition to set, if any.
+        condition: Option<PodConditionUpdate>,
+        /// The promised node to set; `None` leaves it, an empty name clears it.
+        nominated_node_name: Option<Name>,
+    },
+    /// Put victims out of a pod's way, last of all the last one.
+    Preempt(Preemption),
+}
+
+/// A condition to be set on a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodConditionUpdate {
+    /// What it is about, such as `PodScheduled`.
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub status: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// Pods to delete so that another fits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preemption {
+    /// Who needs the room.
+    pub preemptor: Arc<PodInfo>,
+    /// Where.
+    pub node: Name,
+    /// Who must go.
+    pub victims: Vec<Arc<PodInfo>>,
+    /// Pods of lower priority that were promised this node and must look elsewhere.
+    pub lower_nominated: Vec<Arc<PodInfo>>,
+}

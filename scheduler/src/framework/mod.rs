@@ -1,0 +1,31 @@
+//! The scheduling framework: what a plugin is, and how a profile runs its plugins.
+//!
+//! The extension points are upstream's, and so is the order in which they run: PreEnqueue and QueueSort in the queue;
+//! PreFilter, Filter, PostFilter, PreScore, Score, Reserve and Permit in the scheduling cycle; PreBind, Bind and
+//! PostBind in the binding cycle. A plugin never does IO: what must be done to the cluster it returns as [`Action`]s.
+
+mod action;
+mod diagnosis;
+mod event;
+mod plugin;
+mod profile;
+mod score;
+mod state;
+mod status;
+
+pub use action::{Action, PodConditionUpdate, Preemption};
+pub use diagnosis::{Diagnosis, FitError, NodeStatuses};
+pub(crate) use event::lifts_gate;
+pub use event::{ActionType, ClusterEvent, EventResource, Hint, HintFn, Interest, Object, node_changes, pod_changes};
+pub use plugin::{
+    BindOutcome, BindPlugin, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
+    PostBindPlugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
+    PreFilterOutcome, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
+};
+pub use profile::{ExtensionPoint, Profile, ProfileBuilder, ProfileError};
+pub use score::{NodeScore, PluginScore, normalize_to_max};
+pub use state::CycleState;
+pub use status::{Code, Status};
+
+/// The best score a plugin may give a node; the worst is 0.
+pub const SCORE_MAX: i64 = 100;

@@ -1,0 +1,258 @@
+//! Shapes of the JSON that are turned into something better after decoding.
+
+use std::collections::BTreeMap;
+
+use kubewright_api::requests::{PodResources, ResourceList, ResourceRequirements};
+use kubewright_api::taint::{Taint, Toleration};
+use serde::{Deserialize, Deserializer};
+
+use super::affinity::{NodeSelector, PodAffinityTerm, Preferred, Weighted};
+use super::pod::{Condition, SpreadConstraint};
+use super::{Labels, Meta, Name, Time};
+
+/// Reads a value, null being the default.
+pub(crate) fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Pod {
+    #[serde(default)]
+    pub(super) metadata: Meta,
+    #[serde(default)]
+    pub(super) spec: Spec,
+    #[serde(default)]
+    pub(super) status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Spec {
+    pub(super) node_name: Name,
+    pub(super) scheduler_name: Name,
+    pub(super) priority: Option<i32>,
+    pub(super) preemption_policy: Name,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) scheduling_gates: Vec<Named>,
+    pub(super) node_selector: Labels,
+    pub(super) affinity: Option<Affinity>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) tolerations: Vec<Toleration>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) topology_spread_constraints: Vec<SpreadConstraint>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) containers: Vec<Container>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) init_containers: Vec<Container>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) overhead: ResourceList,
+    pub(super) resources: Option<ResourceRequirements>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) volumes: Vec<Volume>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) resource_claims: Vec<serde_json::Value>,
+    pub(super) scheduling_group: Option<SchedulingGroup>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct SchedulingGroup {
+    pub(super) pod_group_name: Name,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Named {
+    pub(super) name: Name,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) image: Name,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) ports: Vec<Port>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) resources: ResourceRequirements,
+    pub(super) restart_policy: Option<String>,
+}
+
+impl Container {
+    pub(super) fn is_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Port {
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) host_port: i32,
+    #[serde(rename = "hostIP")]
+    pub(super) host_ip: Name,
+    pub(super) protocol: Name,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Volume {
+    pub(super) name: Name,
+    pub(super) persistent_volume_claim: Option<ClaimSource>,
+    pub(super) ephemeral: Option<serde::de::IgnoredAny>,
+    pub(super) image: Option<ImageSource>,
+    pub(super) gce_persistent_disk: Option<serde_json::Value>,
+    pub(super) aws_elastic_block_store: Option<serde_json::Value>,
+    pub(super) rbd: Option<serde_json::Value>,
+    pub(super) iscsi: Option<serde_json::Value>,
+    pub(super) csi: Option<Driver>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ClaimSource {
+    pub(super) claim_name: Name,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ImageSource {
+    pub(super) reference: Name,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Driver {
+    pub(super) driver: Name,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Affinity {
+    pub(super) node_affinity: Option<NodeAffinity>,
+    pub(super) pod_affinity: Option<PodAffinity>,
+    pub(super) pod_anti_affinity: Option<PodAffinity>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub(super) required: Option<NodeSelector>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "null_is_default")]
+    pub(super) preferred: Vec<Preferred>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "null_is_default")]
+    pub(super) required: Vec<PodAffinityTerm>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "null_is_default")]
+    pub(super) preferred: Vec<Weighted>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Status {
+    pub(super) phase: Name,
+    pub(super) nominated_node_name: Name,
+    #[serde(deserialize_with = "super::meta::time")]
+    pub(super) start_time: Option<Time>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) conditions: Vec<Condition>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ContainerStatus {
+    pub(super) name: String,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) allocated_resources: ResourceList,
+    pub(super) resources: Option<ResourceRequirements>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Node {
+    #[serde(default)]
+    pub(super) metadata: Meta,
+    #[serde(default)]
+    pub(super) spec: NodeSpec,
+    #[serde(default)]
+    pub(super) status: NodeStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NodeSpec {
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) unschedulable: bool,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) taints: Vec<Taint>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct NodeStatus {
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) allocatable: ResourceList,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) conditions: Vec<Condition>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) images: Vec<Image>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) declared_features: Vec<Name>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Image {
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) names: Vec<Name>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) size_bytes: i64,
+}
+
+impl Spec {
+    /// What the resource arithmetic works on; statuses raise a container's requests to what it still holds.
+    pub(super) fn pod_resources(&self, status: &Status) -> PodResources {
+        let container = |c: &Container, statuses: &[ContainerStatus]| {
+            let mut resources = c.resources.clone();
+            if let Some(status) = statuses.iter().find(|s| s.name == c.name) {
+                if let Some(actual) = &status.resources {
+                    raise(&mut resources.requests, &actual.requests);
+                }
+                raise(&mut resources.requests, &status.allocated_resources);
+            }
+            kubewright_api::requests::ContainerResources {
+                name: String::new(),
+                resources,
+                restart_policy: c.restart_policy.clone(),
+            }
+        };
+        PodResources {
+            containers: self.containers.iter().map(|c| container(c, &status.container_statuses)).collect(),
+            init_containers: self
+                .init_containers
+                .iter()
+                .map(|c| container(c, if c.is_sidecar() { &status.init_container_statuses } else { &[] }))
+                .collect(),
+            overhead: self.overhead.clone(),
+            resources: self.resources.clone(),
+        }
+    }
+}
+
+fn raise(list: &mut ResourceList, other: &BTreeMap<String, kubewright_api::quantity::Quantity>) {
+    for (name, amount) in other {
+        if let Some(own) = list.get_mut(name) {
+            *own = (*own).max(*amount);
+        }
+    }
+}

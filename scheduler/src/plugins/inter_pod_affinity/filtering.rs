@@ -1,0 +1,136 @@
+//! Terms that must be met.
+
+use std::sync::Arc;
+
+use super::counts::Counts;
+use super::{InterPodAffinity, matches_all, with_namespaces};
+use crate::cache::{NodeInfo, Snapshot};
+use crate::framework::{CycleState, FilterPlugin, PreFilterOutcome, PreFilterPlugin, Status};
+use crate::object::{Labels, PodAffinityTerm, PodInfo};
+
+/// The pod's terms, and where in the cluster there is what they and the other pods' terms speak of.
+#[derive(Clone)]
+struct State {
+    near: Arc<[PodAffinityTerm]>,
+    far: Arc<[PodAffinityTerm]>,
+    namespace_labels: Option<Labels>,
+    /// Where pods are that want this one far.
+    repelled: Counts,
+    /// Where pods are that match all of `near`.
+    wanted: Counts,
+    /// Where pods are that match one of `far`.
+    unwanted: Counts,
+}
+
+impl State {
+    fn shift(&mut self, pod: &PodInfo, other: &PodInfo, labels: &Labels, by: i64) {
+        for term in &other.spec.anti_affinity {
+            if term.matches(pod, self.namespace_labels.as_ref()) {
+                self.repelled.add(&term.topology_key, labels, by);
+            }
+        }
+        if matches_all(&self.near, other) {
+            for term in &*self.near {
+                self.wanted.add(&term.topology_key, labels, by);
+            }
+        }
+        for term in &*self.far {
+            if term.matches(other, None) {
+                self.unwanted.add(&term.topology_key, labels, by);
+            }
+        }
+    }
+}
+
+impl PreFilterPlugin for InterPodAffinity {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        snapshot: &Snapshot,
+    ) -> Result<PreFilterOutcome, Status> {
+        let spec = &pod.spec;
+        let mut own = State {
+            near: with_namespaces(spec.affinity.iter(), snapshot),
+            far: with_namespaces(spec.anti_affinity.iter(), snapshot),
+            namespace_labels: snapshot.objects().namespace_labels(&pod.namespace).cloned(),
+            repelled: Counts::default(),
+            wanted: Counts::default(),
+            unwanted: Counts::default(),
+        };
+        if own.near.is_empty() && own.far.is_empty() {
+            for node in snapshot.nodes_with_anti_affinity() {
+                for other in node.pods.iter().filter(|other| !other.spec.anti_affinity.is_empty()) {
+                    own.shift(pod, other, node.labels(), 1);
+                }
+            }
+            if own.repelled.is_empty() {
+                return Ok(PreFilterOutcome::Skip);
+            }
+        } else {
+            for node in snapshot.nodes() {
+                for other in &node.pods {
+                    own.shift(pod, other, node.labels(), 1);
+                }
+            }
+        }
+        state.put(own);
+        Ok(PreFilterOutcome::AllNodes)
+    }
+
+    fn add_pod(&self, state: &mut CycleState, pod: &PodInfo, added: &PodInfo, node: &NodeInfo) {
+        if let Some(state) = state.get_mut::<State>() {
+            state.shift(pod, added, node.labels(), 1);
+        }
+    }
+
+    fn remove_pod(&self, state: &mut CycleState, pod: &PodInfo, removed: &PodInfo, node: &NodeInfo) {
+        if let Some(state) = state.get_mut::<State>() {
+            state.shift(pod, removed, node.labels(), -1);
+        }
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        filters_nothing(pod, snapshot)
+    }
+}
+
+fn filters_nothing(pod: &PodInfo, snapshot: &Snapshot) -> bool {
+    pod.spec.affinity.is_empty()
+        && pod.spec.anti_affinity.is_empty()
+        && snapshot.nodes_with_anti_affinity().next().is_none()
+}
+
+impl FilterPlugin for InterPodAffinity {
+    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
+        let Some(state) = state.get::<State>() else {
+            return Err(Status::error("PreFilter of InterPodAffinity has not run"));
+        };
+        if !has_wanted(state, pod, node) {
+            return Err(Status::unresolvable(Self::REASON_AFFINITY));
+        }
+        let unwanted = |term: &PodAffinityTerm| state.unwanted.get(&term.topology_key, node.labels()) > 0;
+        if state.far.iter().any(unwanted) {
+            return Err(Status::unschedulable(Self::REASON_ANTI_AFFINITY));
+        }
+        if state.repelled.any_positive(node.labels()) {
+            return Err(Status::unschedulable(Self::REASON_EXISTING));
+        }
+        Ok(())
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        filters_nothing(pod, snapshot)
+    }
+}
+
+/// Whether all the wanted pods are near. The first of a group that wants its own kind near may go anywhere where there
+/// is a domain to start from.
+fn has_wanted(state: &State, pod: &PodInfo, node: &NodeInfo) -> bool {
+    let in_domain = |term: &PodAffinityTerm| node.labels().get(&term.topology_key).is_some();
+    if !state.near.iter().all(in_domain) {
+        return false;
+    }
+    let there = |term: &PodAffinityTerm| state.wanted.get(&term.topology_key, node.labels()) > 0;
+    state.near.iter().all(there) || (state.wanted.is_empty() && matches_all(&state.near, pod))
+}

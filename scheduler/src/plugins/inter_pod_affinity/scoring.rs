@@ -1,0 +1,126 @@
+//! Terms that are wishes.
+
+use super::counts::Counts;
+use super::{InterPodAffinity, with_namespaces};
+use crate::cache::{NodeInfo, Snapshot};
+use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
+use crate::object::{Labels, PodAffinityTerm, PodInfo, Weighted};
+
+/// What each domain is worth.
+#[derive(Clone)]
+struct State(Counts);
+
+/// The pod's wishes with their weights, negative for what it wants far.
+struct Wishes {
+    own: Vec<(PodAffinityTerm, i64)>,
+    namespace_labels: Option<Labels>,
+    hard_weight: i64,
+}
+
+impl Wishes {
+    fn of(pod: &PodInfo, snapshot: &Snapshot, hard_weight: i32) -> Self {
+        let resolved = |wishes: &[Weighted], sign: i64| -> Vec<(PodAffinityTerm, i64)> {
+            let terms = with_namespaces(wishes.iter().map(|wish| &wish.pod_affinity_term), snapshot);
+            let weights = wishes.iter().map(|wish| sign * i64::from(wish.weight));
+            terms.iter().cloned().zip(weights).collect()
+        };
+        let mut own = resolved(&pod.spec.preferred_affinity, 1);
+        own.extend(resolved(&pod.spec.preferred_anti_affinity, -1));
+        let namespace_labels = snapshot.objects().namespace_labels(&pod.namespace).cloned();
+        Self { own, namespace_labels, hard_weight: i64::from(hard_weight) }
+    }
+
+    /// Counts what a placed pod and the new one wish of each other.
+    fn count(&self, pod: &PodInfo, other: &PodInfo, labels: &Labels, counts: &mut Counts) {
+        for (term, weight) in &self.own {
+            if term.matches(other, None) {
+                counts.add(&term.topology_key, labels, *weight);
+            }
+        }
+        let mut theirs = |term: &PodAffinityTerm, weight: i64| {
+            if weight != 0 && term.matches(pod, self.namespace_labels.as_ref()) {
+                counts.add(&term.topology_key, labels, weight);
+            }
+        };
+        let spec = &other.spec;
+        spec.affinity.iter().for_each(|term| theirs(term, self.hard_weight));
+        for (wishes, sign) in [(&spec.preferred_affinity, 1), (&spec.preferred_anti_affinity, -1)] {
+            wishes.iter().for_each(|wish| theirs(&wish.pod_affinity_term, sign * i64::from(wish.weight)));
+        }
+    }
+}
+
+fn wishes_nothing(pod: &PodInfo) -> bool {
+    pod.spec.preferred_affinity.is_empty() && pod.spec.preferred_anti_affinity.is_empty()
+}
+
+impl PreScorePlugin for InterPodAffinity {
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        _: &[&NodeInfo],
+        snapshot: &Snapshot,
+    ) -> Result<Flow, Status> {
+        let mut counts = Counts::default();
+        if wishes_nothing(pod) {
+            if self.args.ignore_preferred_terms_of_existing_pods {
+                return Ok(Flow::Skip);
+            }
+            let wishes = Wishes::of(pod, snapshot, self.args.hard_pod_affinity_weight);
+            for node in snapshot.nodes_with_affinity() {
+                for other in node.pods.iter().filter(|other| other.has_affinity()) {
+                    wishes.count(pod, other, node.labels(), &mut counts);
+                }
+            }
+        } else {
+            let wishes = Wishes::of(pod, snapshot, self.args.hard_pod_affinity_weight);
+            for node in snapshot.nodes() {
+                for other in &node.pods {
+                    wishes.count(pod, other, node.labels(), &mut counts);
+                }
+            }
+        }
+        if counts.is_untouched() {
+            return Ok(Flow::Skip);
+        }
+        state.put(State(counts));
+        Ok(Flow::Continue)
+    }
+}
+
+impl ScorePlugin for InterPodAffinity {
+    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
+        let State(counts) = state.get().ok_or_else(|| Status::error("PreScore of InterPodAffinity has not run"))?;
+        Ok(counts.sum(node.labels()))
+    }
+
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "upstream computes this in floating point and truncates, and so must we to agree with it"
+    )]
+    fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [NodeScore]) -> Result<(), Status> {
+        let least = scores.iter().map(|entry| entry.score).min().unwrap_or(0);
+        let most = scores.iter().map(|entry| entry.score).max().unwrap_or(0);
+        let span = (most - least) as f64;
+        for entry in scores {
+            let above = (entry.score - least) as f64;
+            entry.score = if most > least { (SCORE_MAX as f64 * (above / span)) as i64 } else { 0 };
+        }
+        Ok(())
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        wishes_nothing(pod)
+            && (self.args.ignore_preferred_terms_of_existing_pods || snapshot.nodes_with_affinity().next().is_none())
+    }
+
+    fn normalizes(&self) -> bool {
+        true
+    }
+
+    fn normalized_when_equal(&self, _: i64) -> Option<i64> {
+        Some(0)
+    }
+}

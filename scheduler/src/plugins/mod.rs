@@ -1,0 +1,63 @@
+//! Upstream's in-tree plugins, one file each.
+
+mod default_binder;
+mod default_preemption;
+mod image_locality;
+mod inter_pod_affinity;
+mod node_affinity;
+mod node_name;
+mod node_ports;
+mod node_resources;
+mod node_unschedulable;
+mod pod_topology_spread;
+mod priority_sort;
+mod scheduling_gates;
+mod taint_toleration;
+
+pub use default_binder::DefaultBinder;
+pub use default_preemption::{DefaultPreemption, DefaultPreemptionArgs};
+pub use image_locality::ImageLocality;
+pub use inter_pod_affinity::{InterPodAffinity, InterPodAffinityArgs};
+pub use node_affinity::{AddedAffinity, NodeAffinity};
+pub use node_name::NodeName;
+pub use node_ports::NodePorts;
+pub use node_resources::{
+    BalancedAllocation, NodeResourcesFit, NodeResourcesFitArgs, ResourceWeight, ScoringStrategy, ShapePoint,
+};
+pub use node_unschedulable::NodeUnschedulable;
+pub use pod_topology_spread::{PodTopologySpread, SpreadDefaults};
+pub use priority_sort::PrioritySort;
+pub use scheduling_gates::SchedulingGates;
+pub use taint_toleration::TaintToleration;
+
+use std::sync::Arc;
+
+use crate::framework::{PluginRef, Profile, ProfileBuilder};
+use crate::object::Name;
+
+/// Upstream's default plugins in upstream's order, with the weight each scores with.
+#[must_use]
+pub fn default_plugins() -> Vec<(PluginRef, i64)> {
+    vec![
+        (Arc::new(SchedulingGates), 0),
+        (Arc::new(PrioritySort), 0),
+        (Arc::new(NodeUnschedulable), 0),
+        (Arc::new(NodeName), 0),
+        (Arc::new(TaintToleration), 3),
+        (Arc::new(NodeAffinity::default()), 2),
+        (Arc::new(NodePorts), 0),
+        (Arc::new(NodeResourcesFit::default()), 1),
+        (Arc::new(PodTopologySpread::default()), 2),
+        (Arc::new(InterPodAffinity::default()), 2),
+        (Arc::new(DefaultPreemption::default()), 0),
+        (Arc::new(BalancedAllocation::default()), 1),
+        (Arc::new(ImageLocality), 1),
+        (Arc::new(DefaultBinder), 0),
+    ]
+}
+
+/// A profile of the default plugins, to change before it is built.
+pub fn default_profile(name: impl Into<Name>) -> ProfileBuilder {
+    let plugins = default_plugins().into_iter();
+    plugins.fold(Profile::builder(name), |builder, (plugin, weight)| builder.with(plugin, weight))
+}

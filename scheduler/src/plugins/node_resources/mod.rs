@@ -1,0 +1,66 @@
+//! Resources: whether a pod fits, and how evenly or tightly nodes are filled.
+
+mod balanced;
+mod fit;
+mod strategy;
+
+pub use balanced::BalancedAllocation;
+pub use fit::{NodeResourcesFit, NodeResourcesFitArgs};
+pub use strategy::{ResourceWeight, ScoringStrategy, ShapePoint};
+
+use crate::cache::NodeInfo;
+use crate::object::{Name, PodInfo, Resources};
+
+/// A resource whose name was looked at once and for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Resource {
+    Cpu,
+    Memory,
+    EphemeralStorage,
+    Scalar(Name),
+    /// A name that no node offers.
+    Unknown,
+}
+
+/// How much of a resource a node has and has given away, and how much the pod asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    allocatable: i64,
+    allocated: i64,
+    asked: i64,
+}
+
+impl Resource {
+    fn of(name: &str) -> Self {
+        match name {
+            "cpu" => Self::Cpu,
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::EphemeralStorage,
+            name if crate::object::is_scalar(name) => Self::Scalar(name.into()),
+            _ => Self::Unknown,
+        }
+    }
+
+    fn amount(&self, resources: &Resources) -> i64 {
+        match self {
+            Self::Cpu => resources.cpu,
+            Self::Memory => resources.memory,
+            Self::EphemeralStorage => resources.ephemeral_storage,
+            Self::Scalar(name) => resources.scalar(name),
+            Self::Unknown => 0,
+        }
+    }
+
+    /// Nothing, if the node doesn't have it or it is a scalar that the pod doesn't ask for. `nonzero` counts something
+    /// for pods that ask for no cpu or memory.
+    fn share(&self, pod: &PodInfo, node: &NodeInfo, nonzero: bool) -> Option<Share> {
+        let common = matches!(self, Self::Cpu | Self::Memory);
+        let asked = self.amount(if nonzero && common { &pod.spec.requests_nonzero } else { &pod.spec.requests });
+        if asked == 0 && matches!(self, Self::Scalar(_)) {
+            return None;
+        }
+        let allocatable = self.amount(&node.node.allocatable);
+        let given = if nonzero && common { &node.requested_nonzero } else { &node.requested };
+        (allocatable != 0).then(|| Share { allocatable, allocated: self.amount(given), asked })
+    }
+}

@@ -1,0 +1,127 @@
+//! Constraints that are wishes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::constraint::{Constraint, has_all_keys};
+use super::{HOSTNAME, PodTopologySpread};
+use crate::cache::{NodeInfo, NodeSlot, Snapshot};
+use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
+use crate::object::{Name, PodInfo, Unsatisfiable};
+
+/// The constraints, how many pods there are in each domain, and how much each constraint weighs.
+#[derive(Clone)]
+struct State {
+    constraints: Vec<Constraint>,
+    domains: Vec<HashMap<Name, i64>>,
+    weights: Vec<f64>,
+    ignored: BTreeSet<NodeSlot>,
+}
+
+/// The more domains there are, the more each pod in one of them counts.
+#[allow(clippy::cast_precision_loss, reason = "a number of nodes needs no more than 53 bits")]
+fn weight(domains: usize) -> f64 {
+    ((domains + 2) as f64).ln()
+}
+
+impl PreScorePlugin for PodTopologySpread {
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &[&NodeInfo],
+        snapshot: &Snapshot,
+    ) -> Result<Flow, Status> {
+        let constraints = self.constraints(pod, Unsatisfiable::ScheduleAnyway, snapshot);
+        if constraints.is_empty() {
+            return Ok(Flow::Skip);
+        }
+        let all_keys_needed = !pod.spec.spread.is_empty() || !self.system;
+        let mut domains = vec![HashMap::new(); constraints.len()];
+        let mut ignored = BTreeSet::new();
+        for node in nodes {
+            if all_keys_needed && !has_all_keys(node.labels(), &constraints) {
+                ignored.insert(node.slot);
+                continue;
+            }
+            for (constraint, domains) in constraints.iter().zip(&mut domains) {
+                if constraint.topology_key != HOSTNAME {
+                    let domain = node.labels().get(&constraint.topology_key).cloned().unwrap_or_default();
+                    domains.entry(domain).or_insert(0);
+                }
+            }
+        }
+        let size = |(constraint, domains): (&Constraint, &HashMap<Name, i64>)| {
+            if constraint.topology_key == HOSTNAME { nodes.len() - ignored.len() } else { domains.len() }
+        };
+        let weights = constraints.iter().zip(&domains).map(size).map(weight).collect();
+        for node in snapshot.nodes() {
+            if all_keys_needed && !has_all_keys(node.labels(), &constraints) {
+                continue;
+            }
+            for (constraint, domains) in constraints.iter().zip(&mut domains) {
+                let domain = node.labels().get(&constraint.topology_key).map_or("", Name::as_str);
+                if let Some(sum) = domains.get_mut(domain)
+                    && constraint.counts(pod, node)
+                {
+                    *sum += constraint.count(pod, node);
+                }
+            }
+        }
+        state.put(State { constraints, domains, weights, ignored });
+        Ok(Flow::Continue)
+    }
+}
+
+impl ScorePlugin for PodTopologySpread {
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "upstream computes this in floating point and rounds, and so must we to agree with it"
+    )]
+    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
+        let state: &State = state.get().ok_or_else(|| Status::error("PreScore of PodTopologySpread has not run"))?;
+        if state.ignored.contains(&node.slot) {
+            return Ok(0);
+        }
+        let mut score = 0.0;
+        for ((constraint, domains), weight) in state.constraints.iter().zip(&state.domains).zip(&state.weights) {
+            let Some(domain) = node.labels().get(&constraint.topology_key) else { continue };
+            let count = if constraint.topology_key == HOSTNAME {
+                constraint.count(pod, node)
+            } else {
+                domains.get(domain).copied().unwrap_or(0)
+            };
+            score += count as f64 * weight + f64::from(constraint.max_skew - 1);
+        }
+        Ok(f64::round(score) as i64)
+    }
+
+    fn normalize(&self, state: &CycleState, _: &PodInfo, scores: &mut [NodeScore]) -> Result<(), Status> {
+        let state: &State = state.get().ok_or_else(|| Status::error("PreScore of PodTopologySpread has not run"))?;
+        let counted = |entry: &&NodeScore| !state.ignored.contains(&entry.node);
+        let least = scores.iter().filter(counted).map(|entry| entry.score).min().unwrap_or(0);
+        let most = scores.iter().filter(counted).map(|entry| entry.score).max().unwrap_or(0);
+        for entry in scores {
+            entry.score = if state.ignored.contains(&entry.node) {
+                0
+            } else if most == 0 {
+                SCORE_MAX
+            } else {
+                SCORE_MAX * (most + least - entry.score) / most
+            };
+        }
+        Ok(())
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        self.is_idle(pod, snapshot)
+    }
+
+    fn normalizes(&self) -> bool {
+        true
+    }
+
+    fn normalized_when_equal(&self, _: i64) -> Option<i64> {
+        None
+    }
+}

@@ -1,0 +1,67 @@
+//! Nodes promised to pods.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::object::{Name, PodInfo};
+
+/// Which pods were promised which nodes: room is being made for them there.
+#[derive(Clone, Debug, Default)]
+pub struct Nominator {
+    by_node: BTreeMap<Name, Vec<Arc<PodInfo>>>,
+    nodes: BTreeMap<Name, Name>,
+}
+
+impl Nominator {
+    /// Promises a node to a pod, in place of an earlier promise.
+    pub fn add(&mut self, pod: Arc<PodInfo>, node: &Name) {
+        self.remove(&pod.uid);
+        if !node.is_empty() {
+            self.nodes.insert(pod.uid.clone(), node.clone());
+            self.by_node.entry(node.clone()).or_default().push(pod);
+        }
+    }
+
+    /// Takes a promise back.
+    pub fn remove(&mut self, uid: &str) {
+        let Some(node) = self.nodes.remove(uid) else { return };
+        if let Some(pods) = self.by_node.get_mut(&node) {
+            pods.retain(|pod| *pod.uid != *uid);
+            if pods.is_empty() {
+                self.by_node.remove(&node);
+            }
+        }
+    }
+
+    /// Takes note of a newer version of a pod, keeping a promise of ours that the API server doesn't know yet.
+    pub fn update(&mut self, pod: &Arc<PodInfo>) {
+        if !pod.nominated_node_name.is_empty() {
+            self.add(pod.clone(), &pod.nominated_node_name);
+        } else if let Some(node) = self.nodes.get(&pod.uid).cloned() {
+            self.add(pod.clone(), &node);
+        }
+    }
+
+    /// The pods that were promised a node.
+    #[must_use]
+    pub fn on_node(&self, node: &str) -> &[Arc<PodInfo>] {
+        self.by_node.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// The node promised to a pod.
+    #[must_use]
+    pub fn node_of(&self, uid: &str) -> Option<&Name> {
+        self.nodes.get(uid)
+    }
+
+    /// Whether nothing is promised to anybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The nodes promised to somebody.
+    pub fn nodes(&self) -> impl Iterator<Item = &Name> {
+        self.by_node.keys()
+    }
+}

@@ -1,0 +1,174 @@
+//! What the scheduler is told of the cluster.
+
+use std::sync::Arc;
+
+use super::{Failure, Scheduler};
+use crate::framework::{ActionType, ClusterEvent, EventResource, Object, Status, node_changes, pod_changes};
+use crate::object::{Budget, Name, Namespace, Node, PodInfo, Time, Workload, WorkloadKind};
+
+impl Scheduler {
+    /// A node came or changed.
+    pub fn put_node(&mut self, node: impl Into<Arc<Node>>, now: Time) {
+        let node = node.into();
+        let Some(old) = self.cache.put_node(node.clone()) else {
+            self.queue.on_event(ClusterEvent::NODE_ADD, &Object::Node(None, Some(node)), now);
+            return;
+        };
+        let changes = node_changes(&old, &node);
+        let object = Object::Node(Some(old), Some(node));
+        for event in changes {
+            self.queue.on_event(event, &object, now);
+        }
+    }
+
+    /// A node went.
+    pub fn remove_node(&mut self, name: &str, now: Time) {
+        if let Some(node) = self.cache.remove_node(name) {
+            self.queue.on_event(ClusterEvent::NODE_DELETE, &Object::Node(Some(node), None), now);
+        }
+    }
+
+    /// A pod came or changed. Pods of other schedulers count once they have a node.
+    pub fn put_pod(&mut self, pod: impl Into<Arc<PodInfo>>, now: Time) {
+        let pod = pod.into();
+        if pod.is_terminal() {
+            self.remove_pod(&pod.uid, now);
+        } else if pod.is_assigned() {
+            self.put_assigned(pod, now);
+        } else if self.profiles.contains_key(&pod.spec.scheduler_name) {
+            self.put_unassigned(pod, now);
+        }
+    }
+
+    fn put_assigned(&mut self, pod: Arc<PodInfo>, now: Time) {
+        if self.pending.remove(&pod.uid).is_some() {
+            self.queue.remove(&pod.uid);
+        }
+        let was_assumed = self.cache.is_assumed(&pod.uid);
+        let old = self.cache.put_pod(pod.clone()).filter(|_| !was_assumed);
+        let Some(old) = old else {
+            self.queue.on_event(ClusterEvent::ASSIGNED_POD_ADD, &Object::Pod(None, Some(pod)), now);
+            return;
+        };
+        let changes = pod_changes(&old, &pod);
+        let object = Object::Pod(Some(old), Some(pod));
+        for event in changes {
+            self.queue.on_event(event, &object, now);
+        }
+    }
+
+    fn put_unassigned(&mut self, pod: Arc<PodInfo>, now: Time) {
+        let old = self.pending.insert(pod.uid.clone(), pod.clone());
+        if self.cache.is_assumed(&pod.uid) {
+            if pod.deletion_timestamp.is_some() {
+                self.drop_assumed(&pod.uid, now);
+            }
+            return;
+        }
+        let Some(old) = old else {
+            self.queue.add(pod.clone(), now);
+            let object = Object::Pod(None, Some(pod));
+            self.queue.on_event(ClusterEvent::UNSCHEDULED_POD_ADD, &object, now);
+            return;
+        };
+        if !old.resource_version.is_empty() && old.resource_version == pod.resource_version {
+            return;
+        }
+        self.queue.update(&old, pod.clone(), now);
+        if !old.nominated_node_name.is_empty() && old.nominated_node_name != pod.nominated_node_name {
+            self.released(&old, now);
+        }
+    }
+
+    /// A pod went.
+    pub fn remove_pod(&mut self, uid: &str, now: Time) {
+        if let Some(pod) = self.pending.remove(uid) {
+            self.queue.remove(uid);
+            if self.cache.is_assumed(uid) {
+                self.drop_assumed(uid, now);
+            } else if !pod.nominated_node_name.is_empty() {
+                self.released(&pod, now);
+            }
+            return;
+        }
+        if let Some(pod) = self.cache.remove_pod(uid) {
+            self.queue.on_event(ClusterEvent::ASSIGNED_POD_DELETE, &Object::Pod(Some(pod), None), now);
+        }
+    }
+
+    /// A placed pod is to go before it is bound: what it took is free again.
+    fn drop_assumed(&mut self, uid: &str, now: Time) {
+        let waiting = self.held.get(uid).and_then(|held| held.by.keys().next().cloned());
+        let assumed = self.cache.pod(uid).cloned();
+        if let Some(plugin) = waiting {
+            let _: Option<Failure> = self.reject(uid, &plugin, "removed", now);
+        } else {
+            // It may have been confirmed meanwhile; then its removal will be told.
+            let _ = self.cache.forget(&Name::from(uid));
+        }
+        self.queue.on_event(ClusterEvent::ASSIGNED_POD_DELETE, &Object::Pod(assumed, None), now);
+    }
+
+    /// A node is promised to nobody any more, which is news for pods of no higher priority.
+    fn released(&mut self, pod: &Arc<PodInfo>, now: Time) {
+        let object = Object::Pod(Some(pod.clone()), None);
+        let event = ClusterEvent::ASSIGNED_POD_DELETE;
+        self.queue.on_event_where(event, &object, now, |other| other.spec.priority <= pod.spec.priority);
+    }
+
+    /// A namespace came or changed.
+    pub fn put_namespace(&mut self, namespace: Namespace, now: Time) {
+        self.cache.snapshot_mut().objects_mut().put_namespace(namespace);
+        let event = ClusterEvent::new(EventResource::Namespace, ActionType::ADD | ActionType::UPDATE);
+        self.queue.on_event(event, &Object::Other, now);
+    }
+
+    /// A namespace went.
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.cache.snapshot_mut().objects_mut().remove_namespace(name);
+    }
+
+    /// A workload came or changed.
+    pub fn put_workload(&mut self, kind: WorkloadKind, workload: Workload) {
+        self.cache.snapshot_mut().objects_mut().put_workload(kind, workload);
+    }
+
+    /// A workload went.
+    pub fn remove_workload(&mut self, kind: WorkloadKind, namespace: &Name, name: &Name) {
+        self.cache.snapshot_mut().objects_mut().remove_workload(kind, namespace, name);
+    }
+
+    /// A disruption budget came or changed.
+    pub fn put_budget(&mut self, budget: Budget) {
+        self.cache.snapshot_mut().objects_mut().put_budget(budget);
+    }
+
+    /// A disruption budget went.
+    pub fn remove_budget(&mut self, namespace: &Name, name: &Name) {
+        self.cache.snapshot_mut().objects_mut().remove_budget(namespace, name);
+    }
+
+    /// Tries a waiting pod again whatever it waits for.
+    pub fn activate(&mut self, uid: &str, now: Time) -> bool {
+        self.queue.activate(uid, now)
+    }
+
+    /// Does what is due: releases pods from back-off, retries those that waited too long, and stops believing in pods
+    /// that nobody confirmed.
+    pub fn tick(&mut self, now: Time) {
+        self.queue.flush(now);
+        for pod in self.cache.expire(now) {
+            self.queue.on_event(ClusterEvent::ASSIGNED_POD_DELETE, &Object::Pod(Some(pod), None), now);
+        }
+    }
+
+    /// The API calls of a preemption are over: its preemptor waits for its victims to go, or is tried again if they
+    /// went already or the calls failed.
+    pub fn preempted(&mut self, preemptor: &PodInfo, victims: &[Arc<PodInfo>], result: Result<(), Status>, now: Time) {
+        let kept_out = self.queue.end_preemption(&preemptor.uid);
+        let some_gone = victims.iter().any(|victim| self.cache.pod(&victim.uid).is_none());
+        if result.is_err() || some_gone || kept_out {
+            self.queue.activate(&preemptor.uid, now);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The scheduler: nodes and pods in, placements out.
+
+mod class;
+mod cluster;
+mod decide;
+mod outcome;
+mod scheduler;
+mod tree;
+mod what_if;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use class::Classes;
+pub use decide::{Decision, nodes_to_find};
+pub use outcome::{Failure, Outcome, Placement};
+pub use scheduler::{Scheduler, SchedulerConfig, SchedulerError};
+pub use what_if::{Trial, WhatIf};

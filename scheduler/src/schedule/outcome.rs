@@ -1,0 +1,84 @@
+//! What became of an attempt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::framework::{Action, CycleState};
+use crate::object::{Name, PodInfo, Time};
+use crate::queue::QueuedPod;
+
+/// What became of one attempt to place a pod.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It has a node and is to be bound.
+    Placed(Box<Placement>),
+    /// It has a node, and waits for plugins to permit its binding.
+    Waiting(Arc<PodInfo>),
+    /// It has none.
+    Failed(Box<Failure>),
+    /// It need not be placed any more: it is being deleted, or was placed already.
+    Skipped {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// What to tell its owner, if anything.
+        message: Option<String>,
+    },
+}
+
+/// A pod that has a node and is not bound yet.
+#[derive(Debug)]
+pub struct Placement {
+    /// The pod as it will be: with its node.
+    pub pod: Arc<PodInfo>,
+    /// How many nodes were looked at.
+    pub evaluated: usize,
+    /// How many of those could take it.
+    pub feasible: usize,
+    pub(super) queued: QueuedPod,
+    pub(super) state: CycleState,
+}
+
+impl Placement {
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &Name {
+        &self.pod.node_name
+    }
+
+    /// The pod in the queue: how often and since when it was tried.
+    #[must_use]
+    pub const fn queued(&self) -> &QueuedPod {
+        &self.queued
+    }
+}
+
+/// A placement that waits to be permitted.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) placement: Box<Placement>,
+    /// Who has not permitted it yet, and until when that is waited for.
+    pub(super) by: BTreeMap<Name, Time>,
+}
+
+/// A pod that has no node, and why.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The pod.
+    pub pod: Arc<PodInfo>,
+    /// `Unschedulable` or `SchedulerError`.
+    pub reason: &'static str,
+    /// Why, in upstream's words.
+    pub message: String,
+    /// The node that it was promised now, empty for none any more; `None` if nothing changed.
+    pub nominated_node_name: Option<Name>,
+    /// What is to be done about it.
+    pub actions: Vec<Action>,
+}
+
+impl Failure {
+    /// The pod doesn't fit.
+    pub const UNSCHEDULABLE: &'static str = "Unschedulable";
+    /// Something went wrong.
+    pub const SCHEDULER_ERROR: &'static str = "SchedulerError";
+}

@@ -1,0 +1,362 @@
+//! The scheduler's state, and its cycle.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decide::{Decision, Progress, Refusal, View, decide};
+use super::outcome::Held;
+use super::{Classes, Failure, Outcome, Placement};
+use crate::cache::{Cache, Snapshot};
+use crate::framework::{
+    Action, ClusterEvent, Code, CycleState, Diagnosis, FitError, Object, PodConditionUpdate, PostFilterContext,
+    PostFilterOutcome, Profile, Status,
+};
+use crate::object::{Name, PodInfo, Time};
+use crate::queue::{QueueConfig, QueuedPod, SchedulingQueue};
+use crate::random::Random;
+
+/// How a scheduler behaves.
+#[derive(Clone, Debug)]
+pub struct SchedulerConfig {
+    /// From which ties are drawn: the same seed makes the same decisions.
+    pub seed: u64,
+    /// How many of the nodes to look for before scoring those found, in percent; 0 adapts to the number of nodes.
+    pub percentage_of_nodes_to_score: i32,
+    /// How long pods wait.
+    pub queue: QueueConfig,
+    /// How long after a successful binding an unconfirmed pod is believed in; `None` for ever.
+    pub assumed_ttl: Option<Duration>,
+    /// Whether what was found out for a pod is used again for pods with the same spec. Decisions are the same either
+    /// way; this is only faster.
+    pub reuse_results: bool,
+}
+
+impl Default for SchedulerConfig {
+    /// Upstream's settings, seed 0, results used again.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            percentage_of_nodes_to_score: 0,
+            queue: QueueConfig::default(),
+            assumed_ttl: None,
+            reuse_results: true,
+        }
+    }
+}
+
+/// Why a scheduler cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchedulerError {
+    /// There must be a profile.
+    #[error("at least one profile is needed")]
+    NoProfile,
+    /// Two profiles have the same name.
+    #[error("duplicate profile with scheduler name {0:?}")]
+    DuplicateProfile(Name),
+    /// The profile would be chosen with an empty name.
+    #[error("scheduler name is needed")]
+    NoName,
+}
+
+/// A scheduler without a cluster around it: it is told what happens and says what to do.
+///
+/// Tell it of nodes and pods; call [`schedule_one`](Self::schedule_one) until there is nothing to do; carry out what a
+/// placement [asks for](Self::binding); report [back](Self::bound). It never looks at a clock: every call that needs to
+/// know is told what time it is.
+pub struct Scheduler {
+    pub(super) profiles: BTreeMap<Name, Profile>,
+    pub(super) cache: Cache,
+    pub(super) queue: SchedulingQueue,
+    pub(super) pending: HashMap<Name, Arc<PodInfo>>,
+    pub(super) held: BTreeMap<Name, Held>,
+    pub(super) progress: Progress,
+}
+
+impl Scheduler {
+    /// An idle scheduler. The first profile's QueueSort plugin orders the queue for all.
+    ///
+    /// # Errors
+    /// No profile, or two of the same name.
+    pub fn new(config: SchedulerConfig, profiles: Vec<Profile>) -> Result<Self, SchedulerError> {
+        let sort = profiles.first().ok_or(SchedulerError::NoProfile)?.queue_sort.clone();
+        let mut by_name = BTreeMap::new();
+        for profile in profiles {
+            let name = profile.name().clone();
+            if name.is_empty() {
+                return Err(SchedulerError::NoName);
+            }
+            if by_name.insert(name.clone(), profile).is_some() {
+                return Err(SchedulerError::DuplicateProfile(name));
+            }
+        }
+        let queue_profiles = by_name.iter().map(|(name, profile)| (name.clone(), profile.queue_profile())).collect();
+        Ok(Self {
+            profiles: by_name,
+            cache: Cache::new(config.assumed_ttl),
+            queue: SchedulingQueue::new(config.queue, sort, queue_profiles),
+            pending: HashMap::new(),
+            held: BTreeMap::new(),
+            progress: Progress {
+                next_start: 0,
+                random: Random::new(config.seed),
+                percentage_of_nodes_to_score: config.percentage_of_nodes_to_score,
+                classes: config.reuse_results.then(Classes::default),
+            },
+        })
+    }
+
+    /// The cluster as it is believed to be.
+    #[must_use]
+    pub const fn snapshot(&self) -> &Snapshot {
+        self.cache.snapshot()
+    }
+
+    /// The pods on nodes, assumed ones included.
+    #[must_use]
+    pub const fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The pods that wait.
+    #[must_use]
+    pub const fn queue(&self) -> &SchedulingQueue {
+        &self.queue
+    }
+
+    /// The profile for pods of that scheduler name.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.profiles.get(name)
+    }
+
+    /// Tries to place the next pod, if one is to be tried now.
+    pub fn schedule_one(&mut self, now: Time) -> Option<Outcome> {
+        let mut queued = self.queue.pop(now)?;
+        let pod = queued.pod.clone();
+        if pod.deletion_timestamp.is_some() {
+            self.queue.done(&pod.uid);
+            let message = format!("skip schedule deleting pod: {}/{}", pod.namespace, pod.name);
+            return Some(Outcome::Skipped { pod, message: Some(message) });
+        }
+        if self.cache.is_assumed(&pod.uid) || !self.profiles.contains_key(&pod.spec.scheduler_name) {
+            self.queue.done(&pod.uid);
+            return Some(Outcome::Skipped { pod, message: None });
+        }
+        queued.unschedulable_plugins.clear();
+        queued.pending_plugins.clear();
+        let mut state = CycleState::new();
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&pod, &mut state)));
+        let decided = decided.unwrap_or_else(|panic| Err(Refusal::Failed(panicked(&*panic))));
+        Some(match decided {
+            Ok(decision) => self.place(queued, state, &decision, now),
+            Err(refusal) => {
+                let failure = self.refused(queued, &state, refusal, now);
+                Outcome::Failed(Box::new(failure))
+            }
+        })
+    }
+
+    fn decide(&mut self, pod: &Arc<PodInfo>, state: &mut CycleState) -> Result<Decision, Refusal> {
+        let profile = &self.profiles[&pod.spec.scheduler_name];
+        let view = View { profile, snapshot: self.cache.snapshot(), nominator: &self.queue.nominator };
+        decide(view, pod, state, &mut self.progress)
+    }
+
+    /// Assumes, reserves and asks for permission.
+    fn place(&mut self, queued: QueuedPod, mut state: CycleState, decision: &Decision, now: Time) -> Outcome {
+        let pod = Arc::new(queued.pod.on_node(&decision.node));
+        if let Err(error) = self.cache.assume(pod.clone()) {
+            let status = Status::error(error.to_string());
+            return Outcome::Failed(Box::new(self.failed(queued, status, now)));
+        }
+        self.queue.nominator.remove(&pod.uid);
+        let profile = &self.profiles[&pod.spec.scheduler_name];
+        let permitted = profile
+            .run_reserve(&mut state, &pod, &decision.node)
+            .and_then(|()| profile.run_permit(&mut state, &pod, &decision.node));
+        let (evaluated, feasible) = (decision.evaluated, decision.feasible);
+        let placement = Box::new(Placement { pod: pod.clone(), evaluated, feasible, queued, state });
+        match permitted {
+            Ok(waits) if waits.is_empty() => {
+                self.queue.done(&pod.uid);
+                Outcome::Placed(placement)
+            }
+            Ok(waits) => {
+                let deadline = |wait: Duration| now.checked_add(wait).unwrap_or(Time::MAX);
+                let by = waits.into_iter().map(|(plugin, wait)| (plugin, deadline(wait))).collect();
+                self.held.insert(pod.uid.clone(), Held { placement, by });
+                Outcome::Waiting(pod)
+            }
+            Err(status) => Outcome::Failed(Box::new(self.withdraw(*placement, status, now))),
+        }
+    }
+
+    /// What must be done to bind a placed pod.
+    ///
+    /// # Errors
+    /// It cannot be bound; hand the error to [`binding_failed`](Self::binding_failed).
+    pub fn binding(&self, placement: &Placement) -> Result<Vec<Action>, Status> {
+        let profile = &self.profiles[&placement.pod.spec.scheduler_name];
+        let run = || profile.run_bind(&placement.state, &placement.pod, placement.node());
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+
+    /// The API server took the binding.
+    pub fn bound(&mut self, placement: &Placement, now: Time) {
+        self.cache.finish_binding(&placement.pod.uid, now);
+        self.profiles[&placement.pod.spec.scheduler_name].run_post_bind(&placement.pod, placement.node());
+    }
+
+    /// The binding failed: the pod goes back to the queue, unless it is gone or has a node by now.
+    pub fn binding_failed(&mut self, placement: Placement, status: Status, now: Time) -> Failure {
+        let uid = placement.pod.uid.clone();
+        let (pod, rejected) = (placement.pod.clone(), status.is_rejection());
+        let failure = self.withdraw(placement, status, now);
+        let object = Object::Pod(Some(pod), None);
+        let event = ClusterEvent::ASSIGNED_POD_DELETE;
+        self.queue.on_event_where(event, &object, now, |pod| !rejected || pod.uid != uid);
+        failure
+    }
+
+    /// Forgets a placement.
+    fn withdraw(&mut self, mut placement: Placement, status: Status, now: Time) -> Failure {
+        let (pod, node) = (placement.pod.clone(), placement.node().clone());
+        self.profiles[&pod.spec.scheduler_name].run_unreserve(&mut placement.state, &pod, &node);
+        // Confirmed or gone meanwhile: then there is nothing to forget.
+        let _ = self.cache.forget(&pod.uid);
+        self.failed(placement.queued, status, now)
+    }
+
+    /// A plugin permits a waiting pod.
+    pub fn permit(&mut self, uid: &str, plugin: &str) {
+        if let Some(held) = self.held.get_mut(uid) {
+            held.by.remove(plugin);
+        }
+    }
+
+    /// A plugin rejects a waiting pod.
+    pub fn reject(&mut self, uid: &str, plugin: &Name, message: &str, now: Time) -> Option<Failure> {
+        let held = self.held.remove(uid)?;
+        Some(self.withdraw(*held.placement, Status::unschedulable(message.to_owned()).by(plugin), now))
+    }
+
+    /// The waiting pods.
+    pub fn waiting(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
+        self.held.values().map(|held| &held.placement.pod)
+    }
+
+    /// Waiting pods that were permitted, or have waited too long.
+    pub fn take_permitted(&mut self, now: Time) -> Vec<Outcome> {
+        let late = |held: &Held| held.by.values().any(|deadline| *deadline <= now);
+        let ready: Vec<Name> =
+            self.held.iter().filter(|(_, held)| held.by.is_empty() || late(held)).map(|(uid, _)| uid.clone()).collect();
+        let mut outcomes = Vec::new();
+        for uid in ready {
+            let Some(Held { placement, by }) = self.held.remove(&uid) else { continue };
+            let Some(plugin) = by.iter().find(|(_, deadline)| **deadline <= now).map(|(plugin, _)| plugin) else {
+                self.queue.done(&uid);
+                outcomes.push(Outcome::Placed(placement));
+                continue;
+            };
+            let message = format!("rejected due to timeout after waiting at plugin {plugin}");
+            let status = Status::unschedulable(message).by(plugin);
+            outcomes.push(Outcome::Failed(Box::new(self.withdraw(*placement, status, now))));
+        }
+        outcomes
+    }
+
+    fn refused(&mut self, mut queued: QueuedPod, state: &CycleState, refusal: Refusal, now: Time) -> Failure {
+        let mut error = match refusal {
+            Refusal::DoesNotFit(error) => error,
+            Refusal::NoNodes => {
+                let message = "no nodes available to schedule pods".to_owned();
+                return self.put_back(queued, Failure::UNSCHEDULABLE, message, PostFilterOutcome::default(), now);
+            }
+            Refusal::Failed(status) => return self.failed(queued, status, now),
+        };
+        let profile = &self.profiles[&queued.pod.spec.scheduler_name];
+        let mut outcome = PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
+        if profile.has_post_filter() {
+            let context = PostFilterContext {
+                profile,
+                snapshot: self.cache.snapshot(),
+                nominator: &self.queue.nominator,
+                statuses: &error.diagnosis.nodes,
+                random: &mut self.progress.random,
+            };
+            let run = || profile.run_post_filter(state, &queued.pod, context);
+            outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| PostFilterOutcome {
+                status: Some(panicked(&*panic)),
+                ..PostFilterOutcome::default()
+            });
+            error.diagnosis.post_filter = outcome.status.as_ref().map(Status::message).unwrap_or_default();
+        }
+        let message = error.to_string();
+        let Diagnosis { unschedulable_plugins, pending_plugins, .. } = error.diagnosis;
+        queued.unschedulable_plugins = unschedulable_plugins;
+        queued.pending_plugins = pending_plugins;
+        self.put_back(queued, Failure::UNSCHEDULABLE, message, outcome, now)
+    }
+
+    /// Something outside of filtering said no.
+    pub(super) fn failed(&mut self, mut queued: QueuedPod, status: Status, now: Time) -> Failure {
+        let clear = PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
+        queued.unschedulable_plugins.clear();
+        queued.pending_plugins.clear();
+        if !status.is_rejection() {
+            return self.put_back(queued, Failure::SCHEDULER_ERROR, status.message(), clear, now);
+        }
+        let mut error = FitError { nodes_total: 1, diagnosis: Diagnosis::default() };
+        error.diagnosis.blame(&status);
+        error.diagnosis.nodes.set(crate::cache::NodeSlot(0), status);
+        let message = error.to_string();
+        queued.unschedulable_plugins = error.diagnosis.unschedulable_plugins;
+        queued.pending_plugins = error.diagnosis.pending_plugins;
+        self.put_back(queued, Failure::UNSCHEDULABLE, message, clear, now)
+    }
+
+    fn put_back(
+        &mut self,
+        mut queued: QueuedPod,
+        reason: &'static str,
+        message: String,
+        outcome: PostFilterOutcome,
+        now: Time,
+    ) -> Failure {
+        let mut pod = queued.pod.clone();
+        let nominated = outcome.nominated_node_name;
+        let preempts = outcome.actions.iter().any(|action| matches!(action, Action::Preempt(_)));
+        match self.pending.get(&pod.uid) {
+            Some(newest) => {
+                if preempts {
+                    self.queue.preempting.insert(pod.uid.clone());
+                }
+                pod = newest.clone();
+                queued.pod = pod.clone();
+                if let Some(node) = &nominated {
+                    self.queue.nominator.add(pod.clone(), node);
+                }
+                self.queue.add_unschedulable(queued, now);
+            }
+            None => self.queue.done(&pod.uid),
+        }
+        let condition = PodConditionUpdate { kind: "PodScheduled", status: false, reason, message: message.clone() };
+        let mut actions = vec![Action::UpdatePodStatus {
+            pod: pod.clone(),
+            condition: Some(condition),
+            nominated_node_name: nominated.clone(),
+        }];
+        actions.extend(outcome.actions);
+        Failure { pod, reason, message, nominated_node_name: nominated, actions }
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Status {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Status::new(Code::Error, format!("a plugin panicked: {text}"))
+}

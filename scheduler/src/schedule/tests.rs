@@ -1,0 +1,277 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::framework::{Action, CycleState, PermitOutcome, PermitPlugin, Plugin, ScorePlugin, Status};
+use crate::object::{Name, PodInfo, Time};
+use crate::plugins::default_profile;
+use crate::testing::{NodeMaker, PodMaker, node, pod};
+
+fn at(second: i64) -> Time {
+    Time::from_second(second).unwrap()
+}
+
+fn scheduler_with(plugins: Vec<Arc<dyn Plugin>>) -> Scheduler {
+    let builder = plugins.into_iter().fold(default_profile("default-scheduler"), |b, plugin| b.with(plugin, 1));
+    Scheduler::new(SchedulerConfig::default(), vec![builder.build().unwrap()]).unwrap()
+}
+
+fn scheduler() -> Scheduler {
+    scheduler_with(Vec::new())
+}
+
+fn small(name: &str) -> NodeMaker {
+    node(name).capacity(&[("cpu", "2"), ("memory", "4Gi"), ("pods", "10")])
+}
+
+fn asks(name: &str, cpu: &str) -> PodMaker {
+    pod(name).requests(&[("cpu", cpu)])
+}
+
+#[track_caller]
+fn placed(scheduler: &mut Scheduler, now: Time) -> Box<Placement> {
+    match scheduler.schedule_one(now) {
+        Some(Outcome::Placed(placement)) => placement,
+        other => panic!("not placed: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn failed(scheduler: &mut Scheduler, now: Time) -> Box<Failure> {
+    match scheduler.schedule_one(now) {
+        Some(Outcome::Failed(failure)) => failure,
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+#[test]
+fn priorities_go_first_and_bindings_are_posted() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("later", "1").build(), at(0));
+    s.put_pod(asks("first", "1").priority(10).build(), at(1));
+    let placement = placed(&mut s, at(2));
+    assert_eq!(placement.pod.name, "first");
+    let actions = s.binding(&placement).unwrap();
+    assert!(matches!(&actions[..], [Action::Bind { node, .. }] if *node == "n"));
+    s.bound(&placement, at(2));
+    s.put_pod(asks("first", "1").priority(10).on("n").build(), at(2));
+    assert!(!s.cache().is_assumed("first"));
+    assert_eq!(placed(&mut s, at(2)).pod.name, "later");
+    assert!(s.schedule_one(at(2)).is_none());
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why_and_waits_for_news() {
+    let mut s = scheduler();
+    s.put_pod(asks("p", "2").build(), at(0));
+    assert_eq!(failed(&mut s, at(0)).message, "no nodes available to schedule pods");
+    let nodes = [small("a").taints(&[("k", "v", "NoSchedule")]), small("b"), small("c").cordoned(true)];
+    for (n, on) in nodes.into_iter().zip(["a", "b", "c"]) {
+        s.put_node(n.build(), at(1));
+        s.put_pod(asks(&format!("on-{on}"), "1").on(on).build(), at(1));
+    }
+    let failure = failed(&mut s, at(10));
+    let why = "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.";
+    let preemption = "preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling.";
+    assert_eq!(failure.message, format!("{why} {preemption}"));
+    assert_eq!(failure.reason, Failure::UNSCHEDULABLE);
+    assert!(s.schedule_one(at(100)).is_none(), "nothing happened");
+    s.put_pod(pod("unrelated").on("b").build(), at(100));
+    assert!(s.schedule_one(at(100)).is_none(), "nothing that matters happened");
+    s.remove_pod("on-b", at(101));
+    assert_eq!(placed(&mut s, at(101)).node(), "b");
+}
+
+#[test]
+fn waiting_too_long_is_news_enough() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("p", "3").build(), at(0));
+    failed(&mut s, at(0));
+    s.tick(at(299));
+    assert!(s.schedule_one(at(299)).is_none());
+    s.tick(at(301));
+    failed(&mut s, at(301));
+}
+
+#[test]
+fn backoff_grows_but_is_cut_short_when_idle() {
+    let mut config = SchedulerConfig::default();
+    config.queue.pop_from_backoff = false;
+    let mut s = Scheduler::new(config, vec![default_profile("default-scheduler").build().unwrap()]).unwrap();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("p", "3").build(), at(0));
+    let mut now = 0;
+    for wait in [1, 2, 4, 8, 10, 10] {
+        failed(&mut s, at(now));
+        s.put_node(node(&format!("n{now}")).taints(&[("k", "v", "NoSchedule")]).build(), at(now));
+        assert!(s.schedule_one(at(now + wait)).is_none(), "still held back after {wait} s");
+        now += wait + 1;
+    }
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("p", "3").build(), at(0));
+    failed(&mut s, at(0));
+    s.put_node(node("m").build(), at(0));
+    assert_eq!(placed(&mut s, at(0)).node(), "m");
+}
+
+#[test]
+fn gates_keep_pods_out_until_lifted() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("p", "1").gates(&["g"]).build(), at(0));
+    assert!(s.schedule_one(at(0)).is_none());
+    assert_eq!(s.queue().gated(), 1);
+    s.put_node(small("m").build(), at(1));
+    assert!(s.schedule_one(at(1)).is_none());
+    s.put_pod(asks("p", "1").build(), at(2));
+    assert_eq!(placed(&mut s, at(2)).pod.name, "p");
+}
+
+#[test]
+fn a_failed_binding_gives_the_room_back() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("p", "2").build(), at(0));
+    let placement = placed(&mut s, at(0));
+    assert_eq!(s.snapshot().node("n").unwrap().requested.cpu, 2000);
+    let failure = s.binding_failed(*placement, Status::error("connection refused"), at(0));
+    assert_eq!((failure.reason, failure.message.as_str()), (Failure::SCHEDULER_ERROR, "connection refused"));
+    assert_eq!(s.snapshot().node("n").unwrap().requested.cpu, 0);
+    assert!(s.schedule_one(at(1)).is_none(), "errors are backed off, even when idle");
+    placed(&mut s, at(3));
+}
+
+#[test]
+fn deleted_pods_and_other_schedulers_pods_are_left_alone() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("other", "1").scheduler("other").build(), at(0));
+    assert!(s.schedule_one(at(0)).is_none());
+    s.put_pod(asks("p", "1").deleted().build(), at(0));
+    assert!(matches!(s.schedule_one(at(0)), Some(Outcome::Skipped { message: Some(m), .. })
+        if m == "skip schedule deleting pod: default/p"));
+    s.put_pod(asks("q", "2").build(), at(0));
+    let _bound = placed(&mut s, at(0));
+    s.remove_pod("q", at(1));
+    assert_eq!(s.snapshot().node("n").unwrap().pods.len(), 0, "its room is free again");
+}
+
+#[test]
+fn preemption_makes_room_and_the_preemptor_gets_it() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("low", "2").on("n").build(), at(0));
+    s.put_pod(asks("high", "2").priority(100).build(), at(0));
+    let failure = failed(&mut s, at(0));
+    assert_eq!(failure.message, "0/1 nodes are available: 1 Insufficient cpu.");
+    assert_eq!(failure.nominated_node_name.as_deref(), Some("n"));
+    let preemption = failure.actions.iter().find_map(|action| match action {
+        Action::Preempt(preemption) => Some(preemption.clone()),
+        _ => None,
+    });
+    let preemption = preemption.expect("victims");
+    assert_eq!(preemption.victims[0].name, "low");
+    s.put_pod(asks("late", "2").priority(50).build(), at(1));
+    assert_eq!(failed(&mut s, at(1)).pod.name, "late");
+    s.remove_pod("low", at(2));
+    s.preempted(&preemption.preemptor, &preemption.victims, Ok(()), at(2));
+    let placement = placed(&mut s, at(2));
+    assert_eq!(placement.pod.name, "high");
+}
+
+struct HoldsBack;
+
+impl Plugin for HoldsBack {
+    fn name(&self) -> &'static str {
+        "HoldsBack"
+    }
+
+    fn permit(self: Arc<Self>) -> Option<Arc<dyn PermitPlugin>> {
+        Some(self)
+    }
+}
+
+impl PermitPlugin for HoldsBack {
+    fn permit(&self, _: &mut CycleState, _: &PodInfo, _: &Name) -> Result<PermitOutcome, Status> {
+        Ok(PermitOutcome::Wait(Duration::from_secs(10)))
+    }
+}
+
+#[test]
+fn permission_can_be_waited_for() {
+    let mut s = scheduler_with(vec![Arc::new(HoldsBack)]);
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("a", "1").build(), at(0));
+    s.put_pod(asks("b", "1").build(), at(0));
+    for _ in 0..2 {
+        assert!(matches!(s.schedule_one(at(0)), Some(Outcome::Waiting(_))));
+    }
+    assert!(s.take_permitted(at(1)).is_empty());
+    s.permit("a", "HoldsBack");
+    assert!(matches!(&s.take_permitted(at(1))[..], [Outcome::Placed(p)] if p.pod.name == "a"));
+    let late = s.take_permitted(at(10));
+    let [Outcome::Failed(failure)] = &late[..] else { panic!("{late:?}") };
+    let why = "rejected due to timeout after waiting at plugin HoldsBack";
+    assert_eq!(failure.message, format!("0/1 nodes are available: 1 {why}."));
+}
+
+struct Misbehaves(i64);
+
+impl Plugin for Misbehaves {
+    fn name(&self) -> &'static str {
+        "Misbehaves"
+    }
+
+    fn score(self: Arc<Self>) -> Option<Arc<dyn ScorePlugin>> {
+        Some(self)
+    }
+}
+
+impl ScorePlugin for Misbehaves {
+    fn score(
+        &self,
+        _: &CycleState,
+        _: &PodInfo,
+        _: &crate::cache::NodeInfo,
+        _: &crate::cache::Snapshot,
+    ) -> Result<i64, Status> {
+        assert!(self.0 >= 0, "a bug");
+        Ok(self.0)
+    }
+}
+
+#[test]
+fn a_broken_plugin_fails_the_pod_and_nothing_else() {
+    for (score, why) in [(-1, "a plugin panicked: a bug"), (101, "returns an invalid score 101")] {
+        let mut s = scheduler_with(vec![Arc::new(Misbehaves(score))]);
+        s.put_node(small("a").build(), at(0));
+        s.put_node(small("b").build(), at(0));
+        s.put_pod(asks("p", "1").build(), at(0));
+        let failure = failed(&mut s, at(0));
+        assert_eq!(failure.reason, Failure::SCHEDULER_ERROR);
+        assert!(failure.message.contains(why), "{}", failure.message);
+        s.remove_node("b", at(0));
+        s.put_pod(asks("q", "1").build(), at(0));
+        placed(&mut s, at(0));
+    }
+}
+
+#[test]
+fn what_if_changes_nothing_and_explains() {
+    let mut s = scheduler();
+    s.put_node(small("a").build(), at(0));
+    s.put_node(small("b").taints(&[("k", "v", "NoSchedule")]).build(), at(0));
+    let mut what_if = s.what_if();
+    let two = Arc::new(asks("p", "2").build());
+    assert!(matches!(what_if.place(&two), Trial::Fits(decision) if decision.node == "a"));
+    assert!(matches!(what_if.try_pod(&two), Trial::DoesNotFit(_)));
+    let answers = what_if.explain(&two).unwrap();
+    assert_eq!(answers["a"].as_ref().unwrap_err().message(), "Insufficient cpu");
+    assert_eq!(answers["b"].as_ref().unwrap_err().message(), "node(s) had untolerated taint(s)");
+    assert_eq!(s.snapshot().node("a").unwrap().pods.len(), 0);
+    let parts = s.what_if().explain(&two).unwrap();
+    assert!(parts["a"].as_ref().unwrap().iter().any(|part| part.plugin == "NodeResourcesFit"));
+}

@@ -1,0 +1,123 @@
+//! Trying things out without consequences.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::decide::{Progress, Refusal, View, decide, score_all};
+use super::{Decision, Scheduler};
+use crate::cache::{NodeInfo, Snapshot};
+use crate::framework::{CycleState, FitError, PluginScore, Profile, Status};
+use crate::object::{Name, PodInfo};
+use crate::queue::Nominator;
+use crate::random::Random;
+
+/// A fork of the cluster, to try pods on. Nothing done to it reaches the scheduler it was taken from.
+pub struct WhatIf<'a> {
+    profiles: &'a BTreeMap<Name, Profile>,
+    snapshot: Snapshot,
+    nominator: Nominator,
+    progress: Progress,
+}
+
+/// What would become of a pod.
+#[derive(Clone, Debug)]
+pub enum Trial {
+    /// It would go there.
+    Fits(Decision),
+    /// It would fit nowhere; the error has every node's reason.
+    DoesNotFit(Box<FitError>),
+    /// Something went wrong.
+    Failed(Status),
+}
+
+impl Scheduler {
+    /// Forks the cluster.
+    #[must_use]
+    pub fn what_if(&self) -> WhatIf<'_> {
+        WhatIf {
+            profiles: &self.profiles,
+            snapshot: self.snapshot().clone(),
+            nominator: self.queue.nominator.clone(),
+            progress: Progress {
+                next_start: self.progress.next_start,
+                random: self.progress.random.clone(),
+                percentage_of_nodes_to_score: self.progress.percentage_of_nodes_to_score,
+                classes: None,
+            },
+        }
+    }
+}
+
+impl WhatIf<'_> {
+    /// The forked cluster.
+    #[must_use]
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The same, to change: add nodes, take pods away.
+    pub const fn snapshot_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
+    }
+
+    /// Where a pod would go, without putting it there.
+    pub fn try_pod(&mut self, pod: &Arc<PodInfo>) -> Trial {
+        let Some(profile) = self.profiles.get(&pod.spec.scheduler_name) else {
+            let message = format!("profile not found for scheduler name {:?}", &*pod.spec.scheduler_name);
+            return Trial::Failed(Status::error(message));
+        };
+        let view = View { profile, snapshot: &self.snapshot, nominator: &self.nominator };
+        match decide(view, pod, &mut CycleState::new(), &mut self.progress) {
+            Ok(decision) => Trial::Fits(decision),
+            Err(Refusal::DoesNotFit(error)) => Trial::DoesNotFit(error),
+            Err(Refusal::Failed(status)) => Trial::Failed(status),
+            Err(Refusal::NoNodes) => Trial::DoesNotFit(Box::default()),
+        }
+    }
+
+    /// Puts a pod where it would go.
+    pub fn place(&mut self, pod: &Arc<PodInfo>) -> Trial {
+        let trial = self.try_pod(pod);
+        if let Trial::Fits(decision) = &trial {
+            self.snapshot.add_pod(Arc::new(pod.on_node(&decision.node)));
+        }
+        trial
+    }
+
+    /// What each node says to a pod: every no with its reasons, and for every yes the score's parts.
+    ///
+    /// # Errors
+    /// A PreFilter plugin rejected the pod altogether, or something went wrong.
+    pub fn explain(&self, pod: &PodInfo) -> Result<BTreeMap<Name, Result<Vec<PluginScore>, Status>>, Status> {
+        let profile = self.profiles.get(&pod.spec.scheduler_name).ok_or_else(|| {
+            Status::error(format!("profile not found for scheduler name {:?}", &*pod.spec.scheduler_name))
+        })?;
+        let view = View { profile, snapshot: &self.snapshot, nominator: &self.nominator };
+        let mut state = CycleState::new();
+        let subset = profile.run_pre_filter(&mut state, pod, &self.snapshot).map_err(|r| r.status)?.0;
+        let all: Vec<&NodeInfo> = self.snapshot.nodes().collect();
+        let diagnosis = profile.diagnose(&state, pod, &all, &self.nominator);
+        let mut answers = BTreeMap::new();
+        let mut feasible = Vec::new();
+        for node in all {
+            let left_out = subset.as_ref().is_some_and(|subset| !subset.contains(node.name()));
+            match diagnosis.nodes.get(node.slot) {
+                Some(status) => drop(answers.insert(node.name().clone(), Err(status.clone()))),
+                None if left_out => {
+                    let status = Status::unresolvable("node(s) didn't satisfy plugin(s)");
+                    answers.insert(node.name().clone(), Err(status));
+                }
+                None => feasible.push(node),
+            }
+        }
+        let mut parts: Vec<Vec<PluginScore>> = vec![Vec::new(); feasible.len()];
+        score_all(view, pod, &mut state, &feasible, |at, part| parts[at].push(part))?;
+        answers.extend(feasible.iter().zip(parts).map(|(node, parts)| (node.name().clone(), Ok(parts))));
+        Ok(answers)
+    }
+
+    /// Draws ties from another seed.
+    pub fn reseed(&mut self, seed: u64) {
+        self.progress.random = Random::new(seed);
+    }
+}
