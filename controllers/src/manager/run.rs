@@ -1,0 +1,189 @@
+//! Runs what a builder put together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::builder::{Builder, Built, Part};
+use super::leader::{self, LeaderElection};
+use super::{Context, Controller, Environment, Queue, now};
+use crate::api::Api;
+use crate::cache::Caches;
+use crate::events::Recorder;
+use crate::objects::ObjectKey;
+use crate::plan::{Applier, Failure};
+
+/// A set of controllers over one API server.
+///
+/// ```no_run
+/// # async fn example(client: kube::Client) -> Result<(), kubewright_controllers::Error> {
+/// use kubewright_controllers::Manager;
+/// use tokio_util::sync::CancellationToken;
+///
+/// let manager = Manager::builder(client).with("deployment-controller")?.with("replicaset-controller")?.build()?;
+/// let shutdown = CancellationToken::new();
+/// manager.run(shutdown).await;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a manager does nothing until it is run"]
+pub struct Manager {
+    pub(super) client: Client,
+    pub(super) caches: Arc<Caches>,
+    pub(super) parts: Vec<Part>,
+    pub(super) workers: usize,
+    pub(super) election: Option<LeaderElection>,
+}
+
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.parts.iter().map(|part| part.name).collect();
+        f.debug_struct("Manager").field("controllers", &names).field("caches", &self.caches).finish_non_exhaustive()
+    }
+}
+
+impl Manager {
+    /// Chooses controllers and settings.
+    pub fn builder(client: Client) -> Builder {
+        Builder::new(client)
+    }
+
+    /// The names of its controllers.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<&'static str> {
+        self.parts.iter().map(|part| part.name).collect()
+    }
+
+    /// Runs until `shutdown` is cancelled or, with leader election, leadership is lost. Every task it started has
+    /// ended when it returns.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let cancel = shutdown.child_token();
+        let api = Api::new(self.client.clone());
+        let keeper = match self.election.clone() {
+            None => None,
+            Some(election) => {
+                let Some(lead) = leader::acquire(&api, election, &cancel).await else { return };
+                let (api, cancel) = (api.clone(), cancel.clone());
+                Some(tokio::spawn(async move { lead.keep(&api, cancel).await }))
+            }
+        };
+        self.run_as_leader(api, cancel.clone()).await;
+        cancel.cancel();
+        if let Some(keeper) = keeper {
+            _ = keeper.await;
+        }
+    }
+
+    async fn run_as_leader(self, api: Api, cancel: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let (recorder, writer) = Recorder::new(api.clone());
+        // The writer ends last, to write what others recorded while they ended.
+        let writer_cancel = CancellationToken::new();
+        let writer = tokio::spawn(writer.run(writer_cancel.clone()));
+        let informers = self.caches.informers();
+        let synced: Vec<_> = informers.iter().map(|informer| informer.synced()).collect();
+        for informer in informers {
+            tasks.spawn(informer.run(self.client.clone(), cancel.clone()));
+        }
+        let all_synced = async {
+            for mut synced in synced {
+                // The sender lives as long as the informer, which `self.caches` holds.
+                _ = synced.wait_for(|synced| *synced).await;
+            }
+        };
+        if cancel.run_until_cancelled(all_synced).await.is_some() {
+            tracing::info!(controllers = self.parts.len(), "caches are synced, controllers start");
+            let applier = Arc::new(Applier { api, caches: self.caches.clone(), recorder });
+            for Part { name, component, built } in self.parts {
+                let environment = Environment { component, applier: applier.clone() };
+                match built {
+                    Built::Controller { controller, queue } => {
+                        let lane = Lane { name, controller, queue, environment, failures: Mutex::default() };
+                        tasks.spawn(Arc::new(lane).run(self.workers, cancel.clone()));
+                    }
+                    Built::Driver(driver) => _ = tasks.spawn(driver.run(environment, cancel.clone())),
+                }
+            }
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a controller's task panicked");
+            }
+        }
+        writer_cancel.cancel();
+        _ = writer.await;
+    }
+}
+
+/// One controller's queue and workers.
+struct Lane {
+    name: &'static str,
+    controller: Box<dyn Controller>,
+    queue: Arc<Queue>,
+    environment: Environment,
+    /// What failed last, for keys that are being retried.
+    failures: Mutex<HashMap<ObjectKey, Failure>>,
+}
+
+impl Lane {
+    async fn run(self: Arc<Self>, workers: usize, cancel: CancellationToken) {
+        let mut running = JoinSet::new();
+        for _ in 0..workers.max(1) {
+            let (lane, cancel) = (self.clone(), cancel.clone());
+            running.spawn(async move {
+                while let Some(key) = lane.queue.next().await {
+                    // A plan may be left half done: the next leader finishes it, as after a crash.
+                    cancel.run_until_cancelled(lane.work(&key)).await;
+                    lane.queue.done(&key);
+                }
+            });
+        }
+        cancel.cancelled().await;
+        self.queue.close();
+        while let Some(ended) = running.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(controller = self.name, %error, "a worker panicked");
+            }
+        }
+    }
+
+    async fn work(&self, key: &ObjectKey) {
+        let failure = self.failures().remove(key);
+        let context = Context { now: now(), failure };
+        // A reconciler that panics must not take its worker with it; the key is retried like any failure.
+        let planned =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.controller.reconcile(key, &context)));
+        let Ok(mut plan) = planned else {
+            tracing::error!(controller = self.name, object = %key, "the reconciler panicked");
+            self.queue.add_failed(key.clone());
+            return;
+        };
+        if let Some(after) = plan.requeue_after {
+            self.queue.add_after(key.clone(), after);
+        }
+        let actions = plan.take_actions();
+        let count = actions.len();
+        match self.environment.applier.apply(self.environment.component, actions).await {
+            Ok(()) => self.queue.forget(key),
+            Err(broken) => {
+                let delay = self.queue.add_failed(key.clone());
+                if broken.error.is_race() {
+                    tracing::debug!(controller = self.name, object = %key, error = %broken.error, ?delay, "retrying");
+                } else {
+                    tracing::warn!(controller = self.name, object = %key, error = %broken.error, ?delay, "retrying");
+                    self.failures().insert(key.clone(), broken.failure);
+                }
+            }
+        }
+        if count > 0 {
+            tracing::debug!(controller = self.name, object = %key, actions = count, "reconciled");
+        }
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Failure>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
