@@ -3,12 +3,15 @@
 mod api;
 pub mod cache;
 pub mod deployment;
+mod discovery;
 pub mod endpoints;
 mod endpoints_of;
 pub mod endpointslice;
 mod error;
 mod events;
+pub mod garbage;
 mod manager;
+pub mod namespace;
 pub mod nodeipam;
 pub mod objects;
 mod ownership;
@@ -32,6 +35,8 @@ use manager::Recipe;
 const RECIPES: &[Recipe] = &[
     recipe("serviceaccount-controller", "service-account-controller", serviceaccount::make),
     recipe("root-ca-certificate-publisher-controller", "root-ca-certificate-publisher", rootca::make),
+    recipe("namespace-controller", "namespace-controller", namespace::make),
+    recipe("garbage-collector-controller", "garbage-collector-controller", garbage::make),
     recipe("deployment-controller", "deployment-controller", deployment::make),
     recipe("replicaset-controller", "replicaset-controller", replicaset::make),
     recipe("replicationcontroller-controller", "replication-controller", replicationcontroller::make),

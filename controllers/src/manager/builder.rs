@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kube::Client;
 
-use super::{Controller, Driver, LeaderElection, Manager, Queue, Setup};
+use super::{AsyncController, Controller, Driver, LeaderElection, Manager, Queue, Setup};
 use crate::Error;
 use crate::cache::Caches;
 
@@ -67,6 +67,7 @@ impl Default for Config {
 /// What a recipe makes.
 pub(crate) enum Made {
     Controller(Box<dyn Controller>),
+    Async(Box<dyn AsyncController>),
     Driver(Box<dyn Driver>),
 }
 
@@ -93,8 +94,14 @@ pub(crate) struct Recipe {
     pub(crate) make: Make,
 }
 
+/// Who decides about a key.
+pub(super) enum Brain {
+    Pure(Box<dyn Controller>),
+    Async(Box<dyn AsyncController>),
+}
+
 pub(super) enum Built {
-    Controller { controller: Box<dyn Controller>, queue: Arc<Queue> },
+    Lane { brain: Brain, queue: Arc<Queue> },
     Driver(Box<dyn Driver>),
 }
 
@@ -178,7 +185,8 @@ impl Builder {
             let setup = Setup::new(&caches, queue.clone());
             let built = match (recipe.make)(&setup, &self.config)? {
                 None => continue,
-                Some(Made::Controller(controller)) => Built::Controller { controller, queue },
+                Some(Made::Controller(controller)) => Built::Lane { brain: Brain::Pure(controller), queue },
+                Some(Made::Async(controller)) => Built::Lane { brain: Brain::Async(controller), queue },
                 Some(Made::Driver(driver)) => Built::Driver(driver),
             };
             parts.push(Part { name: recipe.name, component: recipe.component, built });

@@ -1,11 +1,22 @@
-//! Controllers that need more than a cache and a plan run themselves.
+//! Controllers that need more than caches and a plan.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::Error;
+use crate::objects::ObjectKey;
 use crate::plan::Applier;
+
+/// A controller that asks the server while it decides.
+#[async_trait]
+pub(crate) trait AsyncController: Send + Sync + 'static {
+    /// Does what the object of that key needs; returns when to look again though nothing changed.
+    async fn reconcile(&self, key: &ObjectKey, environment: &Environment) -> Result<Option<Duration>, Error>;
+}
 
 /// A controller that runs itself.
 pub(crate) trait Driver: Send + 'static {
@@ -13,7 +24,7 @@ pub(crate) trait Driver: Send + 'static {
     fn run(self: Box<Self>, environment: Environment, cancel: CancellationToken) -> BoxFuture<'static, ()>;
 }
 
-/// What such a controller works with.
+/// What such controllers work with.
 #[derive(Clone)]
 pub(crate) struct Environment {
     /// Under which name events are recorded.

@@ -8,7 +8,7 @@ mod setup;
 
 pub use builder::{Builder, Config, all_controllers};
 pub(crate) use builder::{Made, Make, Recipe};
-pub(crate) use driver::{Driver, Environment};
+pub(crate) use driver::{AsyncController, Driver, Environment};
 pub use leader::LeaderElection;
 pub use run::Manager;
 pub use setup::{Context, Controller, Queue, Setup};

@@ -7,9 +7,10 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::builder::{Builder, Built, Part};
+use super::builder::{Brain, Builder, Built, Part};
 use super::leader::{self, LeaderElection};
 use super::{Context, Controller, Environment, Queue, now};
+use crate::Error;
 use crate::api::Api;
 use crate::cache::Caches;
 use crate::events::Recorder;
@@ -100,8 +101,8 @@ impl Manager {
             for Part { name, component, built } in self.parts {
                 let environment = Environment { component, applier: applier.clone() };
                 match built {
-                    Built::Controller { controller, queue } => {
-                        let lane = Lane { name, controller, queue, environment, failures: Mutex::default() };
+                    Built::Lane { brain, queue } => {
+                        let lane = Lane { name, brain, queue, environment, failures: Mutex::default() };
                         tasks.spawn(Arc::new(lane).run(self.workers, cancel.clone()));
                     }
                     Built::Driver(driver) => _ = tasks.spawn(driver.run(environment, cancel.clone())),
@@ -121,7 +122,7 @@ impl Manager {
 /// One controller's queue and workers.
 struct Lane {
     name: &'static str,
-    controller: Box<dyn Controller>,
+    brain: Brain,
     queue: Arc<Queue>,
     environment: Environment,
     /// What failed last, for keys that are being retried.
@@ -151,36 +152,48 @@ impl Lane {
     }
 
     async fn work(&self, key: &ObjectKey) {
+        let outcome = match &self.brain {
+            Brain::Pure(controller) => self.plan_and_apply(controller.as_ref(), key).await,
+            Brain::Async(controller) => match controller.reconcile(key, &self.environment).await {
+                Ok(again) => {
+                    if let Some(after) = again {
+                        self.queue.add_after(key.clone(), after);
+                    }
+                    Ok(())
+                }
+                Err(error) => Err((error, None)),
+            },
+        };
+        let Err((error, failure)) = outcome else { return self.queue.forget(key) };
+        let delay = self.queue.add_failed(key.clone());
+        if error.is_race() {
+            tracing::debug!(controller = self.name, object = %key, %error, ?delay, "retrying");
+            return;
+        }
+        tracing::warn!(controller = self.name, object = %key, %error, ?delay, "retrying");
+        if let Some(failure) = failure {
+            self.failures().insert(key.clone(), failure);
+        }
+    }
+
+    async fn plan_and_apply(
+        &self,
+        controller: &dyn Controller,
+        key: &ObjectKey,
+    ) -> Result<(), (Error, Option<Failure>)> {
         let failure = self.failures().remove(key);
         let context = Context { now: now(), failure };
         // A reconciler that panics must not take its worker with it; the key is retried like any failure.
-        let planned =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.controller.reconcile(key, &context)));
-        let Ok(mut plan) = planned else {
-            tracing::error!(controller = self.name, object = %key, "the reconciler panicked");
-            self.queue.add_failed(key.clone());
-            return;
-        };
+        let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| controller.reconcile(key, &context)));
+        let mut plan = planned.map_err(|_| {
+            let message = "the reconciler panicked".to_owned();
+            (Error::Unavailable { message, source: None }, None)
+        })?;
         if let Some(after) = plan.requeue_after {
             self.queue.add_after(key.clone(), after);
         }
-        let actions = plan.take_actions();
-        let count = actions.len();
-        match self.environment.applier.apply(self.environment.component, actions).await {
-            Ok(()) => self.queue.forget(key),
-            Err(broken) => {
-                let delay = self.queue.add_failed(key.clone());
-                if broken.error.is_race() {
-                    tracing::debug!(controller = self.name, object = %key, error = %broken.error, ?delay, "retrying");
-                } else {
-                    tracing::warn!(controller = self.name, object = %key, error = %broken.error, ?delay, "retrying");
-                    self.failures().insert(key.clone(), broken.failure);
-                }
-            }
-        }
-        if count > 0 {
-            tracing::debug!(controller = self.name, object = %key, actions = count, "reconciled");
-        }
+        let applied = self.environment.applier.apply(self.environment.component, plan.take_actions()).await;
+        applied.map_err(|broken| (broken.error, Some(broken.failure)))
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectKey, Failure>> {

@@ -143,9 +143,8 @@ mod tests {
     use crate::world::World;
 
     fn world(cidrs: &[&str], mask: u8) -> World {
-        let mut config = Config::default();
-        config.cluster_cidrs = cidrs.iter().map(|text| (*text).to_owned()).collect();
-        config.node_cidr_mask_ipv4 = mask;
+        let cluster_cidrs = cidrs.iter().map(|text| (*text).to_owned()).collect();
+        let config = Config { cluster_cidrs, node_cidr_mask_ipv4: mask, ..Config::default() };
         World::configured(&[make], &config)
     }
 

@@ -17,6 +17,7 @@ mod workload;
 
 pub use batch::*;
 pub use core::*;
+pub(crate) use kind::collection_path;
 pub use kind::{Kind, kinds};
 pub use labels::Labels;
 pub use meta::{Meta, ObjectKey, OwnerReference};

@@ -79,8 +79,7 @@ mod tests {
 
     #[test]
     fn every_namespace_gets_the_certificates_and_keeps_them() {
-        let mut config = Config::default();
-        config.root_ca = Some("pem".into());
+        let config = Config { root_ca: Some("pem".into()), ..Config::default() };
         let mut world = World::configured(&[make], &config);
         world.add(kinds::NAMESPACE, json!({"metadata": {"name": "a"}}));
         world.settle();
