@@ -1,3 +1,11 @@
 //! Rules that several kinds share.
 
+pub(crate) mod addresses;
+pub(crate) mod claims;
+pub(crate) mod labels;
 pub mod meta;
+pub(crate) mod paths;
+pub(crate) mod resources;
+pub(crate) mod scheduling;
+pub(crate) mod signers;
+pub(crate) mod sources;

@@ -1,0 +1,89 @@
+//! CronJobs.
+
+use kubewright_api::field::FieldErrors;
+use serde_json::Value;
+
+use super::{columns, default_spec, schedule};
+use crate::kinds::edit::{default_text, default_to, ensure};
+use crate::kinds::kind::{Kind, Part, empty_status};
+use crate::kinds::read::Field;
+
+/// CronJobs.
+pub(crate) static CRON_JOBS: Kind = Kind {
+    default: |object| {
+        let Some(spec) = ensure(object, "spec") else { return };
+        default_text(spec, "concurrencyPolicy", "Allow");
+        default_to(spec, "suspend", false);
+        default_to(spec, "successfulJobsHistoryLimit", 3);
+        default_to(spec, "failedJobsHistoryLimit", 1);
+        if let Some(job) = ensure(spec, "jobTemplate.spec") {
+            default_spec(job);
+        }
+    },
+    status: Some(empty_status),
+    validate: |object, errors| {
+        validate(object, None, errors);
+        let name = Field::of(object).at("metadata.name");
+        if name.text().len() > 52 {
+            name.invalid(errors, "must be no more than 52 characters");
+        }
+    },
+    validate_update: Some(|object, old, errors| validate(object, Some(old), errors)),
+    subresources: &[("status", &Part::STATUS)],
+    columns: &columns::CRON_JOBS,
+    generation: true,
+    ..Kind::PLAIN
+};
+
+fn validate(object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    let spec = Field::of(object).field("spec");
+    let text = spec.field("schedule");
+    let zone = spec.field("timeZone");
+    if text.require(errors) {
+        if let Err(why) = schedule::parse(text.text()) {
+            text.invalid(errors, why);
+        }
+        let names_zone = text.text().contains("TZ");
+        let before = old.is_some_and(|old| Field::of(old).at("spec.schedule").text().contains("TZ"));
+        if names_zone && before && zone.is_set() {
+            text.invalid(errors, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+        } else if names_zone && !before {
+            text.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+        }
+    }
+    spec.field("startingDeadlineSeconds").not_negative(errors);
+    if old.is_none_or(|old| !Field::of(old).at("spec.timeZone").same_as(&zone)) {
+        time_zone(&zone, errors);
+    }
+    spec.field("concurrencyPolicy").one_of(errors, &["Allow", "Forbid", "Replace"]);
+    let job = spec.at("jobTemplate.spec");
+    super::spec::validate(&job, errors);
+    if job.field("selector").is_set() {
+        job.field("selector").invalid(errors, "`selector` will be auto-generated");
+    }
+    if job.field("manualSelector").flag() {
+        job.field("manualSelector").unsupported(errors, &["nil", "false"]);
+    }
+    spec.field("successfulJobsHistoryLimit").not_negative(errors);
+    spec.field("failedJobsHistoryLimit").not_negative(errors);
+}
+
+fn time_zone(zone: &Field<'_>, errors: &mut FieldErrors) {
+    if !zone.is_set() {
+        return;
+    }
+    if zone.is_empty() {
+        zone.invalid(errors, "timeZone must be nil or non-empty string");
+        return;
+    }
+    let good = |part: &str| {
+        let letters = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte));
+        letters && (1..=14).contains(&part.len()) && part != "." && part != ".." && !part.starts_with('-')
+    };
+    if !zone.text().split('/').all(good) {
+        zone.invalid(errors, format!("unknown time zone {}", zone.text()));
+    } else if zone.text().eq_ignore_ascii_case("local") {
+        let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        zone.invalid(errors, why);
+    }
+}
