@@ -1,5 +1,11 @@
 //! Objects as JSON: access to their metadata, decoding, encoding.
 
+pub mod codec;
+pub mod convert;
+pub mod decode;
+pub mod parse;
+pub mod schema;
+
 use serde_json::Value;
 
 /// A string of the metadata; empty if it is not there.
@@ -30,4 +36,26 @@ pub fn uid(object: &Value) -> &str {
 #[must_use]
 pub fn is_terminating(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
+}
+
+/// The resource version as a number; 0 if there is none.
+#[must_use]
+pub fn resource_version(object: &Value) -> u64 {
+    meta_str(object, "resourceVersion").parse().unwrap_or(0)
+}
+
+/// The finalizers.
+pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The metadata, to be changed; an object without gets some.
+pub fn metadata_mut(object: &mut Value) -> &mut serde_json::Map<String, Value> {
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(serde_json::Map::new());
+    }
+    match &mut object["metadata"] {
+        Value::Object(metadata) => metadata,
+        _ => unreachable!("metadata was just made an object"),
+    }
 }

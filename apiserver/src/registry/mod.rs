@@ -1,7 +1,166 @@
 //! The generic registry: every kind, built in or custom, passes through this code.
 
+pub(crate) mod cache;
+mod call;
+mod create;
+mod delete;
+mod errors;
+mod list;
+mod own;
+mod ownership;
+pub(crate) mod storage;
 mod strategy;
+mod update;
 
+pub(crate) use call::{Call, Written};
+pub(crate) use delete::{DeleteOptions, Deleted, Preconditions};
+pub(crate) use list::{ListParams, Listed};
+pub(crate) use own::OwnObjects;
 pub use strategy::{
     Column, CommitHook, GarbageCollection, Reservation, Scale, SelectableField, Strategy, StrategyContext,
 };
+pub(crate) use update::UpdateRules;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kubewright_api::resources::{self, Resource};
+use kubewright_api::status::Status;
+use kubewright_store::{KeyRange, RangeOptions, ReadOptions, Store};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::environment::Environment;
+use crate::kinds;
+use crate::object::convert;
+use crate::objects::GroupResource;
+use cache::feed::Feed;
+use storage::{Served, Storage};
+
+/// How long a read waits for the cache to reach the revision it needs.
+const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Every stored resource over one store.
+pub(crate) struct Registry {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) environment: Arc<dyn Environment>,
+    /// By `{group}/{version}/{resource}`.
+    served: HashMap<String, Arc<Served>>,
+    /// By `{group}/{resource}`.
+    storages: BTreeMap<String, Arc<Storage>>,
+    /// Everything up to this revision is in the caches.
+    revision: watch::Sender<u64>,
+    /// The greatest revision that someone waits for.
+    ask: watch::Sender<u64>,
+    leases: create::Leases,
+}
+
+impl Registry {
+    /// Reads the store and follows it until cancelled.
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        limits: cache::Limits,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Arc<Self>, kubewright_store::Error> {
+        let (served, storages) = tables(limits);
+        let by_prefix = storages.values().map(|storage| (feed_prefix(storage), Arc::clone(storage))).collect();
+        let (revision, ask) = (watch::Sender::new(0), watch::Sender::new(0));
+        let feed = Feed::new(Arc::clone(&store), by_prefix, revision.clone(), ask.subscribe());
+        let stream = feed.start().await?;
+        tasks.spawn(feed.run(stream, cancel));
+        let leases = create::Leases::default();
+        Ok(Arc::new(Self { store, environment, served, storages, revision, ask, leases }))
+    }
+
+    /// The resource of a request.
+    pub(crate) fn served(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Served>> {
+        self.served.get(&format!("{group}/{version}/{resource}"))
+    }
+
+    /// Where a resource is stored, whatever the version.
+    pub(crate) fn storage(&self, resource: GroupResource<'_>) -> Option<&Arc<Storage>> {
+        self.storages.get(&format!("{}/{}", resource.group, resource.resource))
+    }
+
+    /// Everything up to this revision is in the caches.
+    pub(crate) fn published(&self) -> u64 {
+        *self.revision.borrow()
+    }
+
+    /// Waits until the caches hold everything that was acknowledged, by whatever server, before this call.
+    pub(crate) async fn wait_for_latest(&self) -> Result<(), Status> {
+        let options = RangeOptions::latest().count_only();
+        let page = self.store.range(KeyRange::key("/registry/"), options).await.map_err(errors::of_store)?;
+        self.wait_for(page.latest.get()).await
+    }
+
+    /// Waits until the caches hold everything up to a revision.
+    pub(crate) async fn wait_for(&self, revision: u64) -> Result<(), Status> {
+        if self.published() >= revision {
+            return Ok(());
+        }
+        self.ask.send_if_modified(|asked| {
+            let newer = *asked < revision;
+            *asked = (*asked).max(revision);
+            newer
+        });
+        let mut published = self.revision.subscribe();
+        let reached = tokio::time::timeout(FRESHNESS_TIMEOUT, published.wait_for(|now| *now >= revision)).await;
+        if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(errors::too_large_version(revision, self.published())) }
+    }
+
+    /// Waits until a write of this server is in the caches, so that who hears of it finds it there.
+    async fn settle(&self, revision: u64) {
+        let mut published = self.revision.subscribe();
+        let reached = published.wait_for(|now| *now >= revision);
+        if tokio::time::timeout(FRESHNESS_TIMEOUT, reached).await.is_err() {
+            tracing::warn!(revision, "the watch cache is behind; answering a write that it does not show yet");
+        }
+    }
+
+    /// Reads the newest state of an object, in its stored version.
+    pub(crate) async fn get(&self, storage: &Storage, namespace: &str, name: &str) -> Result<Written, Status> {
+        let key = storage.key_of(namespace, name);
+        let entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
+        let entry = entry.ok_or_else(|| Status::not_found(storage.info.group, storage.info.plural, name))?;
+        Written::of_entry(storage, &entry)
+    }
+
+    pub(crate) fn defaulted(storage: &Storage, mut object: Value) -> Value {
+        storage.strategy.default(&mut object);
+        object
+    }
+}
+
+fn feed_prefix(storage: &Storage) -> String {
+    storage.prefix["/registry/".len()..storage.prefix.len() - 1].to_owned()
+}
+
+type Tables = (HashMap<String, Arc<Served>>, BTreeMap<String, Arc<Storage>>);
+
+/// One storage for each stored resource, and each version of it by name.
+fn tables(limits: cache::Limits) -> Tables {
+    let (mut served, mut storages) = (HashMap::new(), BTreeMap::new());
+    let stored = |info: &&'static Resource| info.has_verb("list") && info.has_verb("create");
+    for info in resources::built_in().iter().filter(stored) {
+        let shared = convert::storage_of(info.group, info.version, info.plural);
+        let home = match shared {
+            Some(((group, version), _)) => resources::find(group, version, info.plural).unwrap_or(info),
+            None => info,
+        };
+        let storage = storages.entry(format!("{}/{}", home.group, home.plural)).or_insert_with(|| {
+            let storage = Storage::new(home, kinds::strategy(home.group, home.plural));
+            storage.cache.set_limits(limits);
+            Arc::new(storage)
+        });
+        let conversion = shared.map(|(_, conversion)| conversion);
+        let entry = Served { info, api_version: info.api_version(), conversion, storage: Arc::clone(storage) };
+        served.insert(format!("{}/{}/{}", info.group, info.version, info.plural), Arc::new(entry));
+    }
+    (served, storages)
+}

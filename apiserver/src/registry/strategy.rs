@@ -184,6 +184,11 @@ pub trait Strategy: Send + Sync + 'static {
         GarbageCollection::Delete
     }
 
+    /// Whether deleting an object at once answers the object, and not a `Status`.
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
+
     /// How the `scale` subresource works, if there is one.
     fn scale(&self) -> Option<Scale> {
         None

@@ -64,6 +64,12 @@ impl RequestInfo {
         info
     }
 
+    /// The name as the path has it, which [`name`](Self::name) may add to.
+    #[must_use]
+    pub fn name_in_path(&self) -> &str {
+        self.parts.get(1).map_or("", String::as_str)
+    }
+
     fn read_resource(&mut self, mut parts: Vec<String>) {
         if parts[0] == "namespaces" && parts.len() > 1 {
             self.namespace = parts[1].clone();

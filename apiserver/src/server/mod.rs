@@ -1,5 +1,87 @@
 //! The server: routing, and the service that ties registry and layers together.
 
+mod builder;
+mod core;
 mod endpoint;
+mod gate;
+mod handlers;
+mod negotiate;
+mod parts;
+mod query;
+mod represent;
+mod standard;
+mod watch_stream;
 
+pub use builder::{BuildError, Builder};
 pub use endpoint::Endpoint;
+pub use parts::Parts;
+
+pub(crate) use core::Core;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use kubewright_store::Store;
+
+use crate::body::{Body, BoxError};
+use crate::objects::Objects;
+use crate::request::User;
+
+/// A Kubernetes API server. Clones are handles onto the same server.
+///
+/// It is a `tower::Service` of HTTP requests with any body, and so fits under `kube::Client::new` and under hyper alike.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+    user: Option<Arc<User>>,
+}
+
+impl ApiServer {
+    /// A server over that store.
+    pub fn builder(store: Arc<dyn Store>) -> Builder {
+        Builder::new(store)
+    }
+
+    /// A handle whose requests all come from that user, whatever credentials they carry: for clients in the same
+    /// process.
+    #[must_use]
+    pub fn as_user(&self, user: User) -> Self {
+        Self { core: Arc::clone(&self.core), user: Some(Arc::new(user)) }
+    }
+
+    /// The server's own handle onto its objects, without authorization and admission.
+    #[must_use]
+    pub fn objects(&self) -> Arc<dyn Objects> {
+        Arc::clone(&self.core.objects)
+    }
+
+    /// Ends all watches and all tasks, and waits for the tasks. Requests are refused from then on.
+    pub async fn shutdown(&self) {
+        self.core.shutdown().await;
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiServer
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (core, user) = (Arc::clone(&self.core), self.user.clone());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(async move { Ok(gate::enter(core, user, request).await) })
+    }
+}

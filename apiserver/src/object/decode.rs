@@ -1,0 +1,239 @@
+//! From a request's body to an object: format, kind, fields.
+
+use kubewright_api::schema::{self, Type};
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use super::{parse, schema as check};
+use crate::request::Warnings;
+
+/// What to do about unknown and duplicate fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Nothing.
+    Ignore,
+    /// Warn of them.
+    #[default]
+    Warn,
+    /// Refuse the request.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter.
+    ///
+    /// # Errors
+    /// Some other text; the error is the value.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "Warn" => Ok(Self::Warn),
+            "Ignore" => Ok(Self::Ignore),
+            "Strict" => Ok(Self::Strict),
+            other => Err(other.to_owned()),
+        }
+    }
+}
+
+/// In what a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// The media types that bodies may have.
+pub const MEDIA_TYPES: [&str; 2] = ["application/json", "application/yaml"];
+
+impl Format {
+    /// Reads a content type; none means JSON.
+    ///
+    /// # Errors
+    /// 415 for others.
+    pub fn of_content_type(content_type: &str) -> Result<Self, Status> {
+        match content_type.split(';').next().unwrap_or_default().trim() {
+            "" | "application/json" => Ok(Self::Json),
+            "application/yaml" => Ok(Self::Yaml),
+            _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
+        }
+    }
+}
+
+/// The kind that a body shall be of.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// API version, such as `apps/v1`.
+    pub api_version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+    /// Its type, if the server knows it.
+    pub ty: Option<&'static Type>,
+}
+
+impl<'a> Expected<'a> {
+    /// A kind of the built-in schema.
+    #[must_use]
+    pub fn new(api_version: &'a str, kind: &'a str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Self { api_version, kind, ty: schema::of_kind(group, version, kind) }
+    }
+
+    fn version(&self) -> &'a str {
+        self.api_version.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Decodes a body into an object of that kind.
+///
+/// # Errors
+/// 400 with upstream's words.
+pub fn object(
+    body: &[u8],
+    format: Format,
+    expected: &Expected<'_>,
+    validation: FieldValidation,
+    warnings: &Warnings,
+) -> Result<Value, Status> {
+    let parsed = match format {
+        Format::Json => {
+            parse::json(body).map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))
+        }
+        Format::Yaml => parse::yaml(body),
+    };
+    let parsed = parsed.map_err(|error| unrecognized(expected, &error, body))?;
+    let mut value = parsed.value;
+    if !value.is_object() {
+        let found = match &value {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Null => return Err(unrecognized(expected, "Object 'Kind' is missing", body)),
+            _ => "number",
+        };
+        let error = format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct"
+        );
+        return Err(unrecognized(expected, &error, body));
+    }
+    check_kind(&value, expected)?;
+    value["apiVersion"] = expected.api_version.into();
+    value["kind"] = expected.kind.into();
+    shape(&mut value, &parsed.duplicates, expected, validation, warnings)?;
+    Ok(value)
+}
+
+/// Holds an object that was put together (by a patch, say) against its type.
+///
+/// # Errors
+/// 400 with upstream's words.
+pub fn shape(
+    value: &mut Value,
+    duplicates: &[String],
+    expected: &Expected<'_>,
+    validation: FieldValidation,
+    warnings: &Warnings,
+) -> Result<(), Status> {
+    let mut unknown = Vec::new();
+    if let Some(ty) = expected.ty {
+        check::normalize(ty, value, &mut unknown).map_err(|error| cannot_be_handled(expected, &error))?;
+    }
+    let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
+    let faults: Vec<String> = duplicates.chain(unknown.iter().map(|path| format!("unknown field {path:?}"))).collect();
+    match validation {
+        FieldValidation::Strict if !faults.is_empty() => {
+            let error = format!("strict decoding error: {}", faults.join(", "));
+            return Err(cannot_be_handled(expected, &error));
+        }
+        FieldValidation::Warn => faults.into_iter().for_each(|fault| warnings.add(fault)),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Checks that a document is of that kind, as far as it says.
+///
+/// # Errors
+/// 400 with upstream's words.
+pub fn check_kind(value: &Value, expected: &Expected<'_>) -> Result<(), Status> {
+    let given = |field: &str| value[field].as_str().filter(|text| !text.is_empty());
+    let kind = given("kind").unwrap_or(expected.kind);
+    let api_version = given("apiVersion").unwrap_or(expected.api_version);
+    if kind == expected.kind && api_version != expected.api_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({})",
+            expected.api_version
+        )));
+    }
+    if kind != expected.kind {
+        let version = api_version.rsplit('/').next().unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
+             {api_version:?} at this path",
+            expected.kind
+        )));
+    }
+    Ok(())
+}
+
+fn cannot_be_handled(expected: &Expected<'_>, error: &str) -> Status {
+    let (kind, version) = (expected.kind, expected.version());
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+}
+
+fn unrecognized(expected: &Expected<'_>, error: &str, body: &[u8]) -> Status {
+    let kind = expected.kind;
+    let summary = summary(body);
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {error} ({summary})"))
+}
+
+/// The beginning of a body: text of what looks like JSON, bytes of everything else.
+fn summary(body: &[u8]) -> String {
+    const LENGTH: usize = 30;
+    let cut = body.len() > LENGTH;
+    let head = &body[..body.len().min(LENGTH)];
+    let text = match head.first() {
+        None => return "<empty>".into(),
+        Some(b'{') => String::from_utf8_lossy(head).into_owned(),
+        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if cut { format!("{text} ...") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(body: &str, validation: FieldValidation) -> Result<Value, Status> {
+        let warnings = Warnings::default();
+        object(body.as_bytes(), Format::Json, &Expected::new("v1", "ConfigMap"), validation, &warnings)
+    }
+
+    #[test]
+    fn bad_bodies_are_refused_in_upstreams_words() {
+        for (body, message) in [
+            (
+                r#"{"kind":"ConfigMap","apiVersion":"v1","x":1,"data":{"a":"1","a":"2"}}"#,
+                "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \
+                 \"data.a\", unknown field \"x\"",
+            ),
+            (
+                r#"{"kind":"ConfigMap","apiVersion":"v2"}"#,
+                "the API version in the data (v2) does not match the expected API version (v1)",
+            ),
+            (
+                "nonsense",
+                "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json \
+                 parse error: invalid character 'o' looking for beginning of value (6e6f6e73656e7365)",
+            ),
+        ] {
+            let status = decode(body, FieldValidation::Strict).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (400, message));
+        }
+    }
+
+    #[test]
+    fn kind_and_version_may_be_left_out() {
+        let value = decode(r#"{"metadata":{"name":"a"},"x":1}"#, FieldValidation::Ignore).unwrap();
+        assert_eq!(value, serde_json::json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } }));
+    }
+}

@@ -1,0 +1,120 @@
+//! An object in the watch cache: its bytes and what selectors look at.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use kubewright_api::selector::{FieldSelector, LabelSelector, Labels};
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use crate::object::codec;
+use crate::registry::storage::Storage;
+
+/// One state of one object.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    /// `{ns}/{name}` or `{name}`.
+    pub(crate) path: Box<str>,
+    pub(crate) revision: u64,
+    /// The object in its stored version with its resource version.
+    pub(crate) bytes: Bytes,
+    splice_offset: usize,
+    labels: Box<[(String, String)]>,
+    fields: Box<[String]>,
+}
+
+impl Cached {
+    pub(crate) fn new(storage: &Storage, object: &Value, stored: &[u8], path: &str, revision: u64) -> Self {
+        let labels = object["metadata"]["labels"].as_object();
+        let text = |(key, value): (&String, &Value)| (key.clone(), value.as_str().unwrap_or_default().to_owned());
+        let fields = storage.strategy.selectable_fields();
+        Self {
+            path: path.into(),
+            revision,
+            bytes: codec::splice(stored, storage.splice_offset, revision),
+            splice_offset: storage.splice_offset,
+            labels: labels.into_iter().flatten().map(text).collect(),
+            fields: fields.iter().map(|field| (field.value)(object).into_owned()).collect(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.path.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// The object.
+    pub(crate) fn decode(&self) -> Result<Value, Status> {
+        serde_json::from_slice(&self.bytes).map_err(Status::internal)
+    }
+
+    /// The same state as of another revision: how deletions carry the last state there was.
+    pub(crate) fn at(&self, revision: u64) -> Self {
+        Self {
+            path: self.path.clone(),
+            revision,
+            bytes: codec::resplice(&self.bytes, self.splice_offset, self.revision, revision),
+            splice_offset: self.splice_offset,
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+        }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.path.len() + 128
+    }
+}
+
+impl Labels for Cached {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A change in the cache's history.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) revision: u64,
+    /// The new state; of a deletion the last state, as of the deletion's revision.
+    pub(crate) object: Arc<Cached>,
+    pub(crate) prev: Option<Arc<Cached>>,
+    pub(crate) deleted: bool,
+    /// The event as a line of a watch, encoded by the first watcher that needs it and shared by all.
+    pub(crate) line: OnceLock<Bytes>,
+}
+
+/// What a list or a watch asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    /// `{ns}/` or nothing.
+    pub(crate) path_prefix: String,
+    pub(crate) name: Option<String>,
+    pub(crate) labels: LabelSelector,
+    /// Fields by their place among the kind's selectable fields, beside name and namespace.
+    pub(crate) fields: FieldSelector,
+    pub(crate) field_names: &'static [crate::registry::SelectableField],
+}
+
+impl Selection {
+    pub(crate) fn matches(&self, cached: &Cached) -> bool {
+        cached.path.starts_with(self.path_prefix.as_str())
+            && self.name.as_ref().is_none_or(|name| cached.name() == name)
+            && (self.labels.is_everything() || self.labels.matches(cached))
+            && self.fields.matches(|path| match path {
+                "metadata.name" => Some(cached.name()),
+                "metadata.namespace" => Some(cached.namespace()),
+                path => {
+                    let at = self.field_names.iter().position(|field| field.path == path)?;
+                    cached.fields.get(at).map(String::as_str)
+                }
+            })
+    }
+
+    /// Whether it selects by more than the namespace.
+    pub(crate) fn is_selective(&self) -> bool {
+        self.name.is_some() || !self.labels.is_everything() || !self.fields.is_empty()
+    }
+}

@@ -1,0 +1,201 @@
+//! The cache of one resource.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{Cached, Change, Selection};
+use crate::objects::Observer;
+
+/// How much history a resource keeps for watchers that resume or are slow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) changes_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { changes_max: 8192, bytes_max: 16 << 20 }
+    }
+}
+
+pub(crate) struct ResourceCache {
+    inner: RwLock<Inner>,
+    /// Counts changes, to wake watchers.
+    pub(super) head: watch::Sender<u64>,
+}
+
+pub(super) struct Inner {
+    pub(super) objects: BTreeMap<Arc<str>, Arc<Cached>>,
+    pub(super) changes: VecDeque<Arc<Change>>,
+    changes_bytes: usize,
+    /// The sequence number of the first change in the window.
+    pub(super) first: u64,
+    /// Every change after this revision is in the window.
+    pub(super) complete_since: u64,
+    /// Everything up to this revision is applied.
+    pub(super) revision: u64,
+    observers: Vec<Arc<dyn Observer>>,
+    limits: Limits,
+}
+
+/// A change of one object, decoded, on its way into the cache.
+pub(super) struct Incoming {
+    pub(super) path: Arc<str>,
+    /// The new state and the object it was made of; `None` for a deletion.
+    pub(super) new: Option<(Cached, Value)>,
+}
+
+impl ResourceCache {
+    pub(crate) fn new() -> Self {
+        let inner = Inner {
+            objects: BTreeMap::new(),
+            changes: VecDeque::new(),
+            changes_bytes: 0,
+            first: 0,
+            complete_since: 0,
+            revision: 0,
+            observers: Vec::new(),
+            limits: Limits::default(),
+        };
+        Self { inner: RwLock::new(inner), head: watch::Sender::new(0) }
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.write().limits = limits;
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<Arc<Cached>> {
+        self.read().objects.get(path).cloned()
+    }
+
+    /// All selected objects in the order of their paths, and the revision they are of, which is `published` or later.
+    pub(crate) fn list(&self, selection: &Selection, published: u64) -> (Vec<Arc<Cached>>, u64) {
+        let inner = self.read();
+        (inner.select(selection).cloned().collect(), inner.revision.max(published))
+    }
+
+    /// Up to `limit` selected objects after a path, whether there are more, and the revision they are of.
+    pub(crate) fn list_page(&self, selection: &Selection, limit: usize, published: u64) -> Page {
+        let inner = self.read();
+        let mut selected = inner.select(selection);
+        let objects: Vec<_> = selected.by_ref().take(limit).cloned().collect();
+        let rest = selected.count();
+        Page { objects, rest, revision: inner.revision.max(published) }
+    }
+
+    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
+        let mut inner = self.write();
+        for cached in inner.objects.values() {
+            if let Ok(object) = cached.decode() {
+                observer.changed(cached.namespace(), cached.name(), Some(&object));
+            }
+        }
+        inner.observers.push(observer);
+    }
+
+    /// Applies the changes of one revision.
+    pub(super) fn apply(&self, revision: u64, incoming: Vec<Incoming>) {
+        let mut inner = self.write();
+        for change in incoming {
+            inner.apply(revision, change);
+        }
+        inner.revision = revision;
+        inner.trim();
+        let head = inner.first + inner.changes.len() as u64;
+        drop(inner);
+        self.head.send_replace(head);
+    }
+
+    /// Replaces everything by what the store holds at a revision. Watchers that are not there yet must start over.
+    pub(super) fn reset(&self, revision: u64, objects: Vec<Incoming>) {
+        let mut inner = self.write();
+        let fresh = inner.revision == 0;
+        let mut gone: BTreeMap<_, _> = std::mem::take(&mut inner.objects);
+        for incoming in objects {
+            let Some((cached, object)) = incoming.new else { continue };
+            let known = gone.remove(&incoming.path).is_some_and(|old| old.revision == cached.revision);
+            if !known {
+                inner.tell(&cached, Some(&object));
+            }
+            inner.objects.insert(incoming.path, Arc::new(cached));
+        }
+        for cached in gone.values() {
+            inner.tell(cached, None);
+        }
+        let next = inner.first + inner.changes.len() as u64;
+        inner.changes.clear();
+        inner.changes_bytes = 0;
+        // A gap in the sequence: whoever waits for `next` finds it gone.
+        inner.first = if fresh { next } else { next + 1 };
+        (inner.complete_since, inner.revision) = (revision, revision);
+        let head = inner.first;
+        drop(inner);
+        self.head.send_replace(head);
+    }
+}
+
+/// A part of a list.
+pub(crate) struct Page {
+    pub(crate) objects: Vec<Arc<Cached>>,
+    /// How many more there are.
+    pub(crate) rest: usize,
+    pub(crate) revision: u64,
+}
+
+impl Inner {
+    pub(super) fn select<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a Arc<Cached>> {
+        let start = Bound::Included(selection.path_prefix.as_str());
+        self.objects
+            .range::<str, _>((start, Bound::Unbounded))
+            .take_while(|(path, _)| path.starts_with(selection.path_prefix.as_str()))
+            .map(|(_, cached)| cached)
+            .filter(|cached| selection.matches(cached))
+    }
+
+    fn apply(&mut self, revision: u64, incoming: Incoming) {
+        let change = match incoming.new {
+            Some((cached, object)) => {
+                self.tell(&cached, Some(&object));
+                let cached = Arc::new(cached);
+                let prev = self.objects.insert(incoming.path, Arc::clone(&cached));
+                Change { revision, object: cached, prev, deleted: false, line: OnceLock::new() }
+            }
+            None => {
+                let Some(prev) = self.objects.remove(&incoming.path) else { return };
+                self.tell(&prev, None);
+                let object = Arc::new(prev.at(revision));
+                Change { revision, object, prev: Some(prev), deleted: true, line: OnceLock::new() }
+            }
+        };
+        self.changes_bytes += change.object.size();
+        self.changes.push_back(Arc::new(change));
+    }
+
+    fn tell(&self, cached: &Cached, object: Option<&Value>) {
+        for observer in &self.observers {
+            observer.changed(cached.namespace(), cached.name(), object);
+        }
+    }
+
+    fn trim(&mut self) {
+        while self.changes.len() > self.limits.changes_max || self.changes_bytes > self.limits.bytes_max {
+            let Some(oldest) = self.changes.pop_front() else { return };
+            self.changes_bytes -= oldest.object.size();
+            self.first += 1;
+            self.complete_since = oldest.revision;
+        }
+    }
+}

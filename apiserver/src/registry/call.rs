@@ -1,0 +1,150 @@
+//! A write on its way through the registry, and what came of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use kubewright_api::status::Status;
+use kubewright_store::Entry;
+use serde_json::Value;
+
+use super::storage::{Served, Storage};
+use super::strategy::{Strategy, StrategyContext};
+use crate::admission::{self, Admission, AdmissionAttributes, Operation};
+use crate::object::codec;
+use crate::request::{User, Warnings};
+
+/// Everything about a write but the object.
+pub(crate) struct Call<'a> {
+    pub(crate) served: &'a Served,
+    pub(crate) user: &'a User,
+    pub(crate) now: Timestamp,
+    pub(crate) namespace: &'a str,
+    /// Empty in a create.
+    pub(crate) name: &'a str,
+    pub(crate) subresource: &'a str,
+    /// Kind of the object in the request.
+    pub(crate) kind: &'a str,
+    pub(crate) admission: &'a [Arc<dyn Admission>],
+    /// The request's options as JSON.
+    pub(crate) options: &'a Value,
+    pub(crate) dry_run: bool,
+    pub(crate) warnings: &'a Warnings,
+    /// Who is noted in `managedFields`.
+    pub(crate) manager: &'a str,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) const fn storage(&self) -> &'a Arc<Storage> {
+        &self.served.storage
+    }
+
+    pub(crate) const fn context(&self) -> StrategyContext<'a> {
+        let mut context = StrategyContext::new(self.now, self.user, self.namespace);
+        context.version = self.served.info.version;
+        context
+    }
+
+    /// The strategy of the subresource, or of the resource.
+    pub(crate) fn strategy(&self) -> Result<&'static dyn Strategy, Status> {
+        match self.subresource {
+            "" => Ok(self.served.strategy()),
+            name => self.served.strategy().subresource(name).ok_or_else(Status::no_such_path),
+        }
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(self.served.info.group, self.served.info.plural, self.name)
+    }
+
+    pub(crate) fn already_exists(&self, name: &str) -> Status {
+        Status::already_exists(self.served.info.group, self.served.info.plural, name)
+    }
+
+    pub(crate) fn conflict(&self, name: &str, why: &str) -> Status {
+        Status::conflict(self.served.info.group, self.served.info.plural, name, why)
+    }
+
+    /// Lets the mutating admission plugins change the object. They see the request's version.
+    pub(crate) async fn admit(
+        &self,
+        operation: Operation,
+        object: Value,
+        old: Option<&Value>,
+    ) -> Result<Value, Status> {
+        if self.admission.is_empty() {
+            return Ok(object);
+        }
+        let mut attributes = self.attributes(operation, object, old);
+        admission::admit(self.admission, &mut attributes).await?;
+        Ok(attributes.object)
+    }
+
+    /// Asks the validating admission plugins.
+    pub(crate) async fn validate(
+        &self,
+        operation: Operation,
+        object: Value,
+        old: Option<&Value>,
+    ) -> Result<Value, Status> {
+        if self.admission.is_empty() {
+            return Ok(object);
+        }
+        let attributes = self.attributes(operation, object, old);
+        admission::validate(self.admission, &attributes).await?;
+        Ok(attributes.object)
+    }
+
+    fn attributes<'b>(
+        &'b self,
+        operation: Operation,
+        object: Value,
+        old: Option<&'b Value>,
+    ) -> AdmissionAttributes<'b> {
+        AdmissionAttributes {
+            operation,
+            group: self.served.info.group,
+            version: self.served.info.version,
+            resource: self.served.info.plural,
+            subresource: self.subresource,
+            kind: self.kind,
+            namespace: self.namespace,
+            name: self.name,
+            object,
+            old,
+            options: self.options,
+            dry_run: self.dry_run,
+            user: self.user,
+            now: self.now,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// An object as the store has it, or would have it after a dry run.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// In its stored version, with its resource version.
+    pub(crate) object: Value,
+    /// The same as JSON.
+    pub(crate) bytes: Bytes,
+}
+
+impl Written {
+    pub(crate) fn of_entry(storage: &Storage, entry: &Entry) -> Result<Self, Status> {
+        let revision = entry.mod_revision.get();
+        let bytes = codec::splice(&entry.value, storage.splice_offset, revision);
+        Ok(Self { object: storage.decode(entry)?, bytes })
+    }
+
+    pub(crate) fn stored(storage: &Storage, mut object: Value, stored: &[u8], revision: u64) -> Self {
+        crate::object::metadata_mut(&mut object).insert("resourceVersion".into(), revision.to_string().into());
+        Self { object, bytes: codec::splice(stored, storage.splice_offset, revision) }
+    }
+
+    /// What a dry run answers: the object without a new resource version.
+    pub(crate) fn imagined(object: Value) -> Self {
+        let bytes = serde_json::to_vec(&object).unwrap_or_default().into();
+        Self { object, bytes }
+    }
+}

@@ -1,0 +1,176 @@
+//! Creating an object.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kubewright_api::field::FieldErrors;
+use kubewright_api::status::Status;
+use kubewright_store::{Compare, LeaseId, Op, OpResult, Put, Revision, Store, Txn};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::call::{Call, Written};
+use super::{Registry, errors, ownership};
+use crate::admission::Operation;
+use crate::environment::{name_suffix, new_uid, time};
+use crate::kinds::validate::meta;
+use crate::object::{self, codec, metadata_mut};
+
+/// How often a generated name that is taken is replaced by another.
+const GENERATE_ATTEMPTS: usize = 8;
+const GENERATED_BASE_MAX: usize = 58;
+
+impl Registry {
+    /// Creates an object given in its stored version, defaulted.
+    pub(crate) async fn create(&self, call: &Call<'_>, object: Value) -> Result<Written, Status> {
+        self.create_as(call, object, true).await
+    }
+
+    /// The same; `notes` says whether the registry notes who owns the fields, or the object says it already.
+    pub(super) async fn create_as(&self, call: &Call<'_>, object: Value, notes: bool) -> Result<Written, Status> {
+        let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
+        for _ in 1..if generated { GENERATE_ATTEMPTS } else { 1 } {
+            match self.try_create(call, object.clone(), notes).await {
+                Err(status) if status.reason == "AlreadyExists" => {}
+                other => return other,
+            }
+        }
+        self.try_create(call, object, notes).await
+    }
+
+    async fn try_create(&self, call: &Call<'_>, mut object: Value, notes: bool) -> Result<Written, Status> {
+        let (storage, strategy, context) = (call.storage(), call.served.strategy(), call.context());
+        self.begin(call, &mut object)?;
+        let mut object = call.admit(Operation::Create, object, None).await?;
+        self.name(&mut object);
+        strategy.prepare_for_create(&context, &mut object);
+        let reservation = match storage.hook.get() {
+            Some(hook) => hook.before(&mut object, None, call.dry_run).await?,
+            None => None,
+        };
+        if notes {
+            ownership::note(call, &mut object, None);
+        }
+        let mut faults = meta::object_meta(&object, storage.info.namespaced(), strategy.name_rule());
+        faults.extend(strategy.validate(&object));
+        refuse(call, &object, &faults)?;
+        for warning in strategy.warnings(&object, None) {
+            call.warnings.add(warning);
+        }
+        let object = call.validate(Operation::Create, object, None).await?;
+        let written = self.store_new(call, object).await?;
+        if let Some(reservation) = reservation
+            && !call.dry_run
+        {
+            reservation.keep();
+        }
+        Ok(written)
+    }
+
+    /// Checks what the request may not say, and sets what only the server says.
+    fn begin(&self, call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
+        let storage = call.storage();
+        let own = object::namespace(object);
+        if storage.info.namespaced() && !own.is_empty() && own != call.namespace {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(why));
+        }
+        if object::resource_version(object) != 0 {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        object["apiVersion"] = storage.api_version.as_str().into();
+        object["kind"] = storage.info.kind.into();
+        let metadata = metadata_mut(object);
+        for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+            metadata.remove(field);
+        }
+        if storage.info.namespaced() {
+            metadata.insert("namespace".into(), call.namespace.into());
+        } else if metadata.get("namespace").is_some_and(|namespace| namespace == "") {
+            metadata.remove("namespace");
+        }
+        metadata.insert("uid".into(), new_uid(&*self.environment).into());
+        metadata.insert("creationTimestamp".into(), time(call.now).into());
+        if storage.strategy.tracks_generation() {
+            metadata.insert("generation".into(), 1.into());
+        }
+        Ok(())
+    }
+
+    fn name(&self, object: &mut Value) {
+        let base = object::meta_str(object, "generateName");
+        if object::name(object).is_empty() && !base.is_empty() {
+            let mut length = base.len().min(GENERATED_BASE_MAX);
+            while !base.is_char_boundary(length) {
+                length -= 1;
+            }
+            let name = format!("{}{}", &base[..length], name_suffix(&*self.environment));
+            metadata_mut(object).insert("name".into(), name.into());
+        }
+    }
+
+    async fn store_new(&self, call: &Call<'_>, object: Value) -> Result<Written, Status> {
+        let storage = call.storage();
+        let name = object::name(&object).to_owned();
+        let key = storage.key_of(object::namespace(&object), &name);
+        if call.dry_run {
+            return match self.store.get(&key, Default::default()).await.map_err(errors::of_store)? {
+                Some(_) => Err(call.already_exists(&name)),
+                None => Ok(Written::imagined(object)),
+            };
+        }
+        let stored = bytes::Bytes::from(codec::encode(&object));
+        let lease = match storage.strategy.time_to_live() {
+            Some(seconds) => Some(self.leases.current(&*self.store, seconds, call.now).await?),
+            None => None,
+        };
+        let put = Op::Put(Put::new(key.clone(), stored.clone()).lease(lease));
+        let txn = Txn::new().when(Compare::mod_revision(key.clone(), Revision::ZERO)).then(put).otherwise(Op::get(key));
+        let committed = self.store.commit(txn).await.map_err(errors::of_store)?;
+        if !committed.succeeded {
+            let mut status = call.already_exists(&name);
+            if let Some(OpResult::Got(Some(entry))) = committed.results.first()
+                && object::is_terminating(&storage.decode(entry)?)
+            {
+                status.message = format!("object is being deleted: {}", status.message);
+            }
+            return Err(status);
+        }
+        self.settle(committed.revision.get()).await;
+        Ok(Written::stored(storage, object, &stored, committed.revision.get()))
+    }
+}
+
+/// 422 if there are faults.
+pub(super) fn refuse(call: &Call<'_>, object: &Value, faults: &FieldErrors) -> Result<(), Status> {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(call.served.info.group, call.served.info.kind, object::name(object), faults))
+}
+
+/// Leases for objects that vanish by themselves. Objects of a minute share one, which lives a minute longer than the
+/// first of them asked for.
+#[derive(Default)]
+pub(super) struct Leases {
+    by_seconds: Mutex<HashMap<u32, (Timestamp, LeaseId)>>,
+}
+
+const LEASE_SHARED: Duration = Duration::from_secs(60);
+
+impl Leases {
+    async fn current(&self, store: &dyn Store, seconds: u32, now: Timestamp) -> Result<LeaseId, Status> {
+        let mut leases = self.by_seconds.lock().await;
+        if let Some((since, id)) = leases.get(&seconds)
+            && now >= *since
+            && now.duration_since(*since).unsigned_abs() < LEASE_SHARED
+        {
+            return Ok(*id);
+        }
+        let ttl = Duration::from_secs(seconds.into()) + LEASE_SHARED;
+        let lease = store.lease_grant(None, ttl).await.map_err(errors::of_store)?;
+        leases.insert(seconds, (now, lease.id));
+        Ok(lease.id)
+    }
+}

@@ -1,0 +1,21 @@
+//! Notes in `metadata.managedFields` who wrote what.
+
+use serde_json::Value;
+
+use super::call::Call;
+use crate::environment::time;
+use crate::patch::managed::{Manager, Operation, note_update};
+
+/// Notes what a creation or an update set. Server-side apply notes for itself.
+pub(super) fn note(call: &Call<'_>, new: &mut Value, old: Option<&Value>) {
+    let storage = call.storage();
+    let manager = Manager {
+        name: call.manager,
+        operation: Operation::Update,
+        subresource: call.subresource,
+        api_version: &storage.api_version,
+        time: &time(call.now),
+        status: storage.info.subresource("status").is_some(),
+    };
+    note_update(new, old, storage.ty, &manager);
+}

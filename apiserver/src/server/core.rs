@@ -1,0 +1,123 @@
+//! What all requests share, and which handler answers which.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use kubewright_api::status::Status;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Endpoint, Parts, handlers};
+use crate::admission::Admission;
+use crate::authn::Authenticator;
+use crate::authz::Authorizer;
+use crate::body::{self, Body};
+use crate::environment::Environment;
+use crate::objects::Objects;
+use crate::registry::Registry;
+use crate::registry::storage::Served;
+use crate::request::Context;
+
+/// Numbers that a server goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) bookmark_interval: Duration,
+    /// Watches that don't say how long they want to last last at least so long, and less than twice that.
+    pub(crate) watch_timeout_min: Duration,
+    pub(crate) body_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bookmark_interval: Duration::from_secs(60),
+            watch_timeout_min: Duration::from_secs(1800),
+            body_bytes_max: 3 << 20,
+        }
+    }
+}
+
+pub(crate) struct Core {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) objects: Arc<dyn Objects>,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    pub(crate) authorizers: Vec<Arc<dyn Authorizer>>,
+    pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) settings: Settings,
+    pub(crate) cancel: CancellationToken,
+    endpoints: Vec<Arc<dyn Endpoint>>,
+    tasks: TaskTracker,
+}
+
+impl Core {
+    pub(super) fn new(parts: Parts, settings: Settings, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+        Self {
+            registry: parts.registry,
+            objects: parts.objects,
+            environment: parts.environment,
+            authenticators: parts.authenticators,
+            authorizers: parts.authorizers,
+            admission: parts.admission,
+            endpoints: parts.endpoints,
+            settings,
+            cancel,
+            tasks,
+        }
+    }
+
+    pub(super) async fn shutdown(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Answers a request whose [`Context`] is in its extensions.
+    pub(super) async fn dispatch(&self, context: Context, request: Request<Body>) -> Response<Body> {
+        let info = &context.info;
+        if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.handles(info)) {
+            return endpoint.call(request).await;
+        }
+        let served = info
+            .is_resource_request
+            .then(|| self.registry.served(&info.api_group, &info.api_version, &info.resource))
+            .flatten();
+        let Some(served) = served else { return no_such_page() };
+        let answer = self.answer(&context, served, request).await;
+        answer.unwrap_or_else(|status| body::status(&status))
+    }
+
+    async fn answer(
+        &self,
+        context: &Context,
+        served: &Arc<Served>,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        let info = &context.info;
+        let handler = handlers::Handler { core: self, context, served };
+        if info.parts.len() > 3
+            || (served.info.namespaced() && !info.name_in_path().is_empty() && info.namespace.is_empty())
+        {
+            return Ok(no_such_page());
+        }
+        if !served.info.namespaced() && !info.namespace.is_empty() && info.resource != "namespaces" {
+            return Ok(no_such_page());
+        }
+        match (info.subresource.as_str(), info.name_in_path()) {
+            ("", "") => handler.collection(request).await,
+            ("", _) => handler.object(request).await,
+            ("scale", _) if served.strategy().scale().is_some() => handler.scale(request).await,
+            (name, _) if served.strategy().subresource(name).is_some() => match *request.method() {
+                Method::GET | Method::PUT | Method::PATCH => handler.object(request).await,
+                _ => Err(Status::method_not_allowed()),
+            },
+            _ => Ok(no_such_page()),
+        }
+    }
+}
+
+/// What upstream answers for paths it doesn't know.
+fn no_such_page() -> Response<Body> {
+    body::text(http::StatusCode::NOT_FOUND, "404 page not found\n")
+}

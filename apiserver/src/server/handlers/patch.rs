@@ -1,0 +1,168 @@
+//! Patch, in all its media types.
+
+use http::{Request, Response, StatusCode};
+use kubewright_api::field::{FieldError, Path};
+use kubewright_api::schema::Type;
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use super::super::query::{Query, invalid, options_json};
+use super::{Handler, content_type, field_manager};
+use crate::body::Body;
+use crate::environment::time;
+use crate::object::{self, decode, parse};
+use crate::patch;
+use crate::patch::managed::{Manager, Operation};
+use crate::registry::UpdateRules;
+
+const MEDIA_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// A patch, read but not applied.
+pub(super) enum Patch {
+    Json(Vec<u8>),
+    Merge(Value),
+    Strategic(Value, &'static Type),
+    /// What a manager wants, and the fields that it says twice.
+    Apply(Value, Vec<String>),
+}
+
+impl Patch {
+    pub(super) fn read(content_type: &str, body: &[u8], ty: Option<&'static Type>) -> Result<Self, Status> {
+        match (content_type.split(';').next().unwrap_or_default().trim(), ty) {
+            ("application/json-patch+json", _) => Ok(Self::Json(body.to_vec())),
+            ("application/merge-patch+json", _) => Ok(Self::Merge(document(parse::json(body))?.value)),
+            ("application/strategic-merge-patch+json", Some(ty)) => {
+                Ok(Self::Strategic(document(parse::json(body))?.value, ty))
+            }
+            ("application/apply-patch+yaml", _) => {
+                let parsed = document(parse::yaml(body))?;
+                Ok(Self::Apply(parsed.value, parsed.duplicates))
+            }
+            _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
+        }
+    }
+
+    /// Applies any patch but server-side apply, which is merged here without owners.
+    pub(super) fn apply(&self, current: &Value) -> Result<Value, Status> {
+        let patched = match self {
+            Self::Json(patch) => patch::json(current, patch)?,
+            Self::Merge(patch) | Self::Apply(patch, _) => patch::merge(current, patch),
+            Self::Strategic(patch, ty) => patch::strategic(current, patch, ty)?,
+        };
+        if patched.is_object() {
+            return Ok(patched);
+        }
+        Err(Status::failure(422, "Invalid", "the server rejected our request due to an error in our request"))
+    }
+}
+
+fn document(parsed: Result<parse::Parsed, String>) -> Result<parse::Parsed, Status> {
+    let fault = |error: String| Status::bad_request(format!("error decoding patch: {error}"));
+    let parsed = parsed.map_err(fault)?;
+    if parsed.value.is_object() {
+        return Ok(parsed);
+    }
+    let found = if parsed.value.is_array() { "array" } else { "value" };
+    Err(fault(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")))
+}
+
+impl Handler<'_> {
+    pub(super) async fn patch(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query());
+        let representation = self.representation(&parts.headers, &query, false)?;
+        let dry_run = query.dry_run("PatchOptions")?;
+        let validation = query.field_validation("PatchOptions")?;
+        let bytes = self.body(body).await?;
+        let expected = decode::Expected::new(&self.served.api_version, self.served.info.kind);
+        let patch = Patch::read(content_type(&parts.headers), &bytes, expected.ty)?;
+        let force = applier_rules(&query, matches!(patch, Patch::Apply(..)))?;
+        let options = options_json("PatchOptions", &query);
+        let manager = field_manager(&query, &parts.headers);
+        let call = self.call(self.name(), &options, dry_run, &manager);
+        let now = time(self.context.now);
+        let change = |current: Option<&Value>| {
+            let current = current.map(|current| self.served.to_served(current.clone()));
+            let (patched, duplicates) = match (&patch, &current) {
+                (Patch::Apply(config, duplicates), current) => {
+                    let manager = Manager {
+                        name: &manager,
+                        operation: Operation::Apply,
+                        subresource: call.subresource,
+                        api_version: &self.served.api_version,
+                        time: &now,
+                        status: self.served.info.subresource("status").is_some(),
+                    };
+                    let applied = self.applied(current.as_ref(), config, &expected, &manager, force)?;
+                    (applied, duplicates.as_slice())
+                }
+                (patch, Some(current)) => (patch.apply(current)?, [].as_slice()),
+                (_, None) => return Err(call.not_found()),
+            };
+            let mut patched = patched;
+            self.check_identity(&patched)?;
+            decode::shape(&mut patched, duplicates, &expected, validation, &self.context.warnings)?;
+            Ok(self.to_storage(patched))
+        };
+        let applies = matches!(patch, Patch::Apply(..));
+        let create = applies && call.subresource.is_empty();
+        let rules = UpdateRules { create, manages_fields: applies };
+        let (written, created) = self.core.registry.update(&call, &change, rules).await?;
+        let code = if created { StatusCode::CREATED } else { StatusCode::OK };
+        Ok(representation.object(code, written))
+    }
+
+    /// Server-side apply: the object as the manager wants it, with the owners noted.
+    fn applied(
+        &self,
+        current: Option<&Value>,
+        config: &Value,
+        expected: &decode::Expected<'_>,
+        manager: &Manager<'_>,
+        force: bool,
+    ) -> Result<Value, Status> {
+        let mut config = config.clone();
+        decode::check_kind(&config, expected)?;
+        self.check_identity(&config)?;
+        let version = object::meta_str(&config, "resourceVersion").to_owned();
+        let uid = object::uid(&config).to_owned();
+        config["apiVersion"] = expected.api_version.into();
+        config["kind"] = expected.kind.into();
+        object::metadata_mut(&mut config).insert("name".into(), self.name().into());
+        if let Some(current) = current
+            && !version.is_empty()
+            && version != object::meta_str(current, "resourceVersion")
+        {
+            let info = self.served.info;
+            let why = "the object has been modified; please apply your changes to the latest version and try again";
+            return Err(Status::conflict(info.group, info.plural, self.name(), why));
+        }
+        let mut applied = patch::apply::apply(current, &config, expected.ty, manager, force)?;
+        if !uid.is_empty() {
+            object::metadata_mut(&mut applied).insert("uid".into(), uid.into());
+        }
+        Ok(applied)
+    }
+}
+
+/// Server-side apply needs a manager and may force; nothing else may.
+fn applier_rules(query: &Query, applies: bool) -> Result<bool, Status> {
+    let force = !query.get("force").is_empty();
+    if applies && query.get("fieldManager").is_empty() {
+        let path = Path::new("fieldManager");
+        return Err(invalid("PatchOptions", &[FieldError::required(&path, "is required for apply patch")]));
+    }
+    if !applies && force {
+        let path = Path::new("force");
+        return Err(invalid(
+            "PatchOptions",
+            &[FieldError::forbidden(&path, "may not be specified for non-apply patch")],
+        ));
+    }
+    Ok(applies && query.flag("force"))
+}

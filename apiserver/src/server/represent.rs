@@ -1,0 +1,180 @@
+//! Answers in the form that was asked for: JSON or YAML, whole, as a table, or metadata alone.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use jiff::Timestamp;
+use kubewright_api::status::Status;
+use serde_json::{Map, Value, json};
+
+use super::negotiate::{Form, View};
+use crate::body::{self, Body};
+use crate::registry::cache::Cached;
+use crate::registry::storage::Served;
+use crate::registry::{Listed, Registry, Written};
+use crate::table::{self, IncludeObject};
+
+/// The form of an answer about some resource.
+#[derive(Clone, Copy)]
+pub(super) struct Representation<'a> {
+    pub(super) form: Form,
+    pub(super) include: IncludeObject,
+    pub(super) served: &'a Served,
+    pub(super) now: Timestamp,
+}
+
+impl Representation<'_> {
+    /// Whether stored bytes can be handed out as they are.
+    pub(super) const fn is_natural(&self) -> bool {
+        matches!(self.form.view, View::Whole) && !self.form.yaml && !self.form.pretty && self.served.is_natural()
+    }
+
+    /// An object.
+    pub(super) fn object(&self, code: StatusCode, written: Written) -> Response<Body> {
+        if self.is_natural() {
+            return body::json_bytes(code, written.bytes);
+        }
+        let value = match self.form.view {
+            View::Table => {
+                let version = crate::object::meta_str(&written.object, "resourceVersion").to_owned();
+                let row = self.row(&written.object);
+                self.table(vec![row], json!({ "resourceVersion": version }), true)
+            }
+            _ => self.view(written.object),
+        };
+        self.document(code, &value)
+    }
+
+    /// A list.
+    pub(super) fn list(&self, listed: &Listed) -> Result<Response<Body>, Status> {
+        let mut metadata = json!({ "resourceVersion": listed.revision.to_string() });
+        if let Some(token) = &listed.continue_token {
+            metadata["continue"] = token.as_str().into();
+        }
+        if let Some(remaining) = listed.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        if self.is_natural() {
+            return Ok(body::json_bytes(StatusCode::OK, self.concatenate(&metadata, listed)));
+        }
+        let decoded = listed.objects.iter().map(|cached| cached.decode());
+        let value = match self.form.view {
+            View::Table => {
+                let rows = decoded.map(|object| object.map(|object| self.row(&object))).collect::<Result<_, _>>()?;
+                self.table(rows, metadata, true)
+            }
+            view => {
+                let items: Vec<Value> =
+                    decoded.map(|object| object.map(|object| self.view(object))).collect::<Result<_, _>>()?;
+                let (api_version, kind) = match view {
+                    View::Whole => (self.served.api_version.as_str(), format!("{}List", self.served.info.kind)),
+                    _ => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
+                };
+                json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items })
+            }
+        };
+        Ok(self.document(StatusCode::OK, &value))
+    }
+
+    /// The bytes of a list: those of its objects, with commas between.
+    fn concatenate(&self, metadata: &Value, listed: &Listed) -> Vec<u8> {
+        let length: usize = listed.objects.iter().map(|cached| cached.bytes.len() + 1).sum();
+        let mut out = Vec::with_capacity(length + 256);
+        let head = format!(
+            "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+            self.served.info.kind, self.served.api_version
+        );
+        out.extend_from_slice(head.as_bytes());
+        for (at, cached) in listed.objects.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&cached.bytes);
+        }
+        out.extend_from_slice(b"]}");
+        out
+    }
+
+    /// What a watch shows of an object.
+    pub(super) fn event_object(&self, cached: &Cached, first: bool) -> Result<Value, Status> {
+        let object = cached.decode()?;
+        Ok(match self.form.view {
+            View::Table => {
+                let version = cached.revision.to_string();
+                self.table(vec![self.row(&object)], json!({ "resourceVersion": version }), first)
+            }
+            _ => self.view(object),
+        })
+    }
+
+    /// What a watch shows of a moment at which nothing changed.
+    pub(super) fn bookmark_object(&self, revision: u64, initial_events_end: bool) -> Value {
+        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if initial_events_end {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        match self.form.view {
+            View::Table => {
+                let row = json!({ "cells": [], "object": {
+                    "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                } });
+                self.table(vec![row], json!({ "resourceVersion": revision.to_string() }), false)
+            }
+            View::Whole => json!({
+                "kind": self.served.info.kind, "apiVersion": self.served.api_version, "metadata": metadata,
+            }),
+            _ => {
+                json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
+            }
+        }
+    }
+
+    /// A whole object or its metadata, in the served version.
+    fn view(&self, object: Value) -> Value {
+        match self.form.view {
+            View::Whole | View::Table => self.served.to_served(object),
+            View::Partial | View::PartialList => json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"],
+            }),
+        }
+    }
+
+    fn row(&self, object: &Value) -> Value {
+        // Columns read defaults, and objects may have been stored before a default came up.
+        let whole = Registry::defaulted(&self.served.storage, object.clone());
+        let mut row = table::row(self.served.strategy().columns(), &whole, self.include, self.now);
+        if self.include == IncludeObject::Object && !self.served.is_natural() {
+            row["object"] = self.served.to_served(object.clone());
+        }
+        row
+    }
+
+    fn table(&self, rows: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
+        let columns =
+            if with_columns { table::column_definitions(self.served.strategy().columns()) } else { Value::Null };
+        let mut table = Map::new();
+        table.insert("kind".into(), "Table".into());
+        table.insert("apiVersion".into(), "meta.k8s.io/v1".into());
+        table.insert("metadata".into(), metadata);
+        table.insert("columnDefinitions".into(), columns);
+        table.insert("rows".into(), rows.into());
+        table.into()
+    }
+
+    /// A document in the format that was asked for.
+    pub(super) fn document(&self, code: StatusCode, value: &Value) -> Response<Body> {
+        if !self.form.yaml {
+            return match serde_json::to_string_pretty(value) {
+                Ok(text) if self.form.pretty => body::json_bytes(code, text),
+                _ => body::json(code, value),
+            };
+        }
+        match serde_yaml_ng::to_string(value) {
+            Ok(text) => {
+                let mut response = body::json_bytes(code, text);
+                let yaml = HeaderValue::from_static("application/yaml");
+                response.headers_mut().insert(header::CONTENT_TYPE, yaml);
+                response
+            }
+            Err(error) => body::status(&Status::internal(error)),
+        }
+    }
+}

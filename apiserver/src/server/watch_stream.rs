@@ -1,0 +1,151 @@
+//! The body of a watch: events as lines, until the time is up, the server stops or the watcher falls behind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use jiff::Timestamp;
+use kubewright_api::status::Status;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::negotiate::Form;
+use super::represent::Representation;
+use crate::body::{Body, BoxError};
+use crate::environment::Environment;
+use crate::registry::Registry;
+use crate::registry::cache::{Cached, Delivery, Lagged, Watcher};
+use crate::registry::storage::Served;
+use crate::table::IncludeObject;
+
+/// A watch that is being answered.
+pub(super) struct WatchStream {
+    pub(super) registry: Arc<Registry>,
+    pub(super) environment: Arc<dyn Environment>,
+    pub(super) served: Arc<Served>,
+    pub(super) form: Form,
+    pub(super) include: IncludeObject,
+    pub(super) watcher: Watcher,
+    /// Objects there were at the start, yet to be sent.
+    pub(super) initial: VecDeque<Arc<Cached>>,
+    /// After them a bookmark of this revision says that they were all.
+    pub(super) initial_end: Option<u64>,
+    /// Whether and how often to send bookmarks.
+    pub(super) bookmarks: Option<Duration>,
+    pub(super) deadline: Instant,
+    pub(super) cancel: CancellationToken,
+    pub(super) pending: VecDeque<Delivery>,
+    pub(super) next_bookmark: Instant,
+    /// Tables name their columns in the first event alone.
+    pub(super) first: bool,
+    pub(super) over: bool,
+}
+
+impl WatchStream {
+    pub(super) fn into_body(self) -> Body {
+        let lines = stream::unfold(self, |mut watch| async move {
+            let line = watch.next().await?;
+            Some((Ok::<_, BoxError>(Frame::data(line)), watch))
+        });
+        StreamBody::new(lines).boxed_unsync()
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(object) = self.initial.pop_front() {
+            return Some(self.line(&Delivery::added(object)));
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Some(self.bookmark(revision, true));
+        }
+        loop {
+            if self.over {
+                return None;
+            }
+            if let Some(delivery) = self.pending.pop_front() {
+                return Some(self.line(&delivery));
+            }
+            // Read before looking for events: what is published is in the window.
+            let published = self.registry.published();
+            if let Err(lagged) = self.watcher.poll(&mut self.pending) {
+                self.over = true;
+                return Some(self.error(lagged));
+            }
+            if !self.pending.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            if self.bookmarks.is_some() && now >= self.next_bookmark {
+                self.schedule_bookmark(now);
+                return Some(self.bookmark(published, false));
+            }
+            if now >= self.deadline {
+                return None;
+            }
+            let wake = if self.bookmarks.is_some() { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            tokio::select! {
+                () = self.cancel.cancelled() => return None,
+                () = self.watcher.changed() => {}
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// The next bookmark comes after the interval, or two seconds before the end so that the client can resume.
+    pub(super) fn schedule_bookmark(&mut self, now: Instant) {
+        let interval = self.bookmarks.unwrap_or(Duration::MAX);
+        let last = self.deadline.checked_sub(Duration::from_secs(2)).filter(|last| *last > now);
+        let regular = now.checked_add(interval).unwrap_or(self.deadline);
+        self.next_bookmark = match last {
+            Some(last) => regular.min(last),
+            None => self.deadline + Duration::from_secs(1),
+        };
+    }
+
+    fn representation(&self, now: Timestamp) -> Representation<'_> {
+        Representation { form: self.form, include: self.include, served: &self.served, now }
+    }
+
+    fn line(&mut self, delivery: &Delivery) -> Bytes {
+        let now = self.environment.now();
+        let representation = self.representation(now);
+        if representation.is_natural() {
+            return delivery.line();
+        }
+        let object = representation.event_object(&delivery.object, self.first);
+        self.first = false;
+        match object {
+            Ok(object) => event(delivery.kind.as_str(), &object),
+            Err(status) => self.fail(&status),
+        }
+    }
+
+    fn bookmark(&self, revision: u64, initial_events_end: bool) -> Bytes {
+        let object = self.representation(Timestamp::UNIX_EPOCH).bookmark_object(revision, initial_events_end);
+        event("BOOKMARK", &object)
+    }
+
+    fn error(&mut self, lagged: Lagged) -> Bytes {
+        self.fail(&expired(lagged))
+    }
+
+    fn fail(&mut self, status: &Status) -> Bytes {
+        self.over = true;
+        event("ERROR", &serde_json::to_value(status).unwrap_or_default())
+    }
+}
+
+/// 410: start over.
+pub(super) fn expired(lagged: Lagged) -> Status {
+    Status::expired(format!("too old resource version: {} ({})", lagged.requested, lagged.oldest))
+}
+
+pub(super) fn event(kind: &str, object: &Value) -> Bytes {
+    let mut line = json!({ "type": kind, "object": object }).to_string();
+    line.push('\n');
+    line.into()
+}
