@@ -44,6 +44,7 @@
 //!
 //! - `sim`: `sim::SimRuntime`, which only keeps state, for scale and as the fake in tests.
 //! - `process`: `process::ProcessRuntime`, containers as plain processes; Linux.
+//! - `cri`: `cri::CriRuntime`, a client of containerd or CRI-O.
 //! - `conformance`: the suite, as one `#[test]` a case.
 //! - `serde`: configs and states can be serialized.
 //!
@@ -53,6 +54,8 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "cri")]
+pub mod cri;
 mod error;
 pub mod logs;
 #[cfg(all(feature = "process", target_os = "linux"))]

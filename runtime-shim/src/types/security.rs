@@ -58,8 +58,9 @@ pub struct Capabilities {
     pub drop: Vec<String>,
 }
 
-/// Who a sandbox or container runs as and what it may do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Who a sandbox or container runs as and what it may do. The default masks what containers should not see of the
+/// kernel, as `procMount: Default` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SecurityContext {
@@ -83,12 +84,51 @@ pub struct SecurityContext {
     pub seccomp: SecurityProfile,
     /// The AppArmor profile.
     pub apparmor: SecurityProfile,
-    /// Paths hidden from the container.
+    /// Paths hidden from the container; a privileged one sees them all the same.
     pub masked_paths: Vec<String>,
     /// Paths the container can only read.
     pub readonly_paths: Vec<String>,
     /// Namespaces.
     pub namespaces: NamespaceOptions,
+}
+
+/// What the kernel tells and containers should not know.
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+/// What containers should not change in the kernel.
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+impl Default for SecurityContext {
+    fn default() -> Self {
+        Self {
+            run_as_user: None,
+            run_as_group: None,
+            run_as_username: None,
+            supplemental_groups: Vec::new(),
+            privileged: false,
+            readonly_rootfs: false,
+            no_new_privs: false,
+            capabilities: Capabilities::default(),
+            seccomp: SecurityProfile::default(),
+            apparmor: SecurityProfile::default(),
+            masked_paths: MASKED_PATHS.map(str::to_owned).to_vec(),
+            readonly_paths: READONLY_PATHS.map(str::to_owned).to_vec(),
+            namespaces: NamespaceOptions::default(),
+        }
+    }
 }
 
 impl SecurityContext {
