@@ -10,6 +10,7 @@ pub mod endpointslice;
 mod error;
 mod events;
 pub mod garbage;
+pub mod job;
 mod manager;
 pub mod namespace;
 pub mod nodeipam;
@@ -23,6 +24,7 @@ pub mod replicaset;
 pub mod replicationcontroller;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod ttlafterfinished;
 #[cfg(test)]
 mod world;
 
@@ -40,6 +42,8 @@ const RECIPES: &[Recipe] = &[
     recipe("deployment-controller", "deployment-controller", deployment::make),
     recipe("replicaset-controller", "replicaset-controller", replicaset::make),
     recipe("replicationcontroller-controller", "replication-controller", replicationcontroller::make),
+    recipe("job-controller", "job-controller", job::make),
+    recipe("ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished::make),
     recipe("endpointslice-controller", "endpoint-slice-controller", endpointslice::make),
     recipe("endpoints-controller", "endpoint-controller", endpoints::make),
     recipe("node-ipam-controller", "cidrAllocator", nodeipam::make),
