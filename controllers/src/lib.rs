@@ -2,6 +2,7 @@
 
 mod api;
 pub mod cache;
+pub mod daemonset;
 pub mod deployment;
 mod discovery;
 pub mod endpoints;
@@ -22,6 +23,7 @@ mod pods;
 pub mod queue;
 pub mod replicaset;
 pub mod replicationcontroller;
+mod revisions;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod ttlafterfinished;
@@ -42,6 +44,7 @@ const RECIPES: &[Recipe] = &[
     recipe("deployment-controller", "deployment-controller", deployment::make),
     recipe("replicaset-controller", "replicaset-controller", replicaset::make),
     recipe("replicationcontroller-controller", "replication-controller", replicationcontroller::make),
+    recipe("daemonset-controller", "daemonset-controller", daemonset::make),
     recipe("job-controller", "job-controller", job::make),
     recipe("ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished::make),
     recipe("endpointslice-controller", "endpoint-slice-controller", endpointslice::make),

@@ -77,8 +77,8 @@ pub(super) fn is_failed(job: &Job, pod: &Pod) -> bool {
     pod.status.phase == "Failed" || (deleted && !only_failed_count(job))
 }
 
-/// Counts what has finished. `ending` tells that the job is about to end, so that pods that run don't matter any more.
-pub(super) fn count(job: &Job, status: &JobStatus, pods: &[Arc<Pod>], ending: bool) -> Counts {
+/// Counts what has finished.
+pub(super) fn count(job: &Job, status: &JobStatus, pods: &[Arc<Pod>]) -> Counts {
     let held: BTreeMap<&str, &Arc<Pod>> =
         pods.iter().filter(|pod| tracked(pod)).map(|pod| (pod.metadata.uid.as_str(), pod)).collect();
     let completions = job.spec.completions.unwrap_or(0);
@@ -116,7 +116,7 @@ pub(super) fn count(job: &Job, status: &JobStatus, pods: &[Arc<Pod>], ending: bo
             } else {
                 counts.unfinished = true;
             }
-        } else if is_failed(job, pod) || (ending && pod.metadata.deleting()) {
+        } else if is_failed(job, pod) {
             match meaning(job, pod) {
                 Meaning::Ignore => {}
                 _ if listed >= MOST_UNCOUNTED => {

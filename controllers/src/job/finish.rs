@@ -6,8 +6,8 @@ use crate::objects::{Condition, Job, JobStatus, Pod, Time, condition};
 use std::sync::Arc;
 
 pub(super) const SUSPENDED: &str = "Suspended";
-pub(super) const FAILURE_TARGET: &str = "FailureTarget";
-pub(super) const SUCCESS_CRITERIA_MET: &str = "SuccessCriteriaMet";
+const FAILURE_TARGET: &str = "FailureTarget";
+const SUCCESS_CRITERIA_MET: &str = "SuccessCriteriaMet";
 const COMPLETE: &str = "Complete";
 const FAILED: &str = "Failed";
 

@@ -8,7 +8,7 @@ use kubewright_api::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use super::counting::{self, Counts, index_of, is_indexed, only_failed_count, untrack};
-use super::finish::{self, FAILURE_TARGET, SUSPENDED};
+use super::finish::{self, SUSPENDED};
 use super::{COMPLETION_INDEX, TRACKING, indexes, tracked};
 use crate::objects::{Condition, Job, JobStatus, Pod, Time, condition, kinds};
 use crate::ownership::claim;
@@ -53,11 +53,7 @@ pub fn reconcile(observed: &Observed<'_>, now: Time) -> Plan {
     if status.start_time.is_none() && !job.spec.suspend {
         status.start_time = Some(now.truncated());
     }
-    let announced = |status: &JobStatus| {
-        let named = |kind| condition(&status.conditions, kind).is_some_and(Condition::is_true);
-        named(FAILURE_TARGET) || named(finish::SUCCESS_CRITERIA_MET)
-    };
-    let counts = counting::count(job, &status, &pods, announced(&status));
+    let counts = counting::count(job, &status, &pods);
     let ending = finish::ending(job, &status, &counts, &pods, now);
     let changes = match &ending {
         Some(_) => Changes { delete: pods.iter().filter(|pod| pod.active()).cloned().collect(), ..Changes::default() },
@@ -85,6 +81,9 @@ pub fn reconcile(observed: &Observed<'_>, now: Time) -> Plan {
     plan.status(job, &job.status, &status);
     let may_go = |pod: &&Arc<Pod>| tracked(pod);
     plan.actions.extend(counts.settled.iter().filter(may_go).map(|pod| untrack(pod)));
+    // Pods that we end ourselves don't count as failed.
+    let running = changes.delete.iter().filter(may_go);
+    plan.actions.extend(running.map(|pod| untrack(pod)));
     plan.actions.extend(changes.delete.iter().map(|pod| delete_pod(job, pod)));
     plan.actions.extend(changes.create.into_iter().map(|pod| create_pod(job, pod)));
     plan

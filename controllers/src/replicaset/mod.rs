@@ -2,6 +2,7 @@
 
 mod reconcile;
 
+pub(crate) use reconcile::next_availability;
 pub use reconcile::{Observed, Replicas, reconcile};
 
 use std::sync::Arc;
