@@ -2,13 +2,19 @@
 
 #![allow(dead_code, unused_imports, reason = "shared rules come before the kinds that use them")]
 
+mod config;
 mod edit;
+mod endpoints;
+mod events;
 mod jobs;
 mod kind;
+mod namespaces;
+mod nodes;
 mod pods;
 mod podspec;
 mod read;
 mod same;
+mod services;
 pub mod validate;
 mod workloads;
 
@@ -31,7 +37,17 @@ static WITH_STATUS: Kind =
 #[must_use]
 pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
     match (group, resource) {
+        ("", "configmaps") => &config::CONFIG_MAPS,
+        ("", "endpoints") => &endpoints::ENDPOINTS,
+        ("" | "events.k8s.io", "events") => &events::EVENTS,
+        ("", "namespaces") => &namespaces::NAMESPACES,
+        ("", "nodes") => &nodes::NODES,
         ("", "pods") => &pods::PODS,
+        ("", "secrets") => &config::SECRETS,
+        ("", "serviceaccounts") => &config::SERVICE_ACCOUNTS,
+        ("", "services") => &services::SERVICES,
+        ("coordination.k8s.io", "leases") => &config::LEASES,
+        ("discovery.k8s.io", "endpointslices") => &endpoints::ENDPOINT_SLICES,
         ("", "podtemplates") => &workloads::POD_TEMPLATES,
         ("", "replicationcontrollers") => &workloads::REPLICATION_CONTROLLERS,
         ("apps", "controllerrevisions") => &workloads::CONTROLLER_REVISIONS,
