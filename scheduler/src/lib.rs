@@ -35,6 +35,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod cache;
+pub mod driver;
 pub mod framework;
 pub mod object;
 pub mod plugins;

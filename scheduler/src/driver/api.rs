@@ -1,0 +1,175 @@
+//! Calls to the API server.
+
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::{Value, json};
+
+use crate::framework::{PodConditionUpdate, Preemption};
+use crate::object::{Condition, Name, PodInfo, Time};
+
+/// How often a call is tried that might succeed later.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The server's no, or why it could not be asked.
+pub(super) struct CallError {
+    pub(super) code: u16,
+    pub(super) message: String,
+}
+
+impl CallError {
+    pub(super) const NOT_FOUND: u16 = 404;
+
+    const fn is_passing(&self) -> bool {
+        matches!(self.code, 0 | 409 | 429 | 500 | 503)
+    }
+}
+
+impl From<kube::Error> for CallError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self { code: status.code, message: status.message },
+            other => Self { code: 0, message: other.to_string() },
+        }
+    }
+}
+
+/// A JSON request.
+pub(super) async fn call(
+    client: &Client,
+    method: http::Method,
+    path: &str,
+    content: &str,
+    body: &Value,
+) -> Result<Value, CallError> {
+    let request = http::Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, content);
+    let request = request.body(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() });
+    let request = request.map_err(|error| CallError { code: 400, message: error.to_string() })?;
+    Ok(client.request::<Value>(request).await?)
+}
+
+async fn call_patiently(
+    client: &Client,
+    method: http::Method,
+    path: &str,
+    content: &str,
+    body: &Value,
+) -> Result<Value, CallError> {
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match call(client, method.clone(), path, content, body).await {
+            Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
+            other => return other,
+        }
+        pause *= 5;
+    }
+    call(client, method, path, content, body).await
+}
+
+const JSON: &str = "application/json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+fn pod_path(pod: &PodInfo, subresource: &str) -> String {
+    format!("/api/v1/namespaces/{}/pods/{}{subresource}", pod.namespace, pod.name)
+}
+
+/// Binds a pod to a node. Not tried twice: after an answer that was lost the first may have succeeded.
+pub(super) async fn bind(client: &Client, pod: &PodInfo, node: &Name) -> Result<(), CallError> {
+    let binding = json!({
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+        "target": {"kind": "Node", "name": node},
+    });
+    call(client, http::Method::POST, &pod_path(pod, "/binding"), JSON, &binding).await.map(drop)
+}
+
+/// Sets a condition and the promised node, where they differ from what the pod says already.
+pub(super) async fn update_status(
+    client: &Client,
+    pod: &PodInfo,
+    condition: Option<&PodConditionUpdate>,
+    nominated: Option<&Name>,
+    now: Time,
+) -> Result<(), CallError> {
+    let mut status = json!({});
+    if let Some(condition) = condition.filter(|update| differs(pod, update)) {
+        status["conditions"] = json!([condition_json(pod, condition, now)]);
+    }
+    if let Some(node) = nominated.filter(|node| **node != pod.nominated_node_name) {
+        status["nominatedNodeName"] = if node.is_empty() { Value::Null } else { json!(node) };
+    }
+    if status == json!({}) {
+        return Ok(());
+    }
+    let patch = json!({"metadata": {"uid": pod.uid}, "status": status});
+    call_patiently(client, http::Method::PATCH, &pod_path(pod, "/status"), STRATEGIC, &patch).await.map(drop)
+}
+
+fn present<'a>(pod: &'a PodInfo, kind: &str) -> Option<&'a Condition> {
+    pod.conditions.iter().find(|condition| *condition.kind == *kind)
+}
+
+fn word(holds: bool) -> &'static str {
+    if holds { "True" } else { "False" }
+}
+
+fn differs(pod: &PodInfo, update: &PodConditionUpdate) -> bool {
+    present(pod, update.kind).is_none_or(|old| {
+        old.status != word(update.status) || old.reason != update.reason || old.message != update.message.as_str()
+    })
+}
+
+fn condition_json(pod: &PodInfo, update: &PodConditionUpdate, now: Time) -> Value {
+    let mut condition = json!({
+        "type": update.kind,
+        "status": word(update.status),
+        "reason": update.reason,
+        "message": update.message,
+        "lastProbeTime": null,
+    });
+    if pod.generation > 0 {
+        condition["observedGeneration"] = json!(pod.generation);
+    }
+    if present(pod, update.kind).is_none_or(|old| old.status != word(update.status)) {
+        let second = Time::from_second(now.as_second()).unwrap_or(now);
+        condition["lastTransitionTime"] = json!(second.to_string());
+    }
+    condition
+}
+
+/// Deletes the victims of a preemption, last of all the last one, and takes back promises to lesser pods. Tells of each
+/// victim that was deleted.
+pub(super) async fn preempt(
+    client: &Client,
+    preemption: &Preemption,
+    now: Time,
+    mut deleted: impl FnMut(&PodInfo),
+) -> Result<(), CallError> {
+    for pod in &preemption.lower_nominated {
+        update_status(client, pod, None, Some(&Name::default()), now).await?;
+    }
+    let preemptor = &preemption.preemptor;
+    for victim in preemption.victims.iter().filter(|victim| victim.deletion_timestamp.is_none()) {
+        let scheduler = &preemptor.spec.scheduler_name;
+        let condition = PodConditionUpdate {
+            kind: "DisruptionTarget",
+            status: true,
+            reason: "PreemptionByScheduler",
+            message: format!("{scheduler}: preempting to accommodate a higher priority pod"),
+        };
+        let gone = |error: &CallError| error.code == CallError::NOT_FOUND;
+        match update_status(client, victim, Some(&condition), None, now).await {
+            Err(error) if gone(&error) => continue,
+            result => result?,
+        }
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": victim.uid}});
+        match call_patiently(client, http::Method::DELETE, &pod_path(victim, ""), JSON, &options).await {
+            Err(error) if gone(&error) || error.code == 409 => {}
+            Err(error) => return Err(error),
+            Ok(_) => deleted(victim),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,473 @@
+//! The loop that joins the core to the cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::watcher;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::api::{self, CallError};
+use super::election::Candidate;
+use super::event::{Note, Recorder};
+use super::informer::{Change, Informer, Telling};
+use super::lean::{
+    Budgets, Identity, Kind, Namespaces, Nodes, Pods, ReplicaSets, ReplicationControllers, Services, StatefulSets,
+};
+use super::{Clock, LeaderElection};
+use crate::framework::{Action, Preemption, Profile, Status};
+use crate::object::{PodInfo, Workload, WorkloadKind};
+use crate::schedule::{Failure, Outcome, Placement, Scheduler, SchedulerConfig, SchedulerError};
+
+/// How a driver behaves.
+#[derive(Clone, Debug)]
+pub struct DriverConfig {
+    /// How the core behaves.
+    pub scheduler: SchedulerConfig,
+    /// How many calls to the API server may be under way; when there are so many, no further pod is placed.
+    pub calls_max: usize,
+    /// What tells this instance from others in events, such as the host's name.
+    pub instance: String,
+    /// With whom to agree on who schedules; without it, this one does.
+    pub leader_election: Option<LeaderElection>,
+    /// How many objects to list at a time.
+    pub page_size: u32,
+}
+
+impl Default for DriverConfig {
+    /// 128 calls at a time, pages of 500, no election.
+    fn default() -> Self {
+        Self {
+            scheduler: SchedulerConfig::default(),
+            calls_max: 128,
+            instance: "kubewright".into(),
+            leader_election: None,
+            page_size: 500,
+        }
+    }
+}
+
+/// Why a driver cannot be made, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// The profiles don't make a scheduler.
+    #[error(transparent)]
+    Config(#[from] SchedulerError),
+    /// Another instance leads now; start anew to be a candidate again.
+    #[error("leader election lost")]
+    LostLease,
+}
+
+/// How far a driver has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether everything that was there at the start has been seen.
+    pub synced: bool,
+    /// Whether this instance may schedule.
+    pub leading: bool,
+    /// How many pods were bound.
+    pub bound: u64,
+    /// How many attempts failed.
+    pub failed: u64,
+}
+
+/// How many pods are placed before the loop looks at what else happened.
+const BATCH: usize = 16;
+/// How many changes and finished calls are looked at before pods are placed again.
+const NEWS_MAX: usize = 512;
+/// How many changes wait at most to be looked at; how many events to be written.
+const CHANGES_MAX: usize = 4096;
+const NOTES_MAX: usize = 4096;
+/// How long calls under way may take to end when the driver is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a scheduler against an API server.
+pub struct Driver {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    config: DriverConfig,
+    scheduler: Scheduler,
+    progress: watch::Sender<Progress>,
+}
+
+impl Driver {
+    /// A driver for those profiles.
+    ///
+    /// # Errors
+    /// The profiles don't make a scheduler.
+    pub fn new(
+        client: Client,
+        clock: Arc<dyn Clock>,
+        config: DriverConfig,
+        profiles: Vec<Profile>,
+    ) -> Result<Self, DriverError> {
+        let scheduler = Scheduler::new(config.scheduler.clone(), profiles)?;
+        Ok(Self { client, clock, config, scheduler, progress: watch::Sender::default() })
+    }
+
+    /// How far it has come, to be watched while it runs.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Schedules until cancelled. When this returns, nothing that it began is still under way.
+    ///
+    /// # Errors
+    /// The lead was lost to another instance.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), DriverError> {
+        let Self { client, clock, config, scheduler, progress } = self;
+        let stop = stop.child_token();
+        let (changes_in, changes) = mpsc::channel(CHANGES_MAX);
+        let (notes, notes_out) = mpsc::channel(NOTES_MAX);
+        let mut helpers = JoinSet::new();
+        let informers = spawn_informers(&mut helpers, &client, &config, &changes_in, &stop);
+        drop(changes_in);
+        helpers.spawn(Recorder::new(client.clone(), clock.clone(), config.instance.clone()).run(notes_out));
+        let leads = spawn_election(&mut helpers, &client, &clock, config.leader_election, &stop);
+        let mut running = Running {
+            client,
+            clock,
+            scheduler,
+            progress,
+            notes,
+            calls: JoinSet::new(),
+            work: HashMap::new(),
+            calls_max: config.calls_max.max(1),
+            unsynced: informers,
+        };
+        let result = running.run(changes, leads, &stop).await;
+        stop.cancel();
+        running.finish().await;
+        while helpers.join_next().await.is_some() {}
+        result
+    }
+}
+
+fn spawn_informers(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    config: &DriverConfig,
+    changes: &mpsc::Sender<Change>,
+    stop: &CancellationToken,
+) -> usize {
+    let mut all = Spawner { tasks, client, page_size: config.page_size, changes, stop, count: 0 };
+    all.spawn::<Nodes>("", |node| Change::PutNode(node), |id| Change::RemoveNode(id.name.clone()));
+    all.spawn::<Namespaces>(
+        "",
+        |namespace| Change::PutNamespace((*namespace).clone()),
+        |id| Change::RemoveNamespace(id.name.clone()),
+    );
+    all.spawn_workload::<Services>(
+        |workload| Change::PutWorkload(WorkloadKind::Service, (*workload).clone()),
+        |id| Change::RemoveWorkload(WorkloadKind::Service, id.namespace.clone(), id.name.clone()),
+    );
+    all.spawn_workload::<ReplicationControllers>(
+        |workload| Change::PutWorkload(WorkloadKind::ReplicationController, (*workload).clone()),
+        |id| Change::RemoveWorkload(WorkloadKind::ReplicationController, id.namespace.clone(), id.name.clone()),
+    );
+    all.spawn_workload::<ReplicaSets>(
+        |workload| Change::PutWorkload(WorkloadKind::ReplicaSet, (*workload).clone()),
+        |id| Change::RemoveWorkload(WorkloadKind::ReplicaSet, id.namespace.clone(), id.name.clone()),
+    );
+    all.spawn_workload::<StatefulSets>(
+        |workload| Change::PutWorkload(WorkloadKind::StatefulSet, (*workload).clone()),
+        |id| Change::RemoveWorkload(WorkloadKind::StatefulSet, id.namespace.clone(), id.name.clone()),
+    );
+    all.spawn::<Budgets>(
+        "",
+        |budget| Change::PutBudget((*budget).clone()),
+        |id| Change::RemoveBudget(id.namespace.clone(), id.name.clone()),
+    );
+    all.spawn::<Pods>(
+        "status.phase!=Succeeded,status.phase!=Failed",
+        |pod| Change::PutPod(pod),
+        |id| Change::RemovePod(id.uid.clone()),
+    );
+    all.count
+}
+
+struct Spawner<'a> {
+    tasks: &'a mut JoinSet<()>,
+    client: &'a Client,
+    page_size: u32,
+    changes: &'a mpsc::Sender<Change>,
+    stop: &'a CancellationToken,
+    count: usize,
+}
+
+impl Spawner<'_> {
+    fn spawn<K: Kind>(&mut self, fields: &str, put: fn(Arc<K::Object>) -> Change, remove: fn(&Identity) -> Change) {
+        let mut config = watcher::Config::default().page_size(self.page_size);
+        if !fields.is_empty() {
+            config = config.fields(fields);
+        }
+        let informer = Informer::<K>::new(Telling { put, remove }, self.changes.clone());
+        self.tasks.spawn(informer.run(self.client.clone(), config, self.stop.clone()));
+        self.count += 1;
+    }
+
+    fn spawn_workload<K: Kind<Object = Workload>>(
+        &mut self,
+        put: fn(Arc<Workload>) -> Change,
+        remove: fn(&Identity) -> Change,
+    ) {
+        self.spawn::<K>("", put, remove);
+    }
+}
+
+/// Tells whether this instance leads: `None` before it is known, `Some(false)` when the lead was lost.
+fn spawn_election(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+    election: Option<LeaderElection>,
+    stop: &CancellationToken,
+) -> watch::Receiver<Option<bool>> {
+    let Some(election) = election else { return watch::Sender::new(Some(true)).subscribe() };
+    let (tell, leads) = watch::channel(None);
+    let mut candidate = Candidate::new(client.clone(), clock.clone(), election);
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if candidate.acquire(&stop).await {
+            tell.send_replace(Some(true));
+            candidate.keep(&stop).await;
+            tell.send_replace(Some(false));
+        }
+    });
+    leads
+}
+
+/// What a call under way is for.
+enum Work {
+    Bind(Box<Placement>),
+    Preempt(Preemption),
+    Status,
+}
+
+struct Running {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    scheduler: Scheduler,
+    progress: watch::Sender<Progress>,
+    notes: mpsc::Sender<Note>,
+    calls: JoinSet<Result<(), CallError>>,
+    work: HashMap<Id, Work>,
+    calls_max: usize,
+    unsynced: usize,
+}
+
+impl Running {
+    async fn run(
+        &mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut leads: watch::Receiver<Option<bool>>,
+        stop: &CancellationToken,
+    ) -> Result<(), DriverError> {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut news = Vec::new();
+        let mut electing = true;
+        loop {
+            let leading = *leads.borrow_and_update();
+            if leading == Some(false) {
+                return Err(DriverError::LostLease);
+            }
+            let active = self.unsynced == 0 && leading == Some(true);
+            self.progress.send_if_modified(|progress| {
+                let before = *progress;
+                progress.synced = self.unsynced == 0;
+                progress.leading = leading == Some(true);
+                before != *progress
+            });
+            let busy = active && self.schedule_some();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(done) = self.calls.join_next_with_id() => self.on_done(done),
+                count = changes.recv_many(&mut news, NEWS_MAX) => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                }
+                _ = tick.tick() => self.scheduler.tick(self.clock.now()),
+                changed = leads.changed(), if electing => electing = changed.is_ok(),
+                () = tokio::task::yield_now(), if busy => {}
+            }
+            while news.len() < NEWS_MAX
+                && let Ok(change) = changes.try_recv()
+            {
+                news.push(change);
+            }
+            news.drain(..).for_each(|change| self.on_change(change));
+            for _ in 0..NEWS_MAX {
+                let Some(done) = self.calls.try_join_next_with_id() else { break };
+                self.on_done(done);
+            }
+        }
+    }
+
+    /// Waits for the calls under way, but not for ever.
+    async fn finish(mut self) {
+        let all = async { while self.calls.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
+            self.calls.shutdown().await;
+        }
+    }
+
+    fn on_change(&mut self, change: Change) {
+        let now = self.clock.now();
+        let scheduler = &mut self.scheduler;
+        match change {
+            Change::PutPod(pod) => scheduler.put_pod(pod, now),
+            Change::RemovePod(uid) => scheduler.remove_pod(&uid, now),
+            Change::PutNode(node) => scheduler.put_node(node, now),
+            Change::RemoveNode(name) => scheduler.remove_node(&name, now),
+            Change::PutNamespace(namespace) => scheduler.put_namespace(namespace, now),
+            Change::RemoveNamespace(name) => scheduler.remove_namespace(&name),
+            Change::PutWorkload(kind, workload) => scheduler.put_workload(kind, workload),
+            Change::RemoveWorkload(kind, namespace, name) => scheduler.remove_workload(kind, &namespace, &name),
+            Change::PutBudget(budget) => scheduler.put_budget(budget),
+            Change::RemoveBudget(namespace, name) => scheduler.remove_budget(&namespace, &name),
+            Change::Synced => self.unsynced -= 1,
+        }
+    }
+
+    /// Places some pods; tells whether there may be more to place at once.
+    fn schedule_some(&mut self) -> bool {
+        let now = self.clock.now();
+        for outcome in self.scheduler.take_permitted(now) {
+            self.on_outcome(outcome);
+        }
+        for _ in 0..BATCH {
+            if self.calls.len() >= self.calls_max {
+                return false;
+            }
+            let Some(outcome) = self.scheduler.schedule_one(now) else { return false };
+            self.on_outcome(outcome);
+        }
+        true
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Placed(placement) => match self.scheduler.binding(&placement) {
+                Ok(actions) => self.bind(placement, actions),
+                Err(status) => {
+                    let failure = self.scheduler.binding_failed(*placement, status, self.clock.now());
+                    self.on_failure(failure);
+                }
+            },
+            Outcome::Failed(failure) => self.on_failure(*failure),
+            Outcome::Skipped { pod, message: Some(text) } => {
+                self.note(Note { pod, related: None, warning: true, reason: FAILED, action: "Scheduling", text });
+            }
+            Outcome::Waiting(_) | Outcome::Skipped { .. } => {}
+        }
+    }
+
+    fn bind(&mut self, placement: Box<Placement>, actions: Vec<Action>) {
+        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let handle = self.calls.spawn(async move {
+            for action in actions {
+                match action {
+                    Action::Bind { pod, node } => api::bind(&client, &pod, &node).await?,
+                    Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
+                        let nominated = nominated_node_name.as_ref();
+                        api::update_status(&client, &pod, condition.as_ref(), nominated, clock.now()).await?;
+                    }
+                    Action::Preempt(preemption) => api::preempt(&client, &preemption, clock.now(), |_| {}).await?,
+                }
+            }
+            Ok(())
+        });
+        self.work.insert(handle.id(), Work::Bind(placement));
+    }
+
+    fn on_failure(&mut self, failure: Failure) {
+        let Failure { pod, reason, message, actions, .. } = failure;
+        tracing::debug!(object.ref = %pod.name, object.reason = reason, message, "a pod was not placed");
+        self.progress.send_modify(|progress| progress.failed += 1);
+        self.note(Note { pod, related: None, warning: true, reason: FAILED, action: "Scheduling", text: message });
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let (client, clock) = (self.client.clone(), self.clock.clone());
+        match action {
+            Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
+                let handle = self.calls.spawn(async move {
+                    let (condition, nominated) = (condition.as_ref(), nominated_node_name.as_ref());
+                    api::update_status(&client, &pod, condition, nominated, clock.now()).await
+                });
+                self.work.insert(handle.id(), Work::Status);
+            }
+            Action::Preempt(preemption) => {
+                let (notes, task) = (self.notes.clone(), preemption.clone());
+                let handle = self.calls.spawn(async move {
+                    let tell = |victim: &PodInfo| drop(notes.try_send(preempted(&task, victim)));
+                    api::preempt(&client, &task, clock.now(), tell).await
+                });
+                self.work.insert(handle.id(), Work::Preempt(preemption));
+            }
+            Action::Bind { pod, node } => {
+                let handle = self.calls.spawn(async move { api::bind(&client, &pod, &node).await });
+                self.work.insert(handle.id(), Work::Status);
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Result<(Id, Result<(), CallError>), JoinError>) {
+        let (id, result) = match done {
+            Ok((id, result)) => (id, result.map_err(|error| error.message)),
+            Err(error) => (error.id(), Err(error.to_string())),
+        };
+        let now = self.clock.now();
+        match (self.work.remove(&id), result) {
+            (Some(Work::Bind(placement)), Ok(())) => {
+                self.scheduler.bound(&placement, now);
+                self.progress.send_modify(|progress| progress.bound += 1);
+                let pod = placement.pod.clone();
+                let text = format!("Successfully assigned {}/{} to {}", pod.namespace, pod.name, pod.node_name);
+                let reason = "Scheduled";
+                self.note(Note { pod, related: None, warning: false, reason, action: "Binding", text });
+            }
+            (Some(Work::Bind(placement)), Err(message)) => {
+                let failure = self.scheduler.binding_failed(*placement, Status::error(message), now);
+                self.on_failure(failure);
+            }
+            (Some(Work::Preempt(preemption)), result) => {
+                let result = result.map_err(Status::error);
+                self.scheduler.preempted(&preemption.preemptor, &preemption.victims, result, now);
+            }
+            (_, Err(message)) => tracing::debug!(message, "a pod's status could not be updated"),
+            (_, Ok(())) => {}
+        }
+    }
+
+    fn note(&self, note: Note) {
+        if self.notes.try_send(note).is_err() {
+            tracing::debug!("an event was dropped: too many wait to be written");
+        }
+    }
+}
+
+const FAILED: &str = "FailedScheduling";
+
+fn preempted(preemption: &Preemption, victim: &PodInfo) -> Note {
+    Note {
+        pod: Arc::new(victim.clone()),
+        related: Some(preemption.preemptor.clone()),
+        warning: false,
+        reason: "Preempted",
+        action: "Preempting",
+        text: format!("Preempted by pod {} on node {}", preemption.preemptor.uid, preemption.node),
+    }
+}
