@@ -157,7 +157,7 @@ fn spawn_informers(
     stop: &CancellationToken,
 ) -> usize {
     let mut all = Spawner { tasks, client, page_size: config.page_size, changes, stop, count: 0 };
-    all.spawn::<Nodes>("", |node| Change::PutNode(node), |id| Change::RemoveNode(id.name.clone()));
+    all.spawn::<Nodes>("", Change::PutNode, |id| Change::RemoveNode(id.name.clone()));
     all.spawn::<Namespaces>(
         "",
         |namespace| Change::PutNamespace((*namespace).clone()),
@@ -184,11 +184,9 @@ fn spawn_informers(
         |budget| Change::PutBudget((*budget).clone()),
         |id| Change::RemoveBudget(id.namespace.clone(), id.name.clone()),
     );
-    all.spawn::<Pods>(
-        "status.phase!=Succeeded,status.phase!=Failed",
-        |pod| Change::PutPod(pod),
-        |id| Change::RemovePod(id.uid.clone()),
-    );
+    all.spawn::<Pods>("status.phase!=Succeeded,status.phase!=Failed", Change::PutPod, |id| {
+        Change::RemovePod(id.uid.clone())
+    });
     all.count
 }
 

@@ -1,0 +1,229 @@
+//! A small API server in memory: lists, watches, bindings, status patches, deletions, and a log of all calls.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+#[derive(Default)]
+struct State {
+    revision: u64,
+    objects: BTreeMap<String, Value>,
+    history: Vec<(u64, String, Value)>,
+    watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
+    calls: Vec<(Method, String, Value)>,
+    faults: Vec<(String, u16, String)>,
+}
+
+/// The fake; clones share their state.
+#[derive(Clone)]
+pub(crate) struct FakeApi {
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+}
+
+impl FakeApi {
+    pub(crate) fn new() -> Self {
+        Self { state: Arc::default(), changed: watch::Sender::default() }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(api.serve(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// The next call to a path that contains this text is answered with that error.
+    pub(crate) fn fail_next(&self, path: &str, code: u16, message: &str) {
+        self.state.lock().unwrap().faults.push((path.into(), code, message.into()));
+    }
+
+    /// Adds or replaces an object; `collection` is such as `/api/v1/nodes`.
+    pub(crate) fn put(&self, collection: &str, object: Value) {
+        let mut state = self.state.lock().unwrap();
+        state.put(collection, object);
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    pub(crate) fn get(&self, collection: &str, name: &str) -> Option<Value> {
+        let state = self.state.lock().unwrap();
+        state.find(collection, name).map(|(_, object)| object.clone())
+    }
+
+    pub(crate) fn calls(&self, method: &Method, part: &str) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let wanted = state.calls.iter().filter(|(m, path, _)| m == method && path.contains(part));
+        wanted.map(|(_, _, body)| body.clone()).collect()
+    }
+
+    /// Waits until something is found.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        let found = async {
+            loop {
+                changed.borrow_and_update();
+                if let Some(found) = look(self) {
+                    return found;
+                }
+                changed.changed().await.expect("the fake is there");
+            }
+        };
+        let patience = std::time::Duration::from_secs(600);
+        tokio::time::timeout(patience, found).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    }
+
+    async fn serve(&self, request: Request<kube::client::Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let path = parts.uri.path().to_owned();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let mut state = self.state.lock().unwrap();
+        state.calls.push((parts.method.clone(), path.clone(), body.clone()));
+        if let Some(at) = state.faults.iter().position(|(part, ..)| path.contains(part.as_str())) {
+            let (_, code, message) = state.faults.remove(at);
+            return status(code, &message);
+        }
+        let response = if query.contains("watch=true") {
+            state.watch(&path, &query)
+        } else {
+            state.answer(&parts.method, &path, body)
+        };
+        drop(state);
+        self.changed.send_modify(|n| *n += 1);
+        response
+    }
+}
+
+fn full(code: u16, value: &Value) -> Response<Body> {
+    let body = http_body_util::Full::new(Bytes::from(value.to_string())).boxed_unsync();
+    Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
+}
+
+fn status(code: u16, message: &str) -> Response<Body> {
+    full(
+        code,
+        &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message,
+        "reason": if code == 404 { "NotFound" } else { "Conflict" }}),
+    )
+}
+
+impl State {
+    fn key(collection: &str, object: &Value) -> String {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        format!("{collection}|{}/{}", text("namespace"), text("name"))
+    }
+
+    fn find(&self, collection: &str, name: &str) -> Option<(&String, &Value)> {
+        self.objects
+            .iter()
+            .find(|(key, _)| key.starts_with(&format!("{collection}|")) && key.ends_with(&format!("/{name}")))
+    }
+
+    fn put(&mut self, collection: &str, mut object: Value) -> Value {
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let kind = if self.objects.contains_key(&Self::key(collection, &object)) { "MODIFIED" } else { "ADDED" };
+        self.objects.insert(Self::key(collection, &object), object.clone());
+        self.tell(collection, kind, &object);
+        object
+    }
+
+    fn tell(&mut self, collection: &str, kind: &str, object: &Value) {
+        let event = json!({"type": kind, "object": object});
+        self.history.push((self.revision, collection.to_owned(), event.clone()));
+        let line = Bytes::from(format!("{event}\n"));
+        self.watchers.retain(|(own, watcher)| own != collection || watcher.send(line.clone()).is_ok());
+    }
+
+    fn watch(&mut self, path: &str, query: &str) -> Response<Body> {
+        let from = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse::<u64>().ok());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for (revision, collection, event) in &self.history {
+            if collection == path && *revision > from.unwrap_or(0) {
+                let _ = sender.send(Bytes::from(format!("{event}\n")));
+            }
+        }
+        self.watchers.push((path.to_owned(), sender));
+        let stream = UnboundedReceiverStream::new(receiver).map(|line| Ok(http_body::Frame::data(line)));
+        Response::new(StreamBody::new(stream).boxed_unsync())
+    }
+
+    fn answer(&mut self, method: &Method, path: &str, body: Value) -> Response<Body> {
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        match (method.as_str(), &parts[..]) {
+            ("POST", ["api", "v1", "namespaces", _, "pods", name, "binding"]) => {
+                let node = body["target"]["name"].clone();
+                self.change_pod(name, |pod| pod["spec"]["nodeName"] = node.clone());
+                full(201, &json!({"kind": "Status", "status": "Success", "code": 201}))
+            }
+            ("PATCH", ["api", "v1", "namespaces", _, "pods", name, "status"]) => {
+                let changed = self.change_pod(name, |pod| merge_status(&mut pod["status"], &body["status"]));
+                changed.map_or_else(|| status(404, "pod not found"), |pod| full(200, &pod))
+            }
+            ("DELETE", ["api", "v1", "namespaces", _, "pods", name]) => {
+                let Some(key) = self.find("/api/v1/pods", name).map(|(key, _)| key.clone()) else {
+                    return status(404, "pod not found");
+                };
+                let pod = self.objects.remove(&key).unwrap();
+                self.revision += 1;
+                self.tell("/api/v1/pods", "DELETED", &pod);
+                full(200, &pod)
+            }
+            ("GET", ["apis", "coordination.k8s.io", "v1", "namespaces", _, "leases", name]) => {
+                let found = self.find("leases", name).map(|(_, lease)| lease.clone());
+                found.map_or_else(|| status(404, "lease not found"), |lease| full(200, &lease))
+            }
+            ("POST" | "PUT", ["apis", "coordination.k8s.io", ..]) => {
+                let written = self.find("leases", body["metadata"]["name"].as_str().unwrap_or_default());
+                let current = written.map(|(_, lease)| lease["metadata"]["resourceVersion"].clone());
+                if current.is_some_and(|current| current != body["metadata"]["resourceVersion"]) {
+                    return status(409, "the object has been modified");
+                }
+                full(200, &self.put("leases", body))
+            }
+            ("POST" | "PATCH", ["apis", "events.k8s.io", ..]) => full(201, &body),
+            ("GET", _) => {
+                let prefix = format!("{path}|");
+                let items: Vec<&Value> =
+                    self.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| object).collect();
+                full(
+                    200,
+                    &json!({"kind": "List", "apiVersion": "v1",
+                    "metadata": {"resourceVersion": self.revision.to_string()}, "items": items}),
+                )
+            }
+            _ => status(405, "not here"),
+        }
+    }
+
+    fn change_pod(&mut self, name: &str, change: impl FnOnce(&mut Value)) -> Option<Value> {
+        let mut pod = self.find("/api/v1/pods", name)?.1.clone();
+        change(&mut pod);
+        Some(self.put("/api/v1/pods", pod))
+    }
+}
+
+fn merge_status(status: &mut Value, patch: &Value) {
+    if let Some(conditions) = patch["conditions"].as_array() {
+        let old = status["conditions"].as_array().cloned().unwrap_or_default();
+        let kept = old.into_iter().filter(|own| conditions.iter().all(|new| new["type"] != own["type"]));
+        status["conditions"] = kept.chain(conditions.iter().cloned()).collect();
+    }
+    if let Some(node) = patch.get("nominatedNodeName") {
+        status["nominatedNodeName"] = node.clone();
+    }
+}

@@ -1,0 +1,216 @@
+//! The driver against a small API server in memory.
+
+mod fake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::FakeApi;
+use http::Method;
+use kubewright_scheduler::driver::{Clock, Driver, DriverConfig, DriverError, LeaderElection};
+use kubewright_scheduler::object::Time;
+use kubewright_scheduler::plugins::default_profile;
+use kubewright_scheduler::testing::{NodeMaker, PodMaker, node, pod};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const PODS: &str = "/api/v1/pods";
+const NODES: &str = "/api/v1/nodes";
+
+/// The test runtime's clock, which stands still while there is something to do.
+struct VirtualClock(tokio::time::Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Time {
+        Time::from_second(1_750_000_000).unwrap().checked_add(self.0.elapsed()).unwrap()
+    }
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), DriverError>>,
+}
+
+impl Running {
+    async fn stop(self) -> Result<(), DriverError> {
+        self.stop.cancel();
+        self.task.await.unwrap()
+    }
+}
+
+fn start(api: &FakeApi, config: DriverConfig) -> Running {
+    let clock = Arc::new(VirtualClock(tokio::time::Instant::now()));
+    let profile = default_profile("default-scheduler").build().unwrap();
+    let driver = Driver::new(api.client(), clock, config, vec![profile]).unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::task::spawn_local(driver.run(stop.clone()));
+    Running { stop, task }
+}
+
+fn small(name: &str) -> NodeMaker {
+    node(name).capacity(&[("cpu", "2"), ("memory", "4Gi"), ("pods", "10")])
+}
+
+fn asks(name: &str, cpu: &str) -> PodMaker {
+    pod(name).requests(&[("cpu", cpu)])
+}
+
+fn put_pod(api: &FakeApi, pod: &PodMaker) {
+    api.put(PODS, pod.json().clone());
+}
+
+async fn until_bound(api: &FakeApi, name: &str) -> String {
+    let look = |api: &FakeApi| Some(api.get(PODS, name)?["spec"]["nodeName"].as_str()?.to_owned());
+    api.until(&format!("{name} bound"), look).await
+}
+
+async fn until_event(api: &FakeApi, reason: &str) -> Value {
+    let look = |api: &FakeApi| api.calls(&Method::POST, "/events").into_iter().find(|event| event["reason"] == reason);
+    api.until(reason, look).await
+}
+
+fn condition(pod: &Value, kind: &str) -> Option<Value> {
+    pod["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind).cloned()
+}
+
+/// Runs a test on one thread whose clock is virtual.
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, test);
+}
+
+#[test]
+fn pods_are_bound_and_told() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("before", "500m"));
+        let driver = start(&api, DriverConfig::default());
+        assert_eq!(until_bound(&api, "before").await, "n");
+        put_pod(&api, &asks("after", "500m"));
+        put_pod(&api, &asks("others", "500m").scheduler("another"));
+        assert_eq!(until_bound(&api, "after").await, "n");
+        let binding = &api.calls(&Method::POST, "/pods/after/binding")[0];
+        assert_eq!(binding["target"], json!({"kind": "Node", "name": "n"}));
+        assert_eq!(binding["metadata"]["uid"], "after");
+        let event = until_event(&api, "Scheduled").await;
+        assert_eq!(event["note"], "Successfully assigned default/before to n");
+        assert_eq!(event["action"], "Binding");
+        assert_eq!(event["reportingController"], "default-scheduler");
+        assert!(api.get(PODS, "others").unwrap()["spec"]["nodeName"].is_null());
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why_until_it_fits() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").taints(&[("k", "v", "NoSchedule")]).json().clone());
+        put_pod(&api, &asks("p", "1"));
+        let driver = start(&api, DriverConfig::default());
+        let why = "0/1 nodes are available: 1 node(s) had untolerated taint(s). \
+                   preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+        let event = until_event(&api, "FailedScheduling").await;
+        assert_eq!((event["note"].as_str(), event["type"].as_str()), (Some(why), Some("Warning")));
+        let scheduled = |api: &FakeApi| condition(&api.get(PODS, "p")?, "PodScheduled");
+        let told = api.until("a condition", scheduled).await;
+        assert_eq!((told["status"].as_str(), told["reason"].as_str()), (Some("False"), Some("Unschedulable")));
+        assert_eq!(told["message"], why);
+        assert!(told["lastTransitionTime"].is_string());
+        api.put(NODES, small("n").json().clone());
+        assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_binding_that_fails_is_tried_again() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        api.fail_next("/binding", 500, "etcdserver: request timed out");
+        put_pod(&api, &asks("p", "2"));
+        let driver = start(&api, DriverConfig::default());
+        assert_eq!(until_event(&api, "FailedScheduling").await["note"], "etcdserver: request timed out");
+        assert_eq!(until_bound(&api, "p").await, "n");
+        assert_eq!(api.calls(&Method::POST, "/binding").len(), 2);
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn victims_go_and_the_preemptor_takes_their_place() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("low", "2").on("n"));
+        let driver = start(&api, DriverConfig::default());
+        put_pod(&api, &asks("high", "2").priority(100));
+        assert_eq!(until_bound(&api, "high").await, "n");
+        assert!(api.get(PODS, "low").is_none());
+        let patch = &api.calls(&Method::PATCH, "/pods/low/status")[0];
+        let told = &patch["status"]["conditions"][0];
+        assert_eq!(told["type"], "DisruptionTarget");
+        assert_eq!(told["message"], "default-scheduler: preempting to accommodate a higher priority pod");
+        assert_eq!(until_event(&api, "Preempted").await["note"], "Preempted by pod high on node n");
+        let nominated = api.calls(&Method::PATCH, "/pods/high/status");
+        assert!(nominated.iter().any(|patch| patch["status"]["nominatedNodeName"] == "n"));
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_lost_watch_is_made_good() {
+    run(async {
+        let api = FakeApi::new();
+        api.fail_next(NODES, 500, "not yet");
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("p", "1"));
+        let driver = start(&api, DriverConfig::default());
+        assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn one_of_two_schedules_and_the_other_takes_over() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        let candidate =
+            |name: &str| DriverConfig { leader_election: Some(LeaderElection::new(name)), ..DriverConfig::default() };
+        let first = start(&api, candidate("one"));
+        let holder =
+            |api: &FakeApi| Some(api.get("leases", "kube-scheduler")?["spec"]["holderIdentity"].as_str()?.to_owned());
+        assert_eq!(api.until("a leader", holder).await, "one");
+        let second = start(&api, candidate("two"));
+        put_pod(&api, &asks("p", "1"));
+        until_bound(&api, "p").await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(holder(&api).as_deref(), Some("one"), "the lead is renewed");
+        first.stop().await.unwrap();
+        put_pod(&api, &asks("q", "1"));
+        until_bound(&api, "q").await;
+        assert_eq!(holder(&api).as_deref(), Some("two"));
+        assert_eq!(api.calls(&Method::POST, "/binding").len(), 2);
+        second.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn many_pods_go_through_few_calls_at_a_time() {
+    run(async {
+        let api = FakeApi::new();
+        for n in 0..20 {
+            api.put(NODES, node(&format!("n{n}")).json().clone());
+        }
+        for n in 0..300 {
+            put_pod(&api, &asks(&format!("p{n}"), "100m"));
+        }
+        let driver = start(&api, DriverConfig { calls_max: 4, ..DriverConfig::default() });
+        api.until("all bound", |api| (api.calls(&Method::POST, "/binding").len() == 300).then_some(())).await;
+        driver.stop().await.unwrap();
+    });
+}
