@@ -23,6 +23,13 @@ pub struct AddressRange {
     net: IpNet,
 }
 
+impl Default for AddressRange {
+    /// `10.96.0.0/16`.
+    fn default() -> Self {
+        Self { net: IpNet::new_assert(Ipv4Addr::new(10, 96, 0, 0).into(), 16) }
+    }
+}
+
 impl AddressRange {
     /// Whether it has that address, not counting those that can't be used.
     #[must_use]

@@ -28,22 +28,17 @@ const TUNNELS_MAX: usize = 4096;
 pub struct Connect {
     objects: Arc<dyn Objects>,
     dial: Option<Arc<dyn DialNode>>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+    /// Counts the tunnels that are open.
+    tunnels: TaskTracker,
+    draining: CancellationToken,
 }
 
 impl Connect {
-    /// An endpoint that reaches kubelets through `dial`; without one it answers that it can't.
+    /// An endpoint that reaches kubelets through `dial`; without one it answers that it can't. Tunnels end once
+    /// `draining` is cancelled.
     #[must_use]
-    pub fn new(objects: Arc<dyn Objects>, dial: Option<Arc<dyn DialNode>>) -> Self {
-        Self { objects, dial, tasks: TaskTracker::new(), shutdown: CancellationToken::new() }
-    }
-
-    /// Ends every tunnel and waits for it.
-    pub async fn shutdown(&self) {
-        self.shutdown.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+    pub fn new(objects: Arc<dyn Objects>, dial: Option<Arc<dyn DialNode>>, draining: CancellationToken) -> Self {
+        Self { objects, dial, tunnels: TaskTracker::new(), draining }
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -59,15 +54,15 @@ impl Connect {
         let node = self.node_of(&pod, &info.name)?;
         match info.subresource.as_str() {
             "log" => log::stream(dial.as_ref(), &node, &pod, request.uri().query()).await,
-            _ if self.tasks.len() >= TUNNELS_MAX => {
+            _ if self.tunnels.len() >= TUNNELS_MAX => {
                 Err(Status::too_many_requests("too many connections into pods are open; close some first", 1))
             }
             subresource => {
                 let path = pod::stream_path(subresource, &pod, request.uri().query())?;
                 let (response, tunnel) = upgrade::open(dial.as_ref(), &node, &path, request).await?;
                 if let Some(tunnel) = tunnel {
-                    let shutdown = self.shutdown.clone();
-                    self.tasks.spawn(async move { shutdown.run_until_cancelled(tunnel).await });
+                    let draining = self.draining.clone();
+                    self.tunnels.spawn(async move { draining.run_until_cancelled(tunnel).await });
                 }
                 Ok(response)
             }

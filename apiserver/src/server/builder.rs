@@ -1,5 +1,6 @@
 //! Putting a server together.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::{Core, Settings};
-use super::{ApiServer, Parts, standard};
-use crate::authz::{AllowAll, Authorizer};
+use super::options::Options;
+use super::standard::Standard;
+use super::{ApiServer, Parts};
+use crate::allocate::{AddressRange, PortRange};
+use crate::authn::token::Issuer;
+use crate::authn::{Anonymous, Authenticator};
+use crate::authz::Authorizer;
+#[cfg(feature = "serve")]
+use crate::connect::DialNode;
 use crate::environment::{Environment, SystemEnvironment};
+use crate::objects::Objects;
 use crate::registry::cache::Limits;
 use crate::registry::{OwnObjects, Registry};
+use crate::request::User;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +34,12 @@ pub enum BuildError {
     Store {
         /// What the store said.
         reason: String,
+    },
+    /// A key or certificate can't be used.
+    #[error("invalid configuration: {problem}")]
+    Configuration {
+        /// What is wrong with which.
+        problem: String,
     },
     /// An object that every server has could not be made.
     #[error("bootstrap failed: {0}")]
@@ -37,8 +53,8 @@ type Customize = Box<dyn FnOnce(&mut Parts) + Send>;
 pub struct Builder {
     store: Arc<dyn Store>,
     environment: Arc<dyn Environment>,
-    allow_all: bool,
     bare: bool,
+    options: Options,
     limits: Limits,
     settings: Settings,
     customize: Vec<Customize>,
@@ -49,8 +65,8 @@ impl Builder {
         Self {
             store,
             environment: Arc::new(SystemEnvironment),
-            allow_all: false,
             bare: false,
+            options: Options::default(),
             limits: Limits::default(),
             settings: Settings::default(),
             customize: Vec::new(),
@@ -65,7 +81,71 @@ impl Builder {
 
     /// Allows everyone everything: no authorization.
     pub fn allow_all(mut self) -> Self {
-        self.allow_all = true;
+        self.options.allow_all = true;
+        self
+    }
+
+    /// Asks this authenticator too who a request comes from, before the standard ones.
+    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
+        self.options.authenticators.push(authenticator);
+        self
+    }
+
+    /// Asks this authorizer too who may do what, before the standard ones (Node and RBAC).
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.options.authorizers.push(authorizer);
+        self
+    }
+
+    /// Takes these bearer tokens for these users.
+    pub fn static_tokens(mut self, tokens: impl IntoIterator<Item = (String, User)>) -> Self {
+        self.options.static_tokens.extend(tokens);
+        self
+    }
+
+    /// Issues and takes service account tokens of this issuer (default: one with a key of its own, made anew).
+    pub fn service_account_issuer(mut self, issuer: Issuer) -> Self {
+        self.options.issuer = Some(issuer);
+        self
+    }
+
+    /// Takes client certificates that these authorities (PEM) signed.
+    #[cfg(feature = "serve")]
+    pub fn client_authorities(mut self, pem: impl Into<String>) -> Self {
+        self.options.client_authorities = Some(pem.into());
+        self
+    }
+
+    /// Says who may come without credentials (default: who asks for `/livez`, `/readyz` or `/healthz`).
+    pub fn anonymous(mut self, anonymous: Anonymous) -> Self {
+        self.options.anonymous = anonymous;
+        self
+    }
+
+    /// Takes cluster IPs from this range (default: `10.96.0.0/16`).
+    pub fn service_addresses(mut self, range: AddressRange) -> Self {
+        self.options.service_addresses = range;
+        self
+    }
+
+    /// Takes node ports from this range (default: `30000-32767`).
+    pub fn node_ports(mut self, range: PortRange) -> Self {
+        self.options.node_ports = range;
+        self
+    }
+
+    /// Reaches kubelets so, for logs, exec, attach and port-forward (default: not at all).
+    #[cfg(feature = "serve")]
+    pub fn kubelets(mut self, dial: Arc<dyn DialNode>) -> Self {
+        self.options.kubelets = Some(dial);
+        self
+    }
+
+    /// Says where pods reach the server: the endpoint of the `kubernetes` Service, and that Service's port (upstream's
+    /// is 443). Without it there is no such Service.
+    pub fn advertise(mut self, address: SocketAddr, service_port: u16) -> Self {
+        self.options.advertise = Some(address);
+        self.options.kubernetes_service_port = service_port;
         self
     }
 
@@ -104,30 +184,31 @@ impl Builder {
         let registry = Registry::start(self.store, environment, self.limits, &tasks, cancel.clone())
             .await
             .map_err(|error| BuildError::Store { reason: error.to_string() })?;
+        let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
+        let standard = Standard::new(self.options, &objects, &self.environment);
+        let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;
         let mut parts = Parts {
-            objects: Arc::new(OwnObjects::new(Arc::clone(&registry))),
+            objects,
             environment: self.environment,
-            authenticators: Vec::new(),
-            authorizers: Vec::new(),
+            authorizer: Arc::clone(&standard.authorizer),
             admission: Vec::new(),
             endpoints: Vec::new(),
             registry,
         };
         if !self.bare {
-            standard::install(&mut parts);
+            standard.install(&mut parts, &cancel);
         }
         for change in self.customize {
             change(&mut parts);
         }
-        if self.allow_all {
-            parts.authorizers = vec![Arc::new(AllowAll) as Arc<dyn Authorizer>];
-        }
-        let bootstrapped = if self.bare { Ok(()) } else { standard::bootstrap(&parts).await };
+        let gate = Arc::new(standard.gate(&parts, cancel.clone()));
+        let bootstrapped = if self.bare { Ok(()) } else { standard.bootstrap(&parts).await };
         let core = Arc::new(Core::new(parts, self.settings, tasks, cancel));
         if let Err(status) = bootstrapped {
             core.shutdown().await;
             return Err(BuildError::Bootstrap(status));
         }
-        Ok(ApiServer { core, user: None })
+        let stack = gate.stack(gate.by_credentials(), &core);
+        Ok(ApiServer { core, gate, stack })
     }
 }

@@ -10,8 +10,6 @@ use tokio_util::task::TaskTracker;
 
 use super::{Endpoint, Parts, handlers};
 use crate::admission::Admission;
-use crate::authn::Authenticator;
-use crate::authz::Authorizer;
 use crate::body::{self, Body};
 use crate::environment::Environment;
 use crate::objects::Objects;
@@ -42,8 +40,6 @@ pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) environment: Arc<dyn Environment>,
-    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
-    pub(crate) authorizers: Vec<Arc<dyn Authorizer>>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) settings: Settings,
     pub(crate) cancel: CancellationToken,
@@ -57,8 +53,6 @@ impl Core {
             registry: parts.registry,
             objects: parts.objects,
             environment: parts.environment,
-            authenticators: parts.authenticators,
-            authorizers: parts.authorizers,
             admission: parts.admission,
             endpoints: parts.endpoints,
             settings,

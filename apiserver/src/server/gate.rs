@@ -1,100 +1,99 @@
-//! The way in: who asks, for what, and may they.
+//! The way in: every request passes the same layers, over the network and within the process alike.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
-use http::{HeaderValue, Request, Response, header};
+use futures::future::BoxFuture;
+use http::{Request, Response};
 use kubewright_api::status::Status;
+use tokio_util::sync::CancellationToken;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service};
 
 use super::Core;
-use crate::authz::{Attributes, Decision};
+use crate::authn::Authentication;
+use crate::authz::Authorizer;
 use crate::body::{self, Body};
-use crate::request::{Context, RequestInfo, SYSTEM_MASTERS, User};
+use crate::environment::Environment;
+use crate::layers::{
+    Authorize, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect, StepLayer,
+};
+use crate::request::Context;
 
-/// Identifies and authorizes a request, has it answered, and adds the warnings to the answer.
-pub(super) async fn enter(core: Arc<Core>, user: Option<Arc<User>>, request: Request<Body>) -> Response<Body> {
-    if core.cancel.is_cancelled() {
-        return body::status(&Status::unavailable("the server is shutting down"));
-    }
-    let (parts, request_body) = request.into_parts();
-    let info = RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query());
-    let user = match user {
-        Some(user) => (*user).clone(),
-        None => match identify(&core, &parts).await {
-            Ok(user) => user,
-            Err(status) => return body::status(&status),
-        },
-    };
-    if let Err(status) = authorize(&core, &user, &info).await {
-        return body::status(&status);
-    }
-    let context = Context::new(user, info, core.environment.now());
-    let warnings = context.warnings.clone();
-    let mut request = Request::from_parts(parts, request_body);
-    request.extensions_mut().insert(context.clone());
-    let mut response = core.dispatch(context, request).await;
-    for warning in warnings.take() {
-        if let Ok(value) = HeaderValue::from_str(&warning_header(&warning)) {
-            response.headers_mut().append(header::WARNING, value);
+/// A server's layers around its handlers.
+pub(super) type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// The layers of a server, shared by all stacks made of them.
+pub(crate) struct Gate {
+    authentication: Authentication,
+    authorize: StepLayer<Authorize>,
+    impersonate: StepLayer<Impersonate>,
+    in_flight: StepLayer<LimitInFlight>,
+    limit_body: StepLayer<LimitBody>,
+    measure: StepLayer<Measure>,
+    protect: StepLayer<Protect>,
+    environment: Arc<dyn Environment>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        authentication: Authentication,
+        authorizer: &Arc<dyn Authorizer>,
+        metrics: Metrics,
+        in_flight: LimitInFlight,
+        environment: Arc<dyn Environment>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self {
+            authentication,
+            authorize: StepLayer::new(Authorize::new(Arc::clone(authorizer))),
+            impersonate: StepLayer::new(Impersonate::new(Arc::clone(authorizer))),
+            in_flight: StepLayer::new(in_flight),
+            limit_body: StepLayer::new(LimitBody::default()),
+            measure: StepLayer::new(Measure::new(metrics)),
+            protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment))),
+            environment,
         }
     }
-    response
+
+    /// Who asks by their credentials.
+    pub(super) fn by_credentials(&self) -> Identity {
+        Identity::Credentials(self.authentication.clone())
+    }
+
+    /// The layers around the handlers of `core`, for requests that come from there.
+    pub(super) fn stack(&self, identity: Identity, core: &Arc<Core>) -> Stack {
+        let identify = StepLayer::new(Identify::new(identity, Arc::clone(&self.environment)));
+        let inner = self.limit_body.layer(Handlers(Arc::clone(core)));
+        let inner = identify.layer(self.impersonate.layer(self.authorize.layer(inner)));
+        BoxCloneSyncService::new(self.protect.layer(self.measure.layer(self.in_flight.layer(inner))))
+    }
 }
 
-/// A warning as HTTP has it, with its text quoted.
-fn warning_header(text: &str) -> String {
-    let printable: String = text.chars().filter(|c| !c.is_control()).collect();
-    format!("299 - \"{}\"", printable.replace('\\', "\\\\").replace('"', "\\\""))
-}
+/// The handlers, behind all layers.
+#[derive(Clone)]
+struct Handlers(Arc<Core>);
 
-async fn identify(core: &Core, parts: &http::request::Parts) -> Result<User, Status> {
-    for authenticator in &core.authenticators {
-        match authenticator.authenticate(parts).await {
-            Ok(Some(user)) => return Ok(user),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::debug!(%error, "credentials refused");
-                return Err(Status::unauthorized());
+impl Service<Request<Body>> for Handlers {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let core = Arc::clone(&self.0);
+        Box::pin(async move {
+            if core.cancel.is_cancelled() {
+                return Ok(body::status(&Status::unavailable("the server is shutting down")));
             }
-        }
+            let Some(context) = request.extensions().get::<Context>().cloned() else {
+                return Ok(body::status(&Status::internal("the request was not identified")));
+            };
+            Ok(core.dispatch(context, request).await)
+        })
     }
-    Ok(User::anonymous())
-}
-
-async fn authorize(core: &Core, user: &User, info: &RequestInfo) -> Result<(), Status> {
-    if user.in_group(SYSTEM_MASTERS) {
-        return Ok(());
-    }
-    let attributes = Attributes::new(user, info);
-    let mut reasons = Vec::new();
-    for authorizer in &core.authorizers {
-        match authorizer.authorize(&attributes).await {
-            Decision::Allow(_) => return Ok(()),
-            Decision::Deny(reason) => return Err(forbidden(&attributes, &reason)),
-            Decision::NoOpinion(reason) => reasons.extend((!reason.is_empty()).then_some(reason)),
-        }
-    }
-    Err(forbidden(&attributes, &reasons.join(", ")))
-}
-
-/// The refusal in upstream's words: who cannot do what where.
-fn forbidden(attributes: &Attributes, reason: &str) -> Status {
-    let a = attributes;
-    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    if !a.is_resource_request {
-        let why = format!("User {:?} cannot {} path {:?}{because}", a.user.name, a.verb, a.path);
-        return Status::forbidden("", "", "", &why);
-    }
-    let resource = match a.subresource.as_str() {
-        "" => a.resource.clone(),
-        subresource => format!("{}/{subresource}", a.resource),
-    };
-    let scope = match a.namespace.as_str() {
-        "" => "at the cluster scope".to_owned(),
-        namespace => format!("in the namespace {namespace:?}"),
-    };
-    let why = format!(
-        "User {:?} cannot {} resource {resource:?} in API group {:?} {scope}{because}",
-        a.user.name, a.verb, a.group
-    );
-    Status::forbidden(&a.group, &a.resource, &a.name, &why)
 }

@@ -6,6 +6,7 @@ mod endpoint;
 mod gate;
 mod handlers;
 mod negotiate;
+mod options;
 mod parts;
 mod query;
 mod represent;
@@ -17,6 +18,7 @@ pub use endpoint::Endpoint;
 pub use parts::Parts;
 
 pub(crate) use core::Core;
+use gate::{Gate, Stack};
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use http_body_util::BodyExt;
 use kubewright_store::Store;
 
 use crate::body::{Body, BoxError};
+use crate::layers::Identity;
 use crate::objects::Objects;
 use crate::request::User;
 
@@ -38,7 +41,8 @@ use crate::request::User;
 #[derive(Clone)]
 pub struct ApiServer {
     core: Arc<Core>,
-    user: Option<Arc<User>>,
+    gate: Arc<Gate>,
+    stack: Stack,
 }
 
 impl ApiServer {
@@ -51,7 +55,8 @@ impl ApiServer {
     /// process.
     #[must_use]
     pub fn as_user(&self, user: User) -> Self {
-        Self { core: Arc::clone(&self.core), user: Some(Arc::new(user)) }
+        let stack = self.gate.stack(Identity::Fixed(user), &self.core);
+        Self { core: Arc::clone(&self.core), gate: Arc::clone(&self.gate), stack }
     }
 
     /// The server's own handle onto its objects, without authorization and admission.
@@ -80,8 +85,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (core, user) = (Arc::clone(&self.core), self.user.clone());
+        // Every layer is always ready, so a clone may be called at once.
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        Box::pin(async move { Ok(gate::enter(core, user, request).await) })
+        Box::pin(self.stack.clone().call(request))
     }
 }

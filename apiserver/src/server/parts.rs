@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::admission::Admission;
-use crate::authn::Authenticator;
 use crate::authz::Authorizer;
 use crate::environment::Environment;
 use crate::objects::{GroupResource, Objects};
@@ -17,10 +16,8 @@ pub struct Parts {
     pub objects: Arc<dyn Objects>,
     /// Time and randomness.
     pub environment: Arc<dyn Environment>,
-    /// Asked in order who a request comes from.
-    pub authenticators: Vec<Arc<dyn Authenticator>>,
-    /// Asked in order whether it may be; the first that has an opinion decides. Nobody: only `system:masters` may.
-    pub authorizers: Vec<Arc<dyn Authorizer>>,
+    /// Decides who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
     /// Admission plugins in order.
     pub admission: Vec<Arc<dyn Admission>>,
     /// Asked in order whether they answer a request.

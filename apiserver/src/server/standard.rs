@@ -1,16 +1,160 @@
 //! The parts of a standard server, and the objects it makes when it starts.
 
+use std::sync::Arc;
+
 use kubewright_api::status::Status;
+use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::gate::Gate;
+use super::options::Options;
+use crate::allocate::ServiceAllocator;
+use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
+use crate::authn::{Authentication, Authenticator, Bearer, StaticTokens, TokenAuthenticator};
+use crate::authz::node::NodeAuthorizer;
+use crate::authz::rbac::{EscalationCheck, Rbac};
+use crate::authz::reviews::Reviews;
+use crate::authz::{AllowAll, Authorizer, Chain, SystemMasters};
+use crate::bootstrap;
+use crate::bootstrap::BootstrapConfig;
+use crate::discovery::{Groups, Health, MetricsPage, OpenApi, TokenKeys, Version};
+use crate::environment::Environment;
+use crate::layers::{LimitInFlight, Metrics};
+use crate::objects::{GroupResource, Objects};
 
-/// Adds the standard parts.
-pub(super) fn install(parts: &mut Parts) {
-    let _ = parts;
+/// The issuer of service account tokens where none is given; upstream's default.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// What the standard parts are made of.
+pub(super) struct Standard {
+    pub(super) authorizer: Arc<dyn Authorizer>,
+    authentication: Authentication,
+    bearer: Bearer,
+    rbac: Option<Rbac>,
+    issuer: Arc<Issuer>,
+    metrics: Metrics,
+    options: Options,
 }
 
-/// Makes the objects that a standard server makes when it starts.
-pub(super) async fn bootstrap(parts: &Parts) -> Result<(), Status> {
-    let _ = parts;
-    Ok(())
+impl Standard {
+    pub(super) fn new(
+        mut options: Options,
+        objects: &Arc<dyn Objects>,
+        environment: &Arc<dyn Environment>,
+    ) -> Result<Self, String> {
+        let issuer = match options.issuer.take() {
+            Some(issuer) => issuer,
+            None => Issuer::new(ISSUER, SigningKey::generate().map_err(|error| error.to_string())?),
+        };
+        let issuer = Arc::new(issuer);
+        let bearer = bearer(&mut options, &issuer, objects, environment);
+        let authentication = authentication(&mut options, &bearer, environment)?;
+        let (authorizer, rbac) = authorizer(&mut options, objects);
+        Ok(Self { authorizer, authentication, bearer, rbac, issuer, metrics: Metrics::default(), options })
+    }
+
+    /// Adds the standard admission plugins, endpoints and hooks.
+    pub(super) fn install(&self, parts: &mut Parts, draining: &CancellationToken) {
+        let (objects, environment) = (Arc::clone(&parts.objects), Arc::clone(&parts.environment));
+        parts.admission = Vec::new();
+        if let Some(rbac) = &self.rbac {
+            parts.admission.push(Arc::new(EscalationCheck::new(rbac.clone(), Arc::clone(&self.authorizer))));
+        }
+        let tokens = TokenRequests::new(
+            Arc::clone(&self.issuer),
+            Arc::clone(&objects),
+            Arc::clone(&environment),
+            parts.admission.clone().into(),
+        );
+        let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
+        parts.endpoints.extend([
+            Arc::new(Groups::new()) as _,
+            Arc::new(OpenApi::new()) as _,
+            Arc::new(Version) as _,
+            Arc::new(Health::new(Vec::new(), draining.clone())) as _,
+            Arc::new(MetricsPage::new(self.metrics.clone())) as _,
+            Arc::new(TokenKeys::new(Arc::clone(&self.issuer))) as _,
+            Arc::new(tokens) as _,
+            Arc::new(reviews) as _,
+        ]);
+        #[cfg(feature = "serve")]
+        parts.endpoints.push(Arc::new(crate::connect::Connect::new(
+            Arc::clone(&objects),
+            self.options.kubelets.clone(),
+            draining.clone(),
+        )));
+        let allocator = Arc::new(ServiceAllocator::new(
+            self.options.service_addresses.clone(),
+            self.options.node_ports,
+            environment,
+        ));
+        parts.hook(GroupResource::core("services"), Arc::clone(&allocator) as _);
+        objects.observe(GroupResource::core("services"), allocator);
+    }
+
+    /// The layers around the handlers.
+    pub(super) fn gate(&self, parts: &Parts, draining: CancellationToken) -> Gate {
+        Gate::new(
+            self.authentication.clone(),
+            &self.authorizer,
+            self.metrics.clone(),
+            LimitInFlight::default(),
+            Arc::clone(&parts.environment),
+            draining,
+        )
+    }
+
+    /// Makes the objects that a standard server makes when it starts.
+    pub(super) async fn bootstrap(&self, parts: &Parts) -> Result<(), Status> {
+        let config = BootstrapConfig {
+            service_addresses: self.options.service_addresses.clone(),
+            advertise: self.options.advertise,
+            service_port: self.options.kubernetes_service_port,
+        };
+        bootstrap::run(&*parts.objects, &config).await
+    }
+}
+
+fn bearer(
+    options: &mut Options,
+    issuer: &Arc<Issuer>,
+    objects: &Arc<dyn Objects>,
+    environment: &Arc<dyn Environment>,
+) -> Bearer {
+    let mut authenticators: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    if !options.static_tokens.is_empty() {
+        authenticators.push(Arc::new(StaticTokens::new(std::mem::take(&mut options.static_tokens))));
+    }
+    let accounts = ServiceAccountTokens::new(Arc::clone(issuer), Arc::clone(objects), Arc::clone(environment));
+    authenticators.push(Arc::new(accounts));
+    Bearer::new(authenticators, issuer.audiences.clone())
+}
+
+fn authentication(
+    options: &mut Options,
+    bearer: &Bearer,
+    environment: &Arc<dyn Environment>,
+) -> Result<Authentication, String> {
+    let mut authenticators: Vec<Arc<dyn Authenticator>> = std::mem::take(&mut options.authenticators);
+    #[cfg(feature = "serve")]
+    if let Some(pem) = &options.client_authorities {
+        let certificates = crate::authn::ClientCertificates::new(pem, Arc::clone(environment));
+        authenticators.push(Arc::new(certificates.map_err(|error| format!("client authorities: {error}"))?));
+    }
+    #[cfg(not(feature = "serve"))]
+    let _ = environment;
+    authenticators.push(Arc::new(bearer.clone()));
+    Ok(Authentication::new(authenticators, options.anonymous))
+}
+
+fn authorizer(options: &mut Options, objects: &Arc<dyn Objects>) -> (Arc<dyn Authorizer>, Option<Rbac>) {
+    if options.allow_all {
+        return (Arc::new(AllowAll), None);
+    }
+    let rbac = Rbac::observing(&**objects);
+    let mut chain: Vec<Arc<dyn Authorizer>> = vec![Arc::new(SystemMasters)];
+    chain.append(&mut options.authorizers);
+    chain.push(Arc::new(NodeAuthorizer::observing(&**objects, bootstrap::rbac::node_rules())));
+    chain.push(Arc::new(rbac.clone()));
+    (Arc::new(Chain::new(chain)), Some(rbac))
 }

@@ -1,0 +1,51 @@
+//! What a server can be told about its standard parts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::allocate::{AddressRange, PortRange};
+use crate::authn::token::Issuer;
+use crate::authn::{Anonymous, Authenticator};
+use crate::authz::Authorizer;
+#[cfg(feature = "serve")]
+use crate::connect::DialNode;
+use crate::request::User;
+
+/// See the methods of [`Builder`](super::Builder) for what each means.
+pub(super) struct Options {
+    pub(super) allow_all: bool,
+    pub(super) authenticators: Vec<Arc<dyn Authenticator>>,
+    pub(super) authorizers: Vec<Arc<dyn Authorizer>>,
+    pub(super) static_tokens: Vec<(String, User)>,
+    pub(super) issuer: Option<Issuer>,
+    pub(super) anonymous: Anonymous,
+    pub(super) service_addresses: AddressRange,
+    pub(super) node_ports: PortRange,
+    pub(super) advertise: Option<SocketAddr>,
+    pub(super) kubernetes_service_port: u16,
+    #[cfg(feature = "serve")]
+    pub(super) client_authorities: Option<String>,
+    #[cfg(feature = "serve")]
+    pub(super) kubelets: Option<Arc<dyn DialNode>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            allow_all: false,
+            authenticators: Vec::new(),
+            authorizers: Vec::new(),
+            static_tokens: Vec::new(),
+            issuer: None,
+            anonymous: Anonymous::default(),
+            service_addresses: AddressRange::default(),
+            node_ports: PortRange::default(),
+            advertise: None,
+            kubernetes_service_port: 443,
+            #[cfg(feature = "serve")]
+            client_authorities: None,
+            #[cfg(feature = "serve")]
+            kubelets: None,
+        }
+    }
+}
