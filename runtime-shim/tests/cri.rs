@@ -20,8 +20,6 @@ async fn subject() -> Subject {
     let mut subject = Subject::new(Arc::new(runtime), variable("KUBEWRIGHT_CRI_IMAGE"), directory.path());
     // Its images were brought in by hand, and nobody can be asked for others.
     subject.capabilities.pull = false;
-    // containerd before 1.7 has none.
-    subject.capabilities.events = false;
     subject.server = Some((variable("KUBEWRIGHT_CRI_HELLO"), 8080));
     subject.guard = Some(Box::new(directory));
     subject

@@ -47,13 +47,11 @@ pub struct Capabilities {
     pub pull: bool,
     /// Can give a command a terminal.
     pub terminals: bool,
-    /// Keeps events of its own, with every step of a container's life in order.
-    pub events: bool,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { programs: true, images: true, pull: true, terminals: true, events: true }
+        Self { programs: true, images: true, pull: true, terminals: true }
     }
 }
 

@@ -59,6 +59,12 @@ fn sandbox(stats: api::PodSandboxStats) -> PodSandboxStats {
     read
 }
 
+/// Whether a runtime has no figures of pods: some do not know the call, and some fail at pods without a cgroup of
+/// their own.
+const fn cannot(error: &Error) -> bool {
+    matches!(error, Error::Unsupported { .. } | Error::Internal { .. })
+}
+
 impl CriRuntime {
     /// A pod's figures as the sum of its containers', for runtimes that give none of pods.
     async fn summed(&self, id: &SandboxId) -> Result<PodSandboxStats, Error> {
@@ -108,7 +114,7 @@ impl Stats for CriRuntime {
         let question = api::PodSandboxStatsRequest { pod_sandbox_id: id.to_string() };
         match self.call::<_, api::PodSandboxStatsResponse>("PodSandboxStats", question).await {
             Ok(answer) => answer.stats.map(sandbox).ok_or_else(|| Error::sandbox_not_found(id)),
-            Err(Error::Unsupported { .. }) => self.summed(id).await,
+            Err(error) if cannot(&error) => self.summed(id).await,
             Err(error) => Err(error),
         }
     }
@@ -120,7 +126,7 @@ impl Stats for CriRuntime {
         };
         match self.call::<_, api::ListPodSandboxStatsResponse>("ListPodSandboxStats", question).await {
             Ok(answer) => Ok(answer.stats.into_iter().map(sandbox).collect()),
-            Err(Error::Unsupported { .. }) => {
+            Err(error) if cannot(&error) => {
                 let mut ready = filter.clone();
                 ready.state = Some(crate::PodSandboxState::Ready);
                 let ready = self.list_pod_sandboxes(&ready).await?;
