@@ -260,7 +260,7 @@ impl Held {
         Self {
             files: count("/proc/self/fd"),
             children: fs::read_dir("/proc").expect("/proc").flatten().filter(is_child).count(),
-            mounts: fs::read_to_string("/proc/self/mounts").expect("mounts").lines().count(),
+            mounts: mounts.lines().filter(|line| line.contains(&*directory.to_string_lossy())).count(),
             entries: entries.iter().sum(),
         }
     }

@@ -3,8 +3,15 @@
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
 use kubewright_runtime_shim::process::{dispatch, hello};
 
+#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     dispatch(std::env::args_os()).unwrap_or_else(hello::main)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    ExitCode::FAILURE
 }

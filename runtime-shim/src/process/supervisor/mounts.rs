@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs, io,
-    os::unix::fs::symlink,
+    os::unix::fs::{MetadataExt as _, chown, symlink},
     path::{Component, Path, PathBuf},
 };
 
@@ -131,7 +131,11 @@ fn expose(host: Option<&Path>, target: &Path, mut node: Node) -> io::Result<()> 
 fn place(host: Option<&Path>, target: &Path, node: Node) -> io::Result<()> {
     let Some(bind) = node.bind else {
         fs::create_dir_all(target)?;
-        return expose(host.filter(|host| host.is_dir()), target, Node { bind: None, below: node.below });
+        let host = host.filter(|host| host.is_dir());
+        if let Some(host) = host {
+            resemble(host, target)?;
+        }
+        return expose(host, target, Node { bind: None, below: node.below });
     };
     attach(&bind.host_path, target)?;
     for (name, child) in node.below {
@@ -142,6 +146,14 @@ fn place(host: Option<&Path>, target: &Path, node: Node) -> io::Result<()> {
         make_readonly(target)?;
     }
     Ok(())
+}
+
+/// Gives a directory made anew the mode of the host's, and its owner where that can be done.
+fn resemble(host: &Path, target: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(host)?;
+    // In a user namespace, the owner may have no name.
+    let _ = chown(target, Some(metadata.uid()), Some(metadata.gid()));
+    fs::set_permissions(target, metadata.permissions())
 }
 
 fn place_in_mount(target: &Path, node: Node) -> io::Result<()> {
