@@ -1,10 +1,60 @@
 //! Kubernetes' controllers: each a pure function from what is observed to what must be done, run by one small manager.
+//!
+//! The decision is kept apart from the doing. A controller's `reconcile` takes the objects it cares about and the time,
+//! and returns a [`Plan`](plan::Plan): objects to create, patch and delete, events to record, when to look again. It
+//! does no IO, reads no clock and draws no randomness, so it can be called in a test or a simulation like any function:
+//!
+//! ```
+//! use kubewright_controllers::deployment::{Observed, reconcile};
+//! use kubewright_controllers::objects::{Deployment, Time};
+//! use kubewright_controllers::plan::Action;
+//!
+//! let deployment: Deployment = serde_json::from_value(serde_json::json!({
+//!     "metadata": {"name": "web", "namespace": "default", "uid": "1"},
+//!     "spec": {
+//!         "replicas": 3,
+//!         "selector": {"matchLabels": {"app": "web"}},
+//!         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+//!     },
+//! }))?;
+//! let observed = Observed {
+//!     deployment: &deployment,
+//!     replica_sets: vec![],
+//!     pods: Default::default(),
+//!     name_taken: &|_| false,
+//!     failure: None,
+//! };
+//! let plan = reconcile(&observed, Time::from_seconds(0));
+//! let Action::Create(create) = &plan.actions[0] else { panic!("it creates its replica set") };
+//! assert_eq!(create.object["kind"], "ReplicaSet");
+//! assert_eq!(create.object["spec"]["replicas"], 3);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! The [`Manager`] does the rest: it watches each resource once for all controllers ([`cache`]), queues what changed
+//! ([`queue`]), carries out plans and records events. It talks to the API server through `kube::Client` only, and so
+//! works with any Kubernetes. Embedders choose controllers by upstream's names:
+//!
+//! ```no_run
+//! # async fn example(client: kube::Client) -> Result<(), kubewright_controllers::Error> {
+//! use kubewright_controllers::Manager;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! let shutdown = CancellationToken::new();
+//! Manager::builder(client).with_all().build()?.run(shutdown).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate has no features. Objects are read as lean structs ([`objects`]), never written back whole: changes travel
+//! as merge patches which hold only for the version that was seen.
 
 mod api;
 pub mod cache;
 pub mod daemonset;
 pub mod deployment;
 mod discovery;
+pub mod disruption;
 pub mod endpoints;
 mod endpoints_of;
 pub mod endpointslice;
@@ -15,6 +65,7 @@ pub mod job;
 mod manager;
 pub mod namespace;
 pub mod nodeipam;
+pub mod nodelifecycle;
 pub mod objects;
 mod ownership;
 pub mod plan;
@@ -26,6 +77,7 @@ pub mod replicationcontroller;
 mod revisions;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod tainteviction;
 pub mod ttlafterfinished;
 #[cfg(test)]
 mod world;
@@ -49,6 +101,9 @@ const RECIPES: &[Recipe] = &[
     recipe("ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished::make),
     recipe("endpointslice-controller", "endpoint-slice-controller", endpointslice::make),
     recipe("endpoints-controller", "endpoint-controller", endpoints::make),
+    recipe("disruption-controller", "controllermanager", disruption::make),
+    recipe("node-lifecycle-controller", "node-controller", nodelifecycle::make),
+    recipe("taint-eviction-controller", "taint-eviction-controller", tainteviction::make),
     recipe("node-ipam-controller", "cidrAllocator", nodeipam::make),
     recipe("pod-garbage-collector-controller", "pod-garbage-collector", podgc::make),
 ];
