@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod errors;
 mod list;
+mod modify;
 mod own;
 mod ownership;
 pub(crate) mod storage;

@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::objects::Objects;
 use crate::registry::Registry;
 use crate::registry::storage::Served;
-use crate::request::Context;
+use crate::request::{Context, RequestInfo};
 
 /// Numbers that a server goes by.
 #[derive(Clone, Copy, Debug)]
@@ -73,9 +73,11 @@ impl Core {
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.handles(info)) {
             return endpoint.call(request).await;
         }
+        // A binding is posted to the pods, whichever way.
+        let resource = if is_legacy_binding(info) { "pods" } else { info.resource.as_str() };
         let served = info
             .is_resource_request
-            .then(|| self.registry.served(&info.api_group, &info.api_version, &info.resource))
+            .then(|| self.registry.served(&info.api_group, &info.api_version, resource))
             .flatten();
         let Some(served) = served else { return no_such_page() };
         let answer = self.answer(&context, served, request).await;
@@ -99,9 +101,15 @@ impl Core {
             return Ok(no_such_page());
         }
         match (info.subresource.as_str(), info.name_in_path()) {
+            ("", "") if is_legacy_binding(info) => handler.bind(request).await,
             ("", "") => handler.collection(request).await,
             ("", _) => handler.object(request).await,
             ("scale", _) if served.strategy().scale().is_some() => handler.scale(request).await,
+            ("binding" | "eviction", _) if info.resource == "pods" && request.method() != Method::POST => {
+                Err(Status::method_not_allowed())
+            }
+            ("binding", _) if info.resource == "pods" => handler.bind(request).await,
+            ("eviction", _) if info.resource == "pods" => handler.evict(request).await,
             (name, _) if served.strategy().subresource(name).is_some() => match *request.method() {
                 Method::GET | Method::PUT | Method::PATCH => handler.object(request).await,
                 _ => Err(Status::method_not_allowed()),
@@ -109,6 +117,11 @@ impl Core {
             _ => Ok(no_such_page()),
         }
     }
+}
+
+fn is_legacy_binding(info: &RequestInfo) -> bool {
+    let posted = info.verb == "create" && !info.namespace.is_empty() && info.name_in_path().is_empty();
+    info.api_group.is_empty() && info.api_version == "v1" && info.resource == "bindings" && posted
 }
 
 /// What upstream answers for paths it doesn't know.

@@ -111,7 +111,7 @@ impl Handler<'_> {
 }
 
 /// What the options mean, and whether nothing shall be stored.
-fn read_options(wire: &Value) -> Result<(DeleteOptions, bool), Status> {
+pub(super) fn read_options(wire: &Value) -> Result<(DeleteOptions, bool), Status> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let typed = |field: &str, fits: bool, go: &str| {
         if fits || wire[field].is_null() {

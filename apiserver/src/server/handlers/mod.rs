@@ -2,6 +2,7 @@
 
 mod delete;
 mod patch;
+mod pods;
 mod read;
 mod scale;
 mod write;
