@@ -166,7 +166,7 @@ fn json_entry(data: &Field<'_>, key: &'static str, errors: &mut FieldErrors) {
 }
 
 /// ServiceAccounts.
-pub(crate) static SERVICE_ACCOUNTS: Kind = Kind { columns: &[NAME, AGE], ..Kind::PLAIN };
+pub(crate) static SERVICE_ACCOUNTS: Kind = Kind { answers_deleted: true, columns: &[NAME, AGE], ..Kind::PLAIN };
 
 /// Leases.
 pub(crate) static LEASES: Kind = Kind {

@@ -51,6 +51,8 @@ pub(crate) struct Kind {
     pub(crate) delete: fn(&StrategyContext<'_>, &mut Value),
     /// Whether finalizers of its own keep it.
     pub(crate) own_finalizers: fn(&Value) -> bool,
+    /// Whether deleting it at once answers the object.
+    pub(crate) answers_deleted: bool,
     /// What happens to dependents.
     pub(crate) garbage: GarbageCollection,
     /// Its scale.
@@ -79,6 +81,7 @@ impl Kind {
         grace: None,
         delete: |_, _| {},
         own_finalizers: |_| false,
+        answers_deleted: false,
         garbage: GarbageCollection::Delete,
         scale: None,
         seconds_to_live: None,
@@ -166,6 +169,10 @@ impl Strategy for Kind {
 
     fn has_own_finalizers(&self, object: &Value) -> bool {
         (self.own_finalizers)(object)
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        self.answers_deleted
     }
 
     fn garbage_collection(&self) -> GarbageCollection {

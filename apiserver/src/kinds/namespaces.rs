@@ -12,6 +12,7 @@ use crate::table::{AGE, NAME, text, text_of};
 
 /// Namespaces. The finalizer `kubernetes` keeps one until all it holds is gone.
 pub(crate) static NAMESPACES: Kind = Kind {
+    answers_deleted: true,
     default: |object| {
         name_label(object);
         with(object, "status", |status| default_text(status, "phase", "Active"));

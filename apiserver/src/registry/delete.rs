@@ -163,7 +163,7 @@ fn next_step(call: &Call<'_>, current: &Value, options: &DeleteOptions) -> Step 
     match (grace, held) {
         (Grace::Wait, _) => Step::Mark(object),
         (_, true) => {
-            mark_as_deleting(&mut object, call.now);
+            mark_as_deleting(&mut object, call.now, !finalizers.is_empty());
             strategy.prepare_for_delete(&call.context(), &mut object);
             Step::Mark(object)
         }
@@ -221,7 +221,7 @@ fn deletion_time(object: &Value) -> Option<Timestamp> {
     object::meta_str(object, "deletionTimestamp").parse().ok()
 }
 
-fn mark_as_deleting(object: &mut Value, now: Timestamp) {
+fn mark_as_deleting(object: &mut Value, now: Timestamp, grace: bool) {
     let since = deletion_time(object);
     let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
     let metadata = metadata_mut(object);
@@ -231,7 +231,10 @@ fn mark_as_deleting(object: &mut Value, now: Timestamp) {
     if since.is_none_or(|since| since > now) {
         metadata.insert("deletionTimestamp".into(), time(now).into());
     }
-    metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+    // What only the kind's own finalizers keep (a namespace) has no grace period to speak of.
+    if grace {
+        metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+    }
 }
 
 /// The finalizers with those that make the garbage collector do what the request, the object or the kind wants.

@@ -22,6 +22,7 @@ use crate::registry::SelectableField;
 
 /// Pods.
 pub(crate) static PODS: Kind = Kind {
+    answers_deleted: true,
     default: defaults,
     status: Some(|| json!({"phase": "Pending"})),
     create: create::prepare,

@@ -18,6 +18,7 @@ use crate::registry::SelectableField;
 
 /// Services.
 pub(crate) static SERVICES: Kind = Kind {
+    answers_deleted: true,
     default: defaults,
     status: Some(|| json!({"loadBalancer": {}})),
     create: |_, object| addresses::normalize(object, None),

@@ -12,6 +12,7 @@ use crate::table::{NAME, container_images, container_names, or_none, text};
 
 /// PodTemplates.
 pub(crate) static POD_TEMPLATES: Kind = Kind {
+    answers_deleted: true,
     default: |object| {
         if let Some(template) = ensure(object, "template") {
             podspec::template(template);
