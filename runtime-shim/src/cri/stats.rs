@@ -18,7 +18,8 @@ fn cpu(cpu: api::CpuUsage) -> CpuUsage {
 fn memory(memory: api::MemoryUsage) -> MemoryUsage {
     let used = read::number(&memory.working_set_bytes).unwrap_or(0);
     let mut read = MemoryUsage::new(read::time(memory.timestamp), used);
-    read.available_bytes = read::number(&memory.available_bytes);
+    // Without a limit, containerd says that nothing is left.
+    read.available_bytes = read::number(&memory.available_bytes).filter(|left| *left > 0);
     read.usage_bytes = read::number(&memory.usage_bytes);
     read.rss_bytes = read::number(&memory.rss_bytes);
     read.page_faults = read::number(&memory.page_faults);

@@ -22,6 +22,10 @@ pub(super) fn spawn(command: &Command, files: Vec<OwnedFd>) -> io::Result<Pid> {
         .map_err(|files| io::Error::other(format!("got {} files in place of three", files.len())))?;
     let (program, arguments) = command.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut process = std::process::Command::new(program);
+    if program == "/proc/self/exe" {
+        // So that lists of processes say what it is.
+        process.arg0("kubewright-hello");
+    }
     process.args(arguments).env_clear().envs(command.envs.iter().cloned()).current_dir(&command.working_dir);
     process.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
     let (user, tty) = (command.user.clone(), command.tty);
