@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "shared rules come before the kinds that use them")]
 
+mod autoscalers;
 mod config;
 mod edit;
 mod endpoints;
@@ -9,12 +10,17 @@ mod events;
 mod jobs;
 mod kind;
 mod namespaces;
+mod networking;
 mod nodes;
 mod pods;
 mod podspec;
+mod policies;
+mod quotas;
+mod rbac;
 mod read;
 mod same;
 mod services;
+mod storage;
 pub mod validate;
 mod workloads;
 
@@ -57,8 +63,29 @@ pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
         ("apps", "statefulsets") => &workloads::STATEFUL_SETS,
         ("batch", "cronjobs") => &jobs::CRON_JOBS,
         ("batch", "jobs") => &jobs::JOBS,
-        ("networking.k8s.io", "networkpolicies") => &WITH_SPEC,
-        ("policy" | "autoscaling", _) => &WITH_STATUS,
+        ("", "limitranges") => &quotas::LIMIT_RANGES,
+        ("", "persistentvolumeclaims") => &storage::PERSISTENT_VOLUME_CLAIMS,
+        ("", "persistentvolumes") => &storage::PERSISTENT_VOLUMES,
+        ("", "resourcequotas") => &quotas::RESOURCE_QUOTAS,
+        ("autoscaling", "horizontalpodautoscalers") => &autoscalers::HORIZONTAL_POD_AUTOSCALERS,
+        ("networking.k8s.io", "ingressclasses") => &networking::INGRESS_CLASSES,
+        ("networking.k8s.io", "ingresses") => &networking::INGRESSES,
+        ("networking.k8s.io", "ipaddresses") => &networking::IP_ADDRESSES,
+        ("networking.k8s.io", "networkpolicies") => &networking::NETWORK_POLICIES,
+        ("networking.k8s.io", "servicecidrs") => &networking::SERVICE_CIDRS,
+        ("node.k8s.io", "runtimeclasses") => &policies::RUNTIME_CLASSES,
+        ("policy", "poddisruptionbudgets") => &policies::POD_DISRUPTION_BUDGETS,
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => &rbac::CLUSTER_ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "clusterroles") => &rbac::CLUSTER_ROLES,
+        ("rbac.authorization.k8s.io", "rolebindings") => &rbac::ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "roles") => &rbac::ROLES,
+        ("scheduling.k8s.io", "priorityclasses") => &policies::PRIORITY_CLASSES,
+        ("storage.k8s.io", "csidrivers") => &storage::CSI_DRIVERS,
+        ("storage.k8s.io", "csinodes") => &storage::CSI_NODES,
+        ("storage.k8s.io", "csistoragecapacities") => &storage::CSI_STORAGE_CAPACITIES,
+        ("storage.k8s.io", "storageclasses") => &storage::STORAGE_CLASSES,
+        ("storage.k8s.io", "volumeattachments") => &storage::VOLUME_ATTACHMENTS,
+        ("storage.k8s.io", "volumeattributesclasses") => &storage::VOLUME_ATTRIBUTES_CLASSES,
         _ => &PLAIN,
     }
 }

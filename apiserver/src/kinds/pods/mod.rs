@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 pub(crate) use state::qos_class;
+pub(crate) use update::difference;
 
 use super::edit::{self, with};
 use super::kind::Kind;

@@ -14,6 +14,8 @@ use super::read::Field;
 use super::validate::addresses::{cidr_text, endpoint_ip, ip, parse_ip_leniently};
 use super::validate::labels::labels;
 use super::validate::paths::{port_number, port_number_or_name, protocol};
+pub(crate) use columns::balanced;
+
 use crate::registry::SelectableField;
 
 /// Services.

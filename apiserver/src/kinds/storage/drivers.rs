@@ -1,0 +1,235 @@
+//! CSIDrivers, CSINodes, CSIStorageCapacities, VolumeAttachments.
+
+use kubewright_api::field::{FieldError, FieldErrors};
+use kubewright_api::names;
+use kubewright_api::quantity::Quantity;
+use serde_json::{Value, json};
+
+use crate::kinds::edit::{default_to, ensure, remove, set};
+use crate::kinds::kind::{Kind, Part};
+use crate::kinds::read::Field;
+use crate::kinds::same::same;
+use crate::kinds::validate::labels::label_selector;
+use crate::kinds::validate::sources::csi_driver_name;
+use crate::registry::Column;
+use crate::table::{AGE, NAME, boolean, integer, or_none, or_unset, text, text_of};
+
+/// CSIDrivers.
+pub(crate) static CSI_DRIVERS: Kind = Kind {
+    default: |object| {
+        let Some(spec) = ensure(object, "spec") else { return };
+        default_to(spec, "attachRequired", true);
+        for name in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+            default_to(spec, name, false);
+        }
+        default_to(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+        if spec["volumeLifecycleModes"].as_array().is_none_or(Vec::is_empty) {
+            set(spec, "volumeLifecycleModes", json!(["Persistent"]));
+        }
+    },
+    validate: driver,
+    validate_update: Some(|object, old, errors| {
+        driver(object, errors);
+        let (spec, old) = (Field::of(object).field("spec"), Field::of(old).field("spec"));
+        let attach = spec.field("attachRequired");
+        if attach.opt_flag() != old.field("attachRequired").opt_flag() {
+            errors.push(FieldError::invalid(
+                &spec.field("attachedRequired").path(),
+                attach.raw(),
+                "field is immutable",
+            ));
+        }
+        spec.field("volumeLifecycleModes").unchanged(errors, &old.field("volumeLifecycleModes"));
+    }),
+    columns: &DRIVER_COLUMNS,
+    generation: true,
+    ..Kind::PLAIN
+};
+
+fn driver(object: &Value, errors: &mut FieldErrors) {
+    let spec = Field::of(object).field("spec");
+    spec.field("fsGroupPolicy").one_of_if_set(errors, &["File", "None", "ReadWriteOnceWithFSType"]);
+    let requests = spec.field("tokenRequests");
+    let mut audiences = Vec::new();
+    for request in requests.items() {
+        let audience = request.field("audience");
+        if audiences.contains(&audience.text()) {
+            errors.push(FieldError::duplicate(&audience.path(), audience.text()));
+            continue;
+        }
+        audiences.push(audience.text());
+        let seconds = request.field("expirationSeconds");
+        match seconds.opt_int() {
+            Some(value) if value < 600 => seconds.invalid(errors, "may not specify a duration less than 10 minutes"),
+            Some(value) if value > 1 << 32 => {
+                seconds.invalid(errors, "may not specify a duration larger than 2^32 seconds");
+            }
+            _ => {}
+        }
+    }
+    let modes = spec.field("volumeLifecycleModes");
+    for mode in modes.texts() {
+        if !["Persistent", "Ephemeral"].contains(&mode) {
+            errors.push(FieldError::not_supported(&modes.path(), mode, &["Persistent", "Ephemeral"]));
+        }
+    }
+    let period = spec.field("nodeAllocatableUpdatePeriodSeconds");
+    if period.opt_int().is_some_and(|seconds| seconds < 10) {
+        period.invalid(errors, "must be greater than or equal to 10 seconds");
+    }
+    let secrets = spec.field("serviceAccountTokenInSecrets");
+    if secrets.is_set() && requests.is_empty() {
+        secrets.invalid(errors, "serviceAccountTokenInSecrets is set but no tokenRequests are specified");
+    }
+}
+
+static DRIVER_COLUMNS: [Column; 8] = [
+    NAME,
+    boolean("AttachRequired", "Whether volumes are attached first.", |object, _| {
+        json!(object["spec"]["attachRequired"].as_bool().unwrap_or(true))
+    }),
+    boolean("PodInfoOnMount", "Whether it is told of the pod.", |object, _| flag(object, "podInfoOnMount")),
+    boolean("StorageCapacity", "Whether the scheduler asks for room.", |object, _| flag(object, "storageCapacity")),
+    text("TokenRequests", "Audiences of the tokens it is given.", |object, _| {
+        match object["spec"]["tokenRequests"].as_array() {
+            Some(requests) => {
+                json!(requests.iter().map(|request| text_of(&request["audience"])).collect::<Vec<_>>().join(","))
+            }
+            None => json!("<unset>"),
+        }
+    }),
+    boolean("RequiresRepublish", "Whether it is told again and again.", |object, _| flag(object, "requiresRepublish")),
+    text("Modes", "How long its volumes live.", |object, _| {
+        let modes = object["spec"]["volumeLifecycleModes"].as_array().into_iter().flatten();
+        or_none(modes.map(text_of).collect::<Vec<_>>().join(","))
+    }),
+    AGE,
+];
+
+fn flag(object: &Value, name: &str) -> Value {
+    json!(object["spec"][name].as_bool().unwrap_or_default())
+}
+
+/// CSINodes.
+pub(crate) static CSI_NODES: Kind = Kind {
+    validate: node,
+    validate_update: Some(|object, old, errors| {
+        node(object, errors);
+        let (drivers, before) = (Field::of(object).at("spec.drivers"), Field::of(old).at("spec.drivers"));
+        for driver in drivers.items() {
+            let name = driver.field("name").text();
+            let Some(old) = before.items().find(|other| other.field("name").text() == name) else { continue };
+            let without_count = |driver: &Field<'_>| {
+                let mut driver = driver.raw();
+                remove(&mut driver, "allocatable");
+                driver
+            };
+            if !same(Some(&without_count(&driver)), Some(&without_count(&old))) {
+                drivers.invalid_value(errors, driver.raw(), "field is immutable");
+            }
+        }
+    }),
+    columns: &[
+        NAME,
+        integer("Drivers", "How many drivers it has.", |object, _| {
+            json!(object["spec"]["drivers"].as_array().map_or(0, Vec::len))
+        }),
+        AGE,
+    ],
+    ..Kind::PLAIN
+};
+
+fn node(object: &Value, errors: &mut FieldErrors) {
+    let mut seen = Vec::new();
+    for driver in Field::of(object).at("spec.drivers").items() {
+        let (name, id) = (driver.field("name"), driver.field("nodeID"));
+        csi_driver_name(&name, errors);
+        id.require(errors);
+        if id.text().len() > 192 {
+            id.invalid(errors, "must be 192 characters or less");
+        }
+        driver.at("allocatable.count").not_negative(errors);
+        if seen.contains(&name.text()) {
+            errors.push(FieldError::duplicate(&name.path(), name.text()));
+        }
+        seen.push(name.text());
+        let mut keys = Vec::new();
+        for key in driver.field("topologyKeys").texts() {
+            if keys.contains(&key) {
+                errors.push(FieldError::duplicate(&driver.path(), key));
+            }
+            keys.push(key);
+            for fault in names::qualified_name(key) {
+                driver.invalid_value(errors, key, fault);
+            }
+        }
+    }
+}
+
+/// CSIStorageCapacities.
+pub(crate) static CSI_STORAGE_CAPACITIES: Kind = Kind {
+    validate: |object, errors| {
+        let capacity = Field::of(object);
+        label_selector(&capacity.field("nodeTopology"), errors);
+        capacity.field("storageClassName").check(errors, names::dns1123_subdomain);
+        let amount = capacity.field("capacity");
+        if amount.quantity().is_some_and(|amount| amount < Quantity::ZERO) {
+            amount.invalid(errors, "must be greater than or equal to 0");
+        }
+    },
+    validate_update: Some(|object, old, errors| {
+        let (capacity, old) = (Field::of(object), Field::of(old));
+        for name in ["nodeTopology", "storageClassName"] {
+            capacity.field(name).unchanged(errors, &old.field(name));
+        }
+    }),
+    columns: &[
+        NAME,
+        text("StorageClassName", "The class whose room this is.", |object, _| {
+            json!(text_of(&object["storageClassName"]))
+        }),
+        text("Capacity", "How much room there is.", |object, _| or_unset(&object["capacity"])),
+    ],
+    ..Kind::PLAIN
+};
+
+/// VolumeAttachments.
+pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
+    status: Some(|| json!({"attached": false})),
+    validate: attachment,
+    validate_update: Some(|object, old, errors| {
+        attachment(object, errors);
+        Field::of(object).field("spec").unchanged(errors, &Field::of(old).field("spec"));
+    }),
+    subresources: &[("status", &Part::STATUS)],
+    columns: &[
+        NAME,
+        Column {
+            format: "name",
+            ..text("Attacher", "The driver that attaches it.", |object, _| json!(text_of(&object["spec"]["attacher"])))
+        },
+        text("PV", "The volume.", |object, _| json!(text_of(&object["spec"]["source"]["persistentVolumeName"]))),
+        text("Node", "The node.", |object, _| json!(text_of(&object["spec"]["nodeName"]))),
+        boolean("Attached", "Whether it is attached.", |object, _| {
+            json!(object["status"]["attached"].as_bool().unwrap_or_default())
+        }),
+        AGE,
+    ],
+    ..Kind::PLAIN
+};
+
+fn attachment(object: &Value, errors: &mut FieldErrors) {
+    let spec = Field::of(object).field("spec");
+    csi_driver_name(&spec.field("attacher"), errors);
+    let source = spec.field("source");
+    let (inline, name) = (source.field("inlineVolumeSpec"), source.field("persistentVolumeName"));
+    let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (inline.is_set(), name.is_set()) {
+        (false, false) => source.required(errors, why),
+        (true, true) => source.forbidden(errors, why),
+        (false, true) if name.is_empty() => name.required(errors, "must specify non empty persistentVolumeName"),
+        (false, true) => name.check(errors, names::dns1123_subdomain),
+        (true, false) => {}
+    }
+    spec.field("nodeName").check(errors, names::dns1123_subdomain);
+}
