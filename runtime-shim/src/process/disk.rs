@@ -11,7 +11,9 @@
 //! ```
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -168,10 +170,13 @@ impl Disk {
     }
 }
 
-/// Writes a file as a whole or not at all, as others see it.
+/// Writes a file as a whole or not at all, as others see it. Other users do not: a container's environment may hold
+/// secrets.
 fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    fs::write(&temporary, serde_json::to_vec(value)?)?;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
     fs::rename(temporary, path)
 }
 
@@ -190,5 +195,38 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn records_are_kept_from_others_and_damaged_ones_are_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk { root: directory.path().to_owned() };
+        disk.prepare().unwrap();
+        for id in ["whole", "torn"] {
+            let record = SandboxRecord {
+                id: id.into(),
+                config: PodSandboxConfig::default(),
+                created_at: SystemTime::UNIX_EPOCH,
+                ready: true,
+            };
+            disk.write_sandbox(&record).unwrap();
+        }
+        let torn = directory.path().join("sandboxes/torn.json");
+        assert_eq!(fs::metadata(&torn).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&torn, "{").unwrap();
+        fs::write(directory.path().join("sandboxes/late.new"), "{}").unwrap();
+        fs::create_dir_all(directory.path().join("containers/half-made/root")).unwrap();
+        let read = disk.read_sandboxes().unwrap();
+        assert_eq!(read.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["whole"]);
+        assert!(disk.read_containers().unwrap().is_empty());
+        assert_eq!(fs::read_dir(directory.path().join("sandboxes")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path().join("containers")).unwrap().count(), 0);
     }
 }

@@ -98,8 +98,10 @@ pub(super) async fn pump(
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
         splitter.push(&chunk[..read], SystemTime::now(), &mut lines);
         keep(&mut lines);
-        // Nobody may be attached.
-        let _ = attached.send((stream, chunk[..read].into()));
+        if attached.receiver_count() > 0 {
+            // Whoever was attached may have left meanwhile.
+            let _ = attached.send((stream, chunk[..read].into()));
+        }
     }
     splitter.finish(SystemTime::now(), &mut lines);
     keep(&mut lines);
