@@ -3,9 +3,9 @@
 //! A control plane keeps all its state in one place, and everything else in it relies on what that
 //! place promises: commits in one order, each durable before it is acknowledged; reads of any recent
 //! revision; watches that miss nothing. The trait [`Store`] says what is promised, and stores keep it:
-//! [`MemoryStore`] for tests and small embeddings, and with feature `disk` `DiskStore` on a log of its
-//! own. What they hold is one deterministic [`state`] machine; they differ in how a command becomes
-//! safe before it is applied.
+//! [`MemoryStore`] for tests and small embeddings, with feature `disk` `DiskStore` on a log of its own, and
+//! with feature `raft` `RaftStore`, kept by several machines. What they hold is one deterministic [`state`]
+//! machine; they differ in how a command becomes safe before it is applied.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), kubewright_store::Error> {
@@ -38,6 +38,7 @@
 //! None is on by default; each only adds.
 //!
 //! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
+//! - `raft`: `RaftStore`, a store that several replicas keep together.
 //! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store.
 //! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
 //!
@@ -62,6 +63,8 @@ mod face;
 mod key;
 mod lease;
 mod memory;
+#[cfg(feature = "raft")]
+mod raft;
 mod read;
 pub mod state;
 mod status;
@@ -80,6 +83,8 @@ pub use face::{Face, FaceConfig};
 pub use key::{Key, KeyRange};
 pub use lease::{Lease, LeaseId, LeaseStatus};
 pub use memory::MemoryStore;
+#[cfg(feature = "raft")]
+pub use raft::{Inbox, LocalNetwork, RaftConfig, RaftStore, Transport};
 pub use read::{Consistency, Page, RangeOptions, ReadOptions};
 pub use status::{Health, Replication, StoreStatus};
 pub use store::Store;

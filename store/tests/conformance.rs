@@ -80,6 +80,52 @@ mod disk_as_an_object_in_a_wrapper {
     kubewright_store::conformance_suite!(fresh);
 }
 
+#[cfg(feature = "raft")]
+mod raft_alone {
+    use kubewright_store::{LocalNetwork, RaftConfig, RaftStore};
+
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = RaftConfig::new(1, [1], directory.path());
+        config.clock = Arc::new(clock.clone());
+        config.checkpoint_after = 200;
+        let network = LocalNetwork::new();
+        let store = RaftStore::open(config, network.transport(1)).await.expect("open");
+        Fixture::new(store).clock(clock).guard(directory)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+/// Through one of three replicas, whether it leads or not.
+#[cfg(feature = "raft")]
+mod raft_of_three {
+    use kubewright_store::{LocalNetwork, RaftConfig, RaftStore};
+
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let directory = tempfile::tempdir().expect("a directory");
+        let network = LocalNetwork::new();
+        let mut replicas = Vec::new();
+        for id in 1..=3 {
+            let mut config = RaftConfig::new(id, [1, 2, 3], directory.path().join(id.to_string()));
+            config.clock = Arc::new(clock.clone());
+            config.tick = Duration::from_millis(20);
+            config.request_timeout = Duration::from_secs(60);
+            let replica = RaftStore::open(config, network.transport(id)).await.expect("open");
+            network.join(id, replica.inbox());
+            replicas.push(replica);
+        }
+        let store = replicas.pop().expect("three");
+        Fixture::new(store).clock(clock).guard(replicas).guard(directory)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
 /// What a wrapper looks like: it forwards everything.
 struct Counted<S> {
     store: S,

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// One directory of files.
-pub(super) trait Disk: fmt::Debug + Send + Sync {
+pub(crate) trait Disk: fmt::Debug + Send + Sync {
     /// A file's path, for messages.
     fn path(&self, name: &str) -> PathBuf;
     /// The names of all files.
@@ -24,7 +24,7 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
 }
 
 /// An open file.
-pub(super) trait DiskFile: fmt::Debug + Send {
+pub(crate) trait DiskFile: fmt::Debug + Send {
     fn len(&self) -> io::Result<u64>;
     /// Fills the buffer from `offset` on as far as the file goes.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
@@ -36,10 +36,10 @@ pub(super) trait DiskFile: fmt::Debug + Send {
 
 /// A directory of the operating system.
 #[derive(Debug)]
-pub(super) struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }
 }
@@ -119,6 +119,6 @@ impl DiskFile for File {
 }
 
 /// Whether an error says that the disk, or a share of it, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -8,25 +8,25 @@ use super::files::{Disk, DiskFile, is_full};
 use super::record::{HEADER, header, put_record, record_size};
 use crate::Error;
 
-pub(super) const MAGIC: &[u8; 8] = b"kwstlog\n";
+pub(crate) const MAGIC: &[u8; 8] = b"kwstlog\n";
 const PREFIX: &str = "log-";
 
 /// How far ahead of its end a segment is filled with zeros, so that appending does not change the
 /// file's length and an fdatasync needs to write nothing but data.
 const ZEROS: u64 = 1 << 20;
 
-pub(super) fn segment_name(first: u64) -> String {
+pub(crate) fn segment_name(first: u64) -> String {
     format!("{PREFIX}{first:020}")
 }
 
 /// The first index of the segment with this name, if it is the name of one.
-pub(super) fn segment_first(name: &str) -> Option<u64> {
+pub(crate) fn segment_first(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?;
     (digits.len() == 20).then(|| digits.parse().ok())?
 }
 
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     segment_bytes: u64,
     /// First index and length of the segments before the current one.
@@ -43,7 +43,7 @@ pub(super) struct Log {
 
 /// Why nothing was appended.
 #[derive(Debug)]
-pub(super) enum AppendError {
+pub(crate) enum AppendError {
     /// The disk is full. The log is as it was.
     NoSpace(Error),
     /// What is on disk is not known any more.
@@ -52,16 +52,16 @@ pub(super) enum AppendError {
 
 /// Where a log that was there goes on.
 #[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) closed: VecDeque<(u64, u64)>,
-    pub(super) first: u64,
-    pub(super) offset: u64,
-    pub(super) next_index: u64,
+pub(crate) struct Tail {
+    pub(crate) closed: VecDeque<(u64, u64)>,
+    pub(crate) first: u64,
+    pub(crate) offset: u64,
+    pub(crate) next_index: u64,
 }
 
 impl Log {
     /// A new log whose first record has index `first`.
-    pub(super) fn create(disk: Arc<dyn Disk>, first: u64, segment_bytes: u64) -> Result<Self, Error> {
+    pub(crate) fn create(disk: Arc<dyn Disk>, first: u64, segment_bytes: u64) -> Result<Self, Error> {
         let file = create_segment(&*disk, first).map_err(|error| match error {
             AppendError::NoSpace(error) | AppendError::Fatal(error) => error,
         })?;
@@ -79,7 +79,7 @@ impl Log {
     }
 
     /// Goes on after what was read; what lies behind that is wiped.
-    pub(super) fn resume(disk: Arc<dyn Disk>, tail: Tail, segment_bytes: u64) -> Result<Self, Error> {
+    pub(crate) fn resume(disk: Arc<dyn Disk>, tail: Tail, segment_bytes: u64) -> Result<Self, Error> {
         let name = segment_name(tail.first);
         let io = |action| {
             let file = disk.path(&name);
@@ -103,18 +103,18 @@ impl Log {
     }
 
     /// The index of the newest record; 0 if there never was one.
-    pub(super) const fn last_index(&self) -> u64 {
+    pub(crate) const fn last_index(&self) -> u64 {
         self.next_index - 1
     }
 
     /// Bytes of all segments.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|(_, length)| length).sum();
         closed + self.zeroed
     }
 
     /// Appends records and returns once they are durable.
-    pub(super) fn append<'a>(
+    pub(crate) fn append<'a>(
         &mut self,
         records: impl Iterator<Item = (u8, &'a [u8])> + Clone,
     ) -> Result<u64, AppendError> {
@@ -143,7 +143,7 @@ impl Log {
     }
 
     /// Removes segments all of whose records have an index up to `index`.
-    pub(super) fn forget(&mut self, index: u64) -> Result<(), Error> {
+    pub(crate) fn forget(&mut self, index: u64) -> Result<(), Error> {
         while let Some((first, _)) = self.closed.front().copied() {
             let next = self.closed.get(1).map_or(self.first, |(first, _)| *first);
             if next > index + 1 {

@@ -1,15 +1,19 @@
 //! A store on disk.
 
-mod files;
-mod log;
-mod record;
-mod recover;
+pub(crate) mod files;
+pub(crate) mod log;
+pub(crate) mod record;
+pub(crate) mod recover;
 #[cfg(test)]
-mod sim;
-mod snapshot;
+pub(crate) mod sim;
+pub(crate) mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+#[cfg(feature = "raft")]
+pub(crate) use store::lock_directory;
 pub use store::{DiskConfig, DiskStore};
+#[cfg(feature = "raft")]
+pub(crate) use writer::chain;

@@ -13,30 +13,40 @@
 //! Numbers are little-endian.
 
 /// Length of the header of segments and snapshots.
-pub(super) const HEADER: u64 = 32;
+pub(crate) const HEADER: u64 = 32;
 /// The version of all formats in the directory.
-pub(super) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 const PREFIX: usize = 24;
 
 /// A command of the state.
-pub(super) const KIND_COMMAND: u8 = 1;
+pub(crate) const KIND_COMMAND: u8 = 1;
 /// Nothing: written at the start and end of a run, so that all before it is known to be durable.
-pub(super) const KIND_SEAL: u8 = 2;
+pub(crate) const KIND_SEAL: u8 = 2;
+
+/// An entry of the replicated log.
+#[cfg(feature = "raft")]
+pub(crate) const KIND_ENTRY: u8 = 3;
+/// A replica's term, vote and commit.
+#[cfg(feature = "raft")]
+pub(crate) const KIND_HARD_STATE: u8 = 4;
+/// Which snapshot the replicated log starts from.
+#[cfg(feature = "raft")]
+pub(crate) const KIND_CHECKPOINT: u8 = 5;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
-    pub(super) index: u64,
-    pub(super) durable: u64,
-    pub(super) kind: u8,
-    pub(super) data: &'a [u8],
+pub(crate) struct Record<'a> {
+    pub(crate) index: u64,
+    pub(crate) durable: u64,
+    pub(crate) kind: u8,
+    pub(crate) data: &'a [u8],
     /// The offset after it.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 /// What lies at an offset of a segment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found<'a> {
+pub(crate) enum Found<'a> {
     Record(Record<'a>),
     /// Zeros: nothing was written here.
     Nothing,
@@ -45,7 +55,7 @@ pub(super) enum Found<'a> {
 }
 
 /// The header of a file: what it is and the index it starts from.
-pub(super) fn header(magic: &[u8; 8], index: u64) -> [u8; HEADER as usize] {
+pub(crate) fn header(magic: &[u8; 8], index: u64) -> [u8; HEADER as usize] {
     let mut header = [0; HEADER as usize];
     header[..8].copy_from_slice(magic);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -56,13 +66,13 @@ pub(super) fn header(magic: &[u8; 8], index: u64) -> [u8; HEADER as usize] {
 }
 
 /// What is wrong with a header.
-pub(super) enum BadHeader {
+pub(crate) enum BadHeader {
     Damage(&'static str),
     Version(u32),
 }
 
 /// The index in a header.
-pub(super) fn check_header(header: &[u8], magic: &[u8; 8]) -> Result<u64, BadHeader> {
+pub(crate) fn check_header(header: &[u8], magic: &[u8; 8]) -> Result<u64, BadHeader> {
     if header.len() < HEADER as usize {
         return Err(BadHeader::Damage("the header is cut short"));
     }
@@ -80,7 +90,7 @@ pub(super) fn check_header(header: &[u8], magic: &[u8; 8]) -> Result<u64, BadHea
 }
 
 /// Appends a record that will lie at `offset` of the segment that starts with index `first`.
-pub(super) fn put_record(
+pub(crate) fn put_record(
     to: &mut Vec<u8>,
     (first, offset): (u64, u64),
     (index, durable): (u64, u64),
@@ -101,12 +111,12 @@ pub(super) fn put_record(
 }
 
 /// How many bytes a record with so much data takes.
-pub(super) const fn record_size(data: usize) -> u64 {
+pub(crate) const fn record_size(data: usize) -> u64 {
     (PREFIX + 1 + data).next_multiple_of(8) as u64
 }
 
 /// Looks at `offset` of a segment that starts with index `first`.
-pub(super) fn find_record(segment: &[u8], first: u64, offset: u64) -> Found<'_> {
+pub(crate) fn find_record(segment: &[u8], first: u64, offset: u64) -> Found<'_> {
     let Some(rest) = segment.get(offset as usize..) else {
         return Found::Nothing;
     };
@@ -140,7 +150,7 @@ pub(super) fn find_record(segment: &[u8], first: u64, offset: u64) -> Found<'_> 
 }
 
 /// Finds a record after `offset` that proves record `index` to have been durable once.
-pub(super) fn find_proof(segment: &[u8], first: u64, offset: u64, index: u64) -> Option<u64> {
+pub(crate) fn find_proof(segment: &[u8], first: u64, offset: u64, index: u64) -> Option<u64> {
     let mut offsets = (offset + 8..segment.len() as u64).step_by(8);
     offsets.find(|offset| {
         // Nearly all of it is zeros, which need no second look.

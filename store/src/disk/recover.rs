@@ -18,23 +18,17 @@ use crate::state::State;
 
 /// What was in a directory.
 #[derive(Debug)]
-pub(super) struct Recovered {
-    pub(super) state: State,
-    pub(super) log: Log,
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) log: Log,
     /// Bytes of log after the snapshot.
-    pub(super) replayed: u64,
+    pub(crate) replayed: u64,
     /// Bytes of the snapshot.
-    pub(super) snapshot: u64,
+    pub(crate) snapshot: u64,
 }
 
-pub(super) fn recover(disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Recovered, Error> {
-    let here = disk.path("");
-    let mut names = disk.list().map_err(|e| Error::io("list", here, e))?;
-    names.sort_unstable();
-    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
-        let removed = disk.remove(name);
-        removed.map_err(|e| Error::io("remove", disk.path(name), e))?;
-    }
+pub(crate) fn recover(disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Recovered, Error> {
+    let names = clean_names(&**disk)?;
     let snapshots: Vec<u64> = names.iter().filter_map(|n| snapshot::index(n)).collect();
     let (state, applied, snapshot_bytes) = match snapshots.last() {
         None => (State::new(), 0, 0),
@@ -55,6 +49,86 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Recove
     Ok(recovered)
 }
 
+/// The names of all files, in order, once what a crash left half made is gone.
+pub(crate) fn clean_names(disk: &dyn Disk) -> Result<Vec<String>, Error> {
+    let mut names = disk.list().map_err(|e| Error::io("list", disk.path(""), e))?;
+    names.sort_unstable();
+    for name in names.extract_if(.., |name| name.ends_with(".tmp")) {
+        let removed = disk.remove(&name);
+        removed.map_err(|e| Error::io("remove", disk.path(&name), e))?;
+    }
+    Ok(names)
+}
+
+/// What is done with each record, told with the name of its segment and its offset there.
+type Visit<'a> = &'a mut dyn FnMut(&str, u64, &Record<'_>) -> Result<(), Error>;
+
+/// Reads all segments in order; says where the log goes on, if there is any.
+pub(crate) fn read_segments(disk: &dyn Disk, segments: &[u64], visit: Visit<'_>) -> Result<Option<Tail>, Error> {
+    let mut closed = VecDeque::new();
+    let mut next = segments.first().copied().unwrap_or_default();
+    for (n, first) in segments.iter().enumerate() {
+        let name = segment_name(*first);
+        if *first != next {
+            let reason = format!("the log between index {next} and {first} is missing");
+            return Err(corrupt(disk, &name, 0, reason));
+        }
+        let bytes = read_all(disk, &name)?;
+        let is_last = n + 1 == segments.len();
+        let (offset, after) = read_segment(disk, *first, &bytes, is_last, visit)?;
+        next = after;
+        if is_last {
+            return Ok(Some(Tail { closed, first: *first, offset, next_index: next }));
+        }
+        closed.push_back((*first, bytes.len() as u64));
+    }
+    Ok(None)
+}
+
+/// Reads one segment; answers where its records end and which index comes next.
+fn read_segment(
+    disk: &dyn Disk,
+    first: u64,
+    bytes: &[u8],
+    is_last: bool,
+    visit: Visit<'_>,
+) -> Result<(u64, u64), Error> {
+    let name = &segment_name(first);
+    match check_header(bytes, log::MAGIC) {
+        Ok(index) if index == first => {}
+        Ok(_) => return Err(corrupt(disk, name, 16, "the header and the name differ".to_owned())),
+        Err(error) => return Err(bad_header(disk, name, &error)),
+    }
+    let (mut offset, mut index) = (HEADER, first);
+    loop {
+        let reason = match find_record(bytes, first, offset) {
+            Found::Record(record) if record.index == index => {
+                visit(name, offset, &record)?;
+                offset = record.end;
+                index += 1;
+                continue;
+            }
+            Found::Record(_) => "a record has the wrong index",
+            Found::Damage(reason) => reason,
+            Found::Nothing if is_last => "records are missing",
+            Found::Nothing => return Ok((offset, index)),
+        };
+        if !is_last {
+            return Err(corrupt(disk, name, offset, reason.to_owned()));
+        }
+        if let Some(proof) = find_proof(bytes, first, offset, index) {
+            let reason = format!("{reason}, though a later one is there at offset {proof}");
+            return Err(corrupt(disk, name, offset, reason));
+        }
+        // The padding of the last record may be cut off.
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        if rest.iter().any(|byte| *byte != 0) {
+            tracing::warn!(file = name, offset, index, reason, "dropping a torn last write");
+        }
+        return Ok((offset, index));
+    }
+}
+
 struct Replay<'a> {
     disk: &'a dyn Disk,
     state: State,
@@ -66,72 +140,19 @@ struct Replay<'a> {
 impl Replay<'_> {
     /// Applies all segments; says where the log goes on, if there is any.
     fn segments(&mut self, segments: &[u64]) -> Result<Option<Tail>, Error> {
-        let Some(first) = segments.first() else {
-            return Ok(None);
-        };
+        let Some(first) = segments.first() else { return Ok(None) };
         if *first > self.applied + 1 {
             let reason = format!("the log before index {first} is missing");
             return Err(corrupt(self.disk, &segment_name(*first), 0, reason));
         }
-        let mut closed = VecDeque::new();
-        let mut next = *first;
-        for (n, first) in segments.iter().enumerate() {
-            let name = segment_name(*first);
-            if *first != next {
-                let reason = format!("the log between index {next} and {first} is missing");
-                return Err(corrupt(self.disk, &name, 0, reason));
+        let (disk, applied) = (self.disk, self.applied);
+        let tail = read_segments(disk, segments, &mut |name, offset, record| self.record(name, offset, record))?;
+        match tail {
+            Some(tail) if tail.next_index <= applied => {
+                let reason = format!("the log ends before index {applied}");
+                Err(corrupt(disk, &segment_name(tail.first), tail.offset, reason))
             }
-            let bytes = read_all(self.disk, &name)?;
-            let is_last = n + 1 == segments.len();
-            let (offset, after) = self.segment(&name, *first, &bytes, is_last)?;
-            next = after;
-            if is_last {
-                if next <= self.applied {
-                    let reason = format!("the log ends before index {}", self.applied);
-                    return Err(corrupt(self.disk, &name, offset, reason));
-                }
-                return Ok(Some(Tail { closed, first: *first, offset, next_index: next }));
-            }
-            closed.push_back((*first, bytes.len() as u64));
-        }
-        Ok(None)
-    }
-
-    /// Applies one segment; answers where its records end and which index comes next.
-    fn segment(&mut self, name: &str, first: u64, bytes: &[u8], is_last: bool) -> Result<(u64, u64), Error> {
-        let damage = |offset, reason: &str| corrupt(self.disk, name, offset, reason.to_owned());
-        match check_header(bytes, log::MAGIC) {
-            Ok(index) if index == first => {}
-            Ok(_) => return Err(damage(16, "the header and the name differ")),
-            Err(error) => return Err(bad_header(self.disk, name, &error)),
-        }
-        let (mut offset, mut index) = (HEADER, first);
-        loop {
-            let reason = match find_record(bytes, first, offset) {
-                Found::Record(record) if record.index == index => {
-                    self.record(name, offset, &record)?;
-                    offset = record.end;
-                    index += 1;
-                    continue;
-                }
-                Found::Record(_) => "a record has the wrong index",
-                Found::Damage(reason) => reason,
-                Found::Nothing if is_last => "records are missing",
-                Found::Nothing => return Ok((offset, index)),
-            };
-            if !is_last {
-                return Err(corrupt(self.disk, name, offset, reason.to_owned()));
-            }
-            if let Some(proof) = find_proof(bytes, first, offset, index) {
-                let reason = format!("{reason}, though a later one is there at offset {proof}");
-                return Err(corrupt(self.disk, name, offset, reason));
-            }
-            // The padding of the last record may be cut off.
-            let rest = bytes.get(offset as usize..).unwrap_or_default();
-            if rest.iter().any(|byte| *byte != 0) {
-                tracing::warn!(file = name, offset, index, reason, "dropping a torn last write");
-            }
-            return Ok((offset, index));
+            tail => Ok(tail),
         }
     }
 
@@ -156,12 +177,12 @@ impl Replay<'_> {
     }
 }
 
-pub(super) fn corrupt(disk: &dyn Disk, name: &str, offset: u64, reason: String) -> Error {
+pub(crate) fn corrupt(disk: &dyn Disk, name: &str, offset: u64, reason: String) -> Error {
     let file = disk.path(name);
     Error::Corrupt { file, offset, reason }
 }
 
-pub(super) fn bad_header(disk: &dyn Disk, name: &str, error: &BadHeader) -> Error {
+pub(crate) fn bad_header(disk: &dyn Disk, name: &str, error: &BadHeader) -> Error {
     match error {
         BadHeader::Damage(reason) => corrupt(disk, name, 0, (*reason).to_owned()),
         BadHeader::Version(found) => Error::Format { file: disk.path(name), found: *found, supported: VERSION },

@@ -11,7 +11,7 @@ use super::files::{Disk, DiskFile};
 const SECTOR: usize = 512;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk(Arc<Mutex<Content>>);
+pub(crate) struct SimDisk(Arc<Mutex<Content>>);
 
 #[derive(Clone, Debug, Default)]
 struct Content {
@@ -21,6 +21,8 @@ struct Content {
     /// Bytes that fit on the disk.
     capacity: Option<u64>,
     sync_fails: bool,
+    /// A sync says that it is done and does nothing.
+    sync_lies: bool,
     syncs: u64,
 }
 
@@ -60,7 +62,7 @@ impl SimDisk {
 
     /// The disk as a crash at this moment may leave it. `keep` decides for each sector that was not
     /// synced, and for the names, whether it made it.
-    pub(super) fn after_crash(&self, mut keep: impl FnMut() -> bool) -> Self {
+    pub(crate) fn after_crash(&self, mut keep: impl FnMut() -> bool) -> Self {
         let mut content = self.content().clone();
         for file in &mut content.files {
             let mut left = file.durable.clone();
@@ -92,30 +94,35 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(content)))
     }
 
-    pub(super) fn set_capacity(&self, capacity: Option<u64>) {
+    pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
         self.content().capacity = capacity;
     }
 
-    pub(super) fn fail_syncs(&self) {
+    pub(crate) fn fail_syncs(&self) {
         self.content().sync_fails = true;
     }
 
+    #[cfg(feature = "raft")]
+    pub(crate) fn lie_about_syncs(&self) {
+        self.content().sync_lies = true;
+    }
+
     /// How often anything was synced.
-    pub(super) fn syncs(&self) -> u64 {
+    pub(crate) fn syncs(&self) -> u64 {
         self.content().syncs
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.content().used()
     }
 
-    pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         let content = self.content();
         content.files[content.names[name]].current.clone()
     }
 
     /// Changes a file behind the store's back.
-    pub(super) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut content = self.content();
         let id = content.names[name];
         let file = &mut content.files[id];
@@ -230,6 +237,9 @@ impl DiskFile for SimFile {
             file.current = file.durable.clone();
             content.sync_fails = false;
             return Err(io::Error::other("the disk broke"));
+        }
+        if content.sync_lies {
+            return Ok(());
         }
         let file = &mut content.files[self.1];
         for change in std::mem::take(&mut file.pending) {

@@ -21,18 +21,18 @@ const BLOCK_MAX: u32 = 1 << 30;
 /// How much is gathered before it is written.
 const BUFFER: usize = 1 << 20;
 
-pub(super) fn name(index: u64) -> String {
+pub(crate) fn name(index: u64) -> String {
     format!("{PREFIX}{index:020}")
 }
 
 /// The index of the snapshot with this name, if it is the name of one.
-pub(super) fn index(name: &str) -> Option<u64> {
+pub(crate) fn index(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?;
     (digits.len() == 20).then(|| digits.parse().ok())?
 }
 
 /// Writes the image as the snapshot of `index`; answers its length, or `None` if told to stop.
-pub(super) fn write(
+pub(crate) fn write(
     disk: &dyn Disk,
     core: &Core,
     source: ImageSource,
@@ -89,7 +89,7 @@ fn write_file(
 }
 
 /// Reads the snapshot of `index`; answers the state and the snapshot's length.
-pub(super) fn read(disk: &dyn Disk, index: u64) -> Result<(State, u64), Error> {
+pub(crate) fn read(disk: &dyn Disk, index: u64) -> Result<(State, u64), Error> {
     let name = name(index);
     let io = |error| Error::io("read", disk.path(&name), error);
     let file = disk.open(&name).map_err(io)?;
@@ -143,7 +143,7 @@ fn checksum(offset: u64, block: &[u8]) -> u32 {
 }
 
 /// Removes snapshots older than that of `index`.
-pub(super) fn remove_before(disk: &dyn Disk, newest: u64) -> Result<(), Error> {
+pub(crate) fn remove_before(disk: &dyn Disk, newest: u64) -> Result<(), Error> {
     let here = disk.path("");
     let names = disk.list().map_err(|e| Error::io("list", here, e))?;
     for name in names {

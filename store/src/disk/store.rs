@@ -259,7 +259,7 @@ impl Drop for DiskStore {
     }
 }
 
-fn lock_directory(directory: &Path) -> Result<File, Error> {
+pub(crate) fn lock_directory(directory: &Path) -> Result<File, Error> {
     let created = std::fs::create_dir_all(directory);
     created.map_err(|e| Error::io("create", directory.to_owned(), e))?;
     let path = directory.join("LOCK");

@@ -77,6 +77,14 @@ impl Core {
         applied
     }
 
+    /// Puts another replica's newer state in the place of this one. Watches go on from its history.
+    #[cfg(feature = "raft")]
+    pub(crate) fn replace(&self, state: State) {
+        let revision = state.revision();
+        *self.state_mut() = state;
+        self.hub.reset(revision);
+    }
+
     /// Frees what compaction made unreachable, except from `keep` on, letting others in between.
     pub(crate) fn prune(&self, keep: Option<Revision>) {
         while self.prune_step(keep) {

@@ -130,6 +130,23 @@ impl Hub {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Everything up to `revision` is in the state's history, and not all of it was handed out.
+    #[cfg(feature = "raft")]
+    pub(super) fn reset(&self, revision: Revision) {
+        let mut wakers = Vec::new();
+        let index = lock(&self.index);
+        for group in index.groups() {
+            let mut recent = lock(&group.recent);
+            recent.batches.clear();
+            recent.bytes = 0;
+            recent.complete_from = revision.next();
+            wakers.extend(recent.watches.values().filter_map(|s| s.waker.take()));
+        }
+        self.published.store(revision.0, Ordering::Release);
+        drop(index);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Ends all watches with an error. The first call counts.
     pub(super) fn close(&self, why: Error) {
         if self.closed.set(why).is_err() {
