@@ -19,7 +19,7 @@ use crate::objects::{Pod, api_time};
 const QUEUE_MAX: usize = 1024;
 /// How many events are remembered to be counted up rather than made anew.
 const REMEMBERED_MAX: usize = 4096;
-/// How many events of one object are sent at once; then one every [`REFILL`].
+/// How many events of one object and reason are sent at once; then one every [`REFILL`].
 const BURST: f64 = 25.0;
 const REFILL: Duration = Duration::from_secs(300);
 /// How long the API may take for one event.
@@ -99,7 +99,7 @@ pub(crate) struct Sender {
     node_name: String,
     sent: BTreeMap<Key, (String, i32)>,
     order: VecDeque<Key>,
-    buckets: BTreeMap<(String, String), (f64, Timestamp)>,
+    buckets: BTreeMap<(String, &'static str), (f64, Timestamp)>,
     made: i128,
 }
 
@@ -152,7 +152,8 @@ impl Sender {
 
     /// Whether an object has not had too many events lately.
     fn admit(&mut self, occurrence: &Occurrence) -> bool {
-        let key = (occurrence.target.uid.clone(), occurrence.target.field_path.clone());
+        // By reason, too: what happens often shall not hide what happens once.
+        let key = (occurrence.target.uid.clone(), occurrence.reason);
         if self.buckets.len() > REMEMBERED_MAX {
             self.buckets.clear();
         }

@@ -3,8 +3,13 @@ use jiff::Timestamp;
 use crate::objects::{Container, ContainerStatus, Pod, PodCondition, PodStatus, api_time};
 
 /// The types of condition that a kubelet owns; all others it leaves as they are.
-pub(super) const OWNED: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// Whether a condition of that type is the kubelet's own.
+#[must_use]
+pub fn is_owned(kind: &str) -> bool {
+    OWNED.contains(&kind)
+}
 
 /// A condition before it has a transition time.
 struct Found {
@@ -128,7 +133,7 @@ pub(super) fn conditions(
     sandbox_is_there: bool,
     now: Timestamp,
 ) -> Vec<PodCondition> {
-    let others = pod.status.conditions.iter().filter(|condition| !OWNED.contains(&condition.kind.as_str()));
+    let others = pod.status.conditions.iter().filter(|condition| !is_owned(&condition.kind));
     let mut all: Vec<_> = others.cloned().collect();
     for condition in &before.conditions {
         // What was added here (by an eviction) and has not come back through the API yet.

@@ -15,6 +15,7 @@ mod termination;
 
 pub use admission::{NodeView, Rejection, admit};
 pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, Backoff};
+pub use conditions::is_owned;
 pub use container_statuses::WaitingReason;
 pub use runtime_pod::{ContainerView, RuntimePod, SandboxView, Verdict, Verdicts};
 pub use status::{StatusInput, pod_status, rejected_status};

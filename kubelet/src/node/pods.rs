@@ -49,6 +49,7 @@ impl Pods {
     }
 
     /// Every pod.
+    #[cfg(feature = "server")]
     pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
         self.entries().values().map(PodEntry::pod).collect()
     }
@@ -84,6 +85,7 @@ impl Pods {
     }
 
     /// The pod of that name.
+    #[cfg(feature = "server")]
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         self.all().into_iter().find(|pod| pod.namespace() == namespace && pod.name() == name)
     }

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::{
-    Backoff, ContainerView, Rejection, RuntimePod, StatusInput, WaitingReason, active_deadline, next_actions,
+    Backoff, ContainerView, Rejection, RuntimePod, StatusInput, WaitingReason, active_deadline, is_owned, next_actions,
     pod_status, rejected_status,
 };
 use crate::events::EventTarget;
@@ -194,18 +194,39 @@ impl Worker {
                     ending::Finish::Later(wake) => wake,
                 },
             };
-            let now = self.node.clock.now();
-            let wait = wake.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-            tokio::select! {
-                changed = self.desired.changed() => if changed.is_err() { return },
-                () = self.poke.notified() => {}
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            if !self.wait(wake).await {
+                return;
             }
         }
     }
 
-    fn take(&mut self, desired: &Desired) {
+    /// Waits for a reason to look again. Returns false when there will be none.
+    async fn wait(&mut self, wake: Option<Timestamp>) -> bool {
+        let now = self.node.clock.now();
+        let wait = wake.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let mut alarm = std::pin::pin!(tokio::time::sleep(wait.unwrap_or_default()));
+        loop {
+            tokio::select! {
+                changed = self.desired.changed() => {
+                    if changed.is_err() {
+                        return false;
+                    }
+                    let desired = self.desired.borrow_and_update().clone();
+                    if self.take(&desired) {
+                        return true;
+                    }
+                }
+                () = self.poke.notified() => return true,
+                () = &mut alarm, if wait.is_some() => return true,
+            }
+        }
+    }
+
+    /// Takes what is wanted now; returns whether that is more than an echo of what was reported here.
+    fn take(&mut self, desired: &Desired) -> bool {
+        let mut news = desired.removed;
         if !Arc::ptr_eq(&self.pod, &desired.pod) {
+            news |= is_news(&self.pod, &desired.pod);
             self.pod = desired.pod.clone();
             self.target = EventTarget::pod(&self.pod);
             self.reporter.observe(&self.pod);
@@ -215,7 +236,9 @@ impl Worker {
                 self.failure = Some((eviction.reason.clone(), eviction.message.clone()));
             }
             self.stage = Stage::Ending;
+            news = true;
         }
+        news
     }
 
     /// One round for a pod that is to run. Returns when to look again without being told.
@@ -302,6 +325,22 @@ impl Worker {
         self.status = status;
         self.reporter.report(&self.status);
     }
+}
+
+/// Whether a pod differs in more than what the kubelet itself reports.
+fn is_news(old: &Pod, new: &Pod) -> bool {
+    let meta = |pod: &Pod| {
+        let meta = pod.metadata.clone();
+        (meta.labels, meta.annotations, meta.deletion_timestamp, meta.deletion_grace_period_seconds, meta.generation)
+    };
+    let others = |pod: &Pod| {
+        let conditions = pod.status.conditions.iter().filter(|condition| !is_owned(&condition.kind));
+        conditions.map(|condition| (condition.kind.clone(), condition.status.clone())).collect::<Vec<_>>()
+    };
+    old.spec != new.spec
+        || meta(old) != meta(new)
+        || others(old) != others(new)
+        || old.is_terminal() != new.is_terminal()
 }
 
 fn signed(duration: Duration) -> SignedDuration {

@@ -4,22 +4,6 @@ use kubewright_runtime_shim::{Capabilities, Image, NamespaceMode, NamespaceOptio
 use super::configs::pid_mode;
 use crate::objects::{Container, Pod};
 
-/// What a container must not see of the node's `/proc` and `/sys`.
-const MASKED: [&str; 10] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-/// What a container must not write.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 fn namespaces(pod: &Pod) -> NamespaceOptions {
     let node = |shared: bool| if shared { NamespaceMode::Node } else { NamespaceMode::Pod };
     let mut out = NamespaceOptions::default();
@@ -108,9 +92,9 @@ pub(super) fn container_security(
         }
     }
     let unmasked = own.is_some_and(|own| own.proc_mount.as_deref() == Some("Unmasked"));
-    if !out.privileged && !unmasked {
-        out.masked_paths = MASKED.map(str::to_owned).into();
-        out.readonly_paths = READ_ONLY.map(str::to_owned).into();
+    if out.privileged || unmasked {
+        out.masked_paths.clear();
+        out.readonly_paths.clear();
     }
     Ok(out)
 }

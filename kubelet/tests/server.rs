@@ -1,0 +1,254 @@
+//! The kubelet's HTTPS server: who may call, logs, and commands over WebSocket.
+#![cfg(feature = "server")]
+
+mod common;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::Node;
+use futures::{SinkExt as _, StreamExt as _};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use kubewright_kubelet::server::{Authorization, ServerConfig};
+use kubewright_runtime_shim::sim::SimConfig;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+
+type Ca = CertifiedIssuer<'static, KeyPair>;
+
+fn ca() -> Ca {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Takes any server: whom it talks to is not what is tested here.
+#[derive(Debug)]
+struct Anyone;
+
+impl rustls::client::danger::ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+struct Caller {
+    port: u16,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Caller {
+    /// Somebody with a certificate of that CA in that name, or without one.
+    fn new(node: &Node, identity: Option<(&Ca, &str)>) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone));
+        let tls = match identity {
+            None => builder.with_no_client_auth(),
+            Some((ca, name)) => {
+                let mut params = CertificateParams::new(vec![]).unwrap();
+                params.distinguished_name.push(DnType::CommonName, name);
+                let key = KeyPair::generate().unwrap();
+                let certificate = params.signed_by(&key, ca).unwrap();
+                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+                builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
+            }
+        };
+        Self { port: node.kubelet.as_ref().unwrap().port(), tls: Arc::new(tls) }
+    }
+
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(self.tls.clone());
+        connector.connect(ServerName::try_from("n1").unwrap(), stream).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.get_while(path, || {}).await
+    }
+
+    /// Does something as soon as the answer has begun.
+    async fn get_while(&self, path: &str, begun: impl FnOnce()) -> (u16, String) {
+        let io = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get(path).header("host", "n1").body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status().as_u16();
+        begun();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        drop(sender);
+        connection.await.unwrap().unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn socket(&self, path: &str, protocol: &str) -> Result<WebSocketStream<TlsStream<TcpStream>>, SocketError> {
+        let mut request = format!("wss://n1:{}{path}", self.port).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
+        let (socket, response) = tokio_tungstenite::client_async(request, self.connect().await).await?;
+        assert_eq!(response.headers()["sec-websocket-protocol"], protocol);
+        Ok(socket)
+    }
+}
+
+async fn node(ca: &Ca) -> Node {
+    let mut node = Node::prepare(SimConfig::default());
+    let mut config = node.config();
+    let mut server = ServerConfig::new("127.0.0.1:0".parse().unwrap(), ca.pem());
+    server.authorization = Authorization::names(["apiserver"]);
+    config.server = Some(server);
+    node.begin_with(config).await;
+    node.pod(
+        "p",
+        json!({"containers": [{"name": "c", "image": "web:1",
+        "command": ["sh", "-c", "echo one; echo two; echo three; cat"], "stdin": true}]}),
+    );
+    node.until("ready", |node| node.ready("p")).await;
+    node
+}
+
+/// Everything that comes on each stream until the server says goodbye.
+async fn drain(socket: &mut WebSocketStream<TlsStream<TcpStream>>) -> [Vec<u8>; 5] {
+    let mut streams: [Vec<u8>; 5] = Default::default();
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Binary(data) = message {
+            streams[usize::from(data[0])].extend_from_slice(&data[1..]);
+        }
+    }
+    streams
+}
+
+#[tokio::test]
+async fn only_those_who_may_get_an_answer() {
+    let (ca, other) = (ca(), ca());
+    let mut node = node(&ca).await;
+    assert_eq!(Caller::new(&node, None).get("/healthz").await, (401, "Unauthorized".into()));
+    let (status, message) = Caller::new(&node, Some((&ca, "mallory"))).get("/pods").await;
+    assert_eq!(status, 403);
+    assert!(message.starts_with("Forbidden (user=mallory, verb=get, resource=nodes"), "{message}");
+    let stranger = Caller::new(&node, Some((&other, "apiserver")));
+    let io = TokioIo::new(stranger.connect().await);
+    let handshake = hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(io).await;
+    let (mut sender, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("/healthz").body(Empty::new()).unwrap();
+    assert!(sender.send_request(request).await.is_err(), "a certificate of another CA");
+
+    let caller = Caller::new(&node, Some((&ca, "apiserver")));
+    assert_eq!(caller.get("/healthz").await, (200, "ok".into()));
+    let (status, pods) = caller.get("/pods").await;
+    assert_eq!((status, pods.contains("\"p\"")), (200, true));
+    let summary: Value = serde_json::from_str(&caller.get("/stats/summary").await.1).unwrap();
+    assert_eq!(summary["node"]["nodeName"], "n1");
+    assert_eq!(summary["pods"][0]["podRef"]["name"], "p");
+    assert!(caller.get("/metrics/resource").await.1.contains("node_cpu_usage_seconds_total "));
+    assert_eq!(caller.get("/no/such/path").await.0, 404);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn logs_are_served() {
+    let ca = ca();
+    let mut node = node(&ca).await;
+    let caller = Caller::new(&node, Some((&ca, "apiserver")));
+    // The simulated program has written them by the time it is looked at.
+    assert_eq!(caller.get("/containerLogs/default/p/c").await, (200, "one\ntwo\nthree\n".into()));
+    assert_eq!(caller.get("/containerLogs/default/p/c?tailLines=1").await.1, "three\n");
+    assert_eq!(caller.get("/containerLogs/default/p/c?limitBytes=5").await.1, "one\nt");
+    let (_, stamped) = caller.get("/containerLogs/default/p/c?timestamps=true&tailLines=1").await;
+    assert!(stamped.ends_with("Z three\n"), "{stamped}");
+    assert_eq!(caller.get("/containerLogs/default/p/none").await.0, 404);
+    assert_eq!(caller.get("/containerLogs/default/none/c").await.0, 404);
+    let (status, message) = caller.get("/containerLogs/default/p/c?previous=true").await;
+    assert_eq!((status, message.as_str()), (400, "previous terminated container \"c\" in pod \"p\" not found"));
+    // Followed, a log ends with its container.
+    let delete = || node.api.delete("pods", "default", "p", Some(1));
+    let (_, followed) = caller.get_while("/containerLogs/default/p/c?follow=true", delete).await;
+    assert_eq!(followed, "one\ntwo\nthree\n");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn commands_run_over_websocket() {
+    let ca = ca();
+    let mut node = node(&ca).await;
+    let caller = Caller::new(&node, Some((&ca, "apiserver")));
+    for protocol in ["v5.channel.k8s.io", "v4.channel.k8s.io"] {
+        let path = "/exec/default/p/c?output=1&error=1&command=sh&command=-c&command=echo%20hi%3B+exit+3";
+        let [_, stdout, _, error, _] = drain(&mut caller.socket(path, protocol).await.unwrap()).await;
+        assert_eq!(stdout, b"hi\n", "{protocol}");
+        let status: Value = serde_json::from_slice(&error).unwrap();
+        assert_eq!((&status["status"], &status["reason"]), (&json!("Failure"), &json!("NonZeroExitCode")));
+        assert_eq!(status["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+    }
+    // Input goes in, comes out, and can be ended alone.
+    let mut socket =
+        caller.socket("/exec/default/p/c?input=1&output=1&command=cat", "v5.channel.k8s.io").await.unwrap();
+    socket.send(Message::binary(b"\0hello ".to_vec())).await.unwrap();
+    socket.send(Message::binary(b"\0world".to_vec())).await.unwrap();
+    socket.send(Message::binary(vec![255, 0])).await.unwrap();
+    let [_, stdout, _, error, _] = drain(&mut socket).await;
+    assert_eq!(stdout, b"hello world");
+    assert_eq!(serde_json::from_slice::<Value>(&error).unwrap()["status"], "Success");
+
+    let refused = caller.socket("/exec/default/p/c?output=1&command=true", "SPDY/3.1+x").await.unwrap_err();
+    assert!(matches!(refused, SocketError::Http(response) if response.status() == 403));
+    assert_eq!(caller.get("/exec/default/p/c?output=1&command=true").await.0, 400);
+    assert_eq!(caller.get("/exec/default/p/none?output=1&command=true").await.0, 404);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn one_can_attach_to_what_runs() {
+    let ca = ca();
+    let mut node = node(&ca).await;
+    let caller = Caller::new(&node, Some((&ca, "apiserver")));
+    let mut socket = caller.socket("/attach/default/p/c?input=1&output=1", "v5.channel.k8s.io").await.unwrap();
+    socket.send(Message::binary(b"\0echo".to_vec())).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"echo") {
+        if let Message::Binary(data) = socket.next().await.unwrap().unwrap() {
+            assert_eq!(data[0], 1);
+            said.extend_from_slice(&data[1..]);
+        }
+    }
+    node.stop().await;
+}
