@@ -44,10 +44,10 @@ fn member(out: &mut Vec<u8>, name: &str, value: &Value) {
     let _ = serde_json::to_writer(&mut *out, value);
 }
 
-/// Where in stored bytes of a kind the resource version belongs.
+/// How stored bytes of a kind begin: up to where the resource version belongs.
 #[must_use]
-pub fn splice_offset(api_version: &str, kind: &str) -> usize {
-    format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",\"metadata\":{{").len()
+pub fn head(api_version: &str, kind: &str) -> String {
+    format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",\"metadata\":{{")
 }
 
 /// Stored bytes with the resource version in them.
@@ -98,7 +98,7 @@ mod tests {
         });
         let stored = encode(&object);
         assert_eq!(stored, br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":{"a":"1"}}"#);
-        let offset = splice_offset("v1", "ConfigMap");
+        let offset = head("v1", "ConfigMap").len();
         let spliced = splice(&stored, offset, 42);
         let expected =
             br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"42","name":"x"},"data":{"a":"1"}}"#;

@@ -20,7 +20,7 @@ pub(crate) struct Call<'a> {
     pub(crate) user: &'a User,
     pub(crate) now: Timestamp,
     pub(crate) namespace: &'a str,
-    /// Empty in a create.
+    /// Empty while a name is yet to be generated.
     pub(crate) name: &'a str,
     pub(crate) subresource: &'a str,
     /// Kind of the object in the request.
@@ -133,13 +133,12 @@ pub(crate) struct Written {
 impl Written {
     pub(crate) fn of_entry(storage: &Storage, entry: &Entry) -> Result<Self, Status> {
         let revision = entry.mod_revision.get();
-        let bytes = codec::splice(&entry.value, storage.splice_offset, revision);
-        Ok(Self { object: storage.decode(entry)?, bytes })
+        Ok(Self { object: storage.decode(entry)?, bytes: storage.splice(&entry.value, revision)? })
     }
 
     pub(crate) fn stored(storage: &Storage, mut object: Value, stored: &[u8], revision: u64) -> Self {
         crate::object::metadata_mut(&mut object).insert("resourceVersion".into(), revision.to_string().into());
-        Self { object, bytes: codec::splice(stored, storage.splice_offset, revision) }
+        Self { object, bytes: codec::splice(stored, storage.splice_offset(), revision) }
     }
 
     /// What a dry run answers: the object without a new resource version.

@@ -135,9 +135,13 @@ impl Registry {
             at = Some(page.revision);
             for (index, entry) in page.entries.iter().enumerate() {
                 let path = String::from_utf8_lossy(&entry.key[storage.prefix.len()..]).into_owned();
-                let Ok(object) = storage.decode(entry) else { continue };
-                let cached = Cached::new(storage, &object, &entry.value, &path, entry.mod_revision.get());
-                if selection.matches(&cached) {
+                let revision = entry.mod_revision.get();
+                let cached = storage
+                    .decode(entry)
+                    .and_then(|object| Cached::new(storage, &object, &entry.value, &path, revision));
+                if let Ok(cached) = cached
+                    && selection.matches(&cached)
+                {
                     objects.push(Arc::new(cached));
                 }
                 let more = page.more || index + 1 < page.entries.len();

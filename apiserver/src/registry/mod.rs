@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 mod call;
+mod compaction;
 mod create;
 mod delete;
 mod errors;
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kubewright_api::resources::{self, Resource};
 use kubewright_api::status::Status;
 use kubewright_store::{KeyRange, RangeOptions, ReadOptions, Store};
@@ -65,6 +67,7 @@ impl Registry {
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
         limits: cache::Limits,
+        history: Duration,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Arc<Self>, kubewright_store::Error> {
@@ -73,7 +76,8 @@ impl Registry {
         let (revision, ask) = (watch::Sender::new(0), watch::Sender::new(0));
         let feed = Feed::new(Arc::clone(&store), by_prefix, revision.clone(), ask.subscribe());
         let stream = feed.start().await?;
-        tasks.spawn(feed.run(stream, cancel));
+        tasks.spawn(feed.run(stream, cancel.clone()));
+        tasks.spawn(compaction::run(Arc::clone(&store), history, cancel));
         let leases = create::Leases::default();
         Ok(Arc::new(Self { store, environment, served, storages, revision, ask, leases }))
     }
@@ -130,6 +134,14 @@ impl Registry {
         let entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
         let entry = entry.ok_or_else(|| Status::not_found(storage.info.group, storage.info.plural, name))?;
         Written::of_entry(storage, &entry)
+    }
+
+    /// Reads the newest state of an object as JSON, without decoding it.
+    pub(crate) async fn get_bytes(&self, storage: &Storage, namespace: &str, name: &str) -> Result<Bytes, Status> {
+        let key = storage.key_of(namespace, name);
+        let entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
+        let entry = entry.ok_or_else(|| Status::not_found(storage.info.group, storage.info.plural, name))?;
+        storage.splice(&entry.value, entry.mod_revision.get())
     }
 
     pub(crate) fn defaulted(storage: &Storage, mut object: Value) -> Value {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use kubewright_api::resources::Resource;
 use kubewright_api::schema::{self, Type};
 use kubewright_api::status::Status;
@@ -22,8 +23,8 @@ pub(crate) struct Storage {
     pub(crate) strategy: &'static dyn Strategy,
     /// `/registry/{group}/{resource}/`.
     pub(crate) prefix: String,
-    /// Where in stored bytes the resource version belongs.
-    pub(crate) splice_offset: usize,
+    /// How stored bytes begin, up to where the resource version belongs.
+    head: String,
     pub(crate) hook: OnceLock<Arc<dyn CommitHook>>,
     pub(crate) cache: ResourceCache,
 }
@@ -45,7 +46,7 @@ impl Storage {
             strategy,
             ty: schema::of_kind(info.group, info.version, info.kind),
             prefix: format!("/registry/{group}/{}/", info.plural),
-            splice_offset: codec::splice_offset(&api_version, info.kind),
+            head: codec::head(&api_version, info.kind),
             api_version,
             hook: OnceLock::new(),
             cache: ResourceCache::new(),
@@ -59,6 +60,22 @@ impl Storage {
 
     pub(crate) fn key_of(&self, namespace: &str, name: &str) -> Key {
         Key::from(format!("{}{}", self.prefix, self.path_of(namespace, name)))
+    }
+
+    /// Stored bytes with the resource version in them. What someone else wrote in another form is put into ours.
+    pub(crate) fn splice(&self, stored: &[u8], revision: u64) -> Result<Bytes, Status> {
+        if stored.starts_with(self.head.as_bytes()) {
+            return Ok(codec::splice(stored, self.head.len(), revision));
+        }
+        let mut object = codec::decode(stored, revision).map_err(Status::internal)?;
+        object["apiVersion"] = self.api_version.as_str().into();
+        object["kind"] = self.info.kind.into();
+        Ok(codec::splice(&codec::encode(&object), self.head.len(), revision))
+    }
+
+    /// Where in bytes the resource version is.
+    pub(crate) fn splice_offset(&self) -> usize {
+        self.head.len()
     }
 
     /// The object in an entry of the store.

@@ -168,6 +168,13 @@ impl Builder {
         self
     }
 
+    /// Keeps the store's history at least so long, for lists of older versions and watches that resume (default: five
+    /// minutes).
+    pub fn history(mut self, history: Duration) -> Self {
+        self.settings.history = history;
+        self
+    }
+
     /// Changes the parts that the server is put together of.
     pub fn customize(mut self, change: impl FnOnce(&mut Parts) + Send + 'static) -> Self {
         self.customize.push(Box::new(change));
@@ -181,9 +188,10 @@ impl Builder {
     pub async fn build(self) -> Result<ApiServer, BuildError> {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let environment = Arc::clone(&self.environment);
-        let registry = Registry::start(self.store, environment, self.limits, &tasks, cancel.clone())
-            .await
-            .map_err(|error| BuildError::Store { reason: error.to_string() })?;
+        let registry =
+            Registry::start(self.store, environment, self.limits, self.settings.history, &tasks, cancel.clone())
+                .await
+                .map_err(|error| BuildError::Store { reason: error.to_string() })?;
         let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
         let standard = Standard::new(self.options, &objects, &self.environment);
         let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     /// Watches that don't say how long they want to last last at least so long, and less than twice that.
     pub(crate) watch_timeout_min: Duration,
     pub(crate) body_bytes_max: usize,
+    /// How long the store's history is kept, at least.
+    pub(crate) history: Duration,
 }
 
 impl Default for Settings {
@@ -32,6 +34,7 @@ impl Default for Settings {
             bookmark_interval: Duration::from_secs(60),
             watch_timeout_min: Duration::from_secs(1800),
             body_bytes_max: 3 << 20,
+            history: Duration::from_secs(300),
         }
     }
 }

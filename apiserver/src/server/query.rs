@@ -9,6 +9,9 @@ use crate::object::decode::FieldValidation;
 use crate::request::query_pairs;
 use crate::table::IncludeObject;
 
+/// How long the name of a field manager may be.
+const MANAGER_BYTES_MAX: usize = 128;
+
 /// A query string. Of a parameter that is given twice the first counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query(Vec<(String, String)>);
@@ -47,8 +50,23 @@ impl Query {
         })
     }
 
+    /// Checks the name of the field manager.
+    fn check_manager(&self, kind: &str) -> Result<(), Status> {
+        let (manager, path) = (self.get("fieldManager"), Path::new("fieldManager"));
+        if manager.len() > MANAGER_BYTES_MAX {
+            return Err(invalid(kind, &[FieldError::too_long(&path, MANAGER_BYTES_MAX)]));
+        }
+        match manager.chars().find(|c| c.is_control()) {
+            Some(_) => {
+                Err(invalid(kind, &[FieldError::invalid(&path, manager, "should only contain printable characters")]))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether nothing shall be stored.
     pub(super) fn dry_run(&self, kind: &str) -> Result<bool, Status> {
+        self.check_manager(kind)?;
         dry_run(self.all("dryRun"), kind)
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kubewright_api::selector::{FieldSelector, LabelSelector, Labels};
 use kubewright_api::status::Status;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::object::codec;
 use crate::registry::storage::Storage;
@@ -24,18 +25,24 @@ pub(crate) struct Cached {
 }
 
 impl Cached {
-    pub(crate) fn new(storage: &Storage, object: &Value, stored: &[u8], path: &str, revision: u64) -> Self {
+    pub(crate) fn new(
+        storage: &Storage,
+        object: &Value,
+        stored: &[u8],
+        path: &str,
+        revision: u64,
+    ) -> Result<Self, Status> {
         let labels = object["metadata"]["labels"].as_object();
         let text = |(key, value): (&String, &Value)| (key.clone(), value.as_str().unwrap_or_default().to_owned());
         let fields = storage.strategy.selectable_fields();
-        Self {
+        Ok(Self {
             path: path.into(),
             revision,
-            bytes: codec::splice(stored, storage.splice_offset, revision),
-            splice_offset: storage.splice_offset,
+            bytes: storage.splice(stored, revision)?,
+            splice_offset: storage.splice_offset(),
             labels: labels.into_iter().flatten().map(text).collect(),
             fields: fields.iter().map(|field| (field.value)(object).into_owned()).collect(),
-        }
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -82,6 +89,8 @@ pub(crate) struct Change {
     pub(crate) object: Arc<Cached>,
     pub(crate) prev: Option<Arc<Cached>>,
     pub(crate) deleted: bool,
+    /// When it came, to tell when it is old.
+    pub(crate) at: Instant,
     /// The event as a line of a watch, encoded by the first watcher that needs it and shared by all.
     pub(crate) line: OnceLock<Bytes>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use kubewright_api::status::Status;
 use kubewright_store::{
     Error, EventKind, KeyRange, RangeOptions, Revision, Store, WatchEvents, WatchOptions, WatchStream,
 };
@@ -163,11 +164,12 @@ impl Feed {
 }
 
 fn decode(storage: &Storage, path: &str, stored: &[u8], revision: Revision) -> Option<(Cached, serde_json::Value)> {
-    match codec::decode(stored, revision.get()) {
-        Ok(object) => Some((Cached::new(storage, &object, stored, path, revision.get()), object)),
-        Err(error) => {
+    let revision = revision.get();
+    let decoded = codec::decode(stored, revision).map_err(Status::internal);
+    let cached = decoded.and_then(|object| Ok((Cached::new(storage, &object, stored, path, revision)?, object)));
+    cached
+        .inspect_err(|error| {
             tracing::warn!(%error, prefix = storage.prefix, path, "a stored object cannot be decoded");
-            None
-        }
-    }
+        })
+        .ok()
 }

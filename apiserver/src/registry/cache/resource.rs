@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Cached, Change, Selection};
 use crate::objects::Observer;
@@ -22,6 +24,10 @@ impl Default for Limits {
         Self { changes_max: 8192, bytes_max: 16 << 20 }
     }
 }
+
+/// Changes older than this are dropped, down to so many.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+const KEPT_MIN: usize = 100;
 
 pub(crate) struct ResourceCache {
     inner: RwLock<Inner>,
@@ -166,18 +172,19 @@ impl Inner {
     }
 
     fn apply(&mut self, revision: u64, incoming: Incoming) {
+        let at = Instant::now();
         let change = match incoming.new {
             Some((cached, object)) => {
                 self.tell(&cached, Some(&object));
                 let cached = Arc::new(cached);
                 let prev = self.objects.insert(incoming.path, Arc::clone(&cached));
-                Change { revision, object: cached, prev, deleted: false, line: OnceLock::new() }
+                Change { revision, object: cached, prev, deleted: false, at, line: OnceLock::new() }
             }
             None => {
                 let Some(prev) = self.objects.remove(&incoming.path) else { return };
                 self.tell(&prev, None);
                 let object = Arc::new(prev.at(revision));
-                Change { revision, object, prev: Some(prev), deleted: true, line: OnceLock::new() }
+                Change { revision, object, prev: Some(prev), deleted: true, at, line: OnceLock::new() }
             }
         };
         self.changes_bytes += change.object.size();
@@ -191,7 +198,13 @@ impl Inner {
     }
 
     fn trim(&mut self) {
-        while self.changes.len() > self.limits.changes_max || self.changes_bytes > self.limits.bytes_max {
+        let now = Instant::now();
+        while let Some(oldest) = self.changes.front() {
+            let many = self.changes.len() > self.limits.changes_max || self.changes_bytes > self.limits.bytes_max;
+            let old = self.changes.len() > KEPT_MIN && now.duration_since(oldest.at) > KEPT_FOR;
+            if !many && !old {
+                return;
+            }
             let Some(oldest) = self.changes.pop_front() else { return };
             self.changes_bytes -= oldest.object.size();
             self.first += 1;

@@ -29,6 +29,10 @@ impl Handler<'_> {
                 return Ok(representation.object(StatusCode::OK, written));
             }
         }
+        if representation.is_natural() {
+            let bytes = self.core.registry.get_bytes(storage, self.namespace(), self.name()).await?;
+            return Ok(body::json_bytes(StatusCode::OK, bytes));
+        }
         match self.core.registry.get(storage, self.namespace(), self.name()).await {
             Ok(written) => Ok(representation.object(StatusCode::OK, written)),
             Err(status) if status.code == 404 => {

@@ -19,7 +19,8 @@ impl Handler<'_> {
         let object = self.decode(&query, content_type(&parts.headers), body, "CreateOptions").await?;
         let options = options_json("CreateOptions", &query);
         let manager = field_manager(&query, &parts.headers);
-        let call = self.call("", &options, dry_run, &manager);
+        let name = object::name(&object).to_owned();
+        let call = self.call(&name, &options, dry_run, &manager);
         let object = self.to_storage(object);
         let written = self.core.registry.create(&call, object).await?;
         Ok(representation.object(StatusCode::CREATED, written))
