@@ -126,7 +126,7 @@ async fn versions_of_a_resource_share_their_objects() {
     let new = get(&server, &format!("{uri}/e")).await.json();
     assert_eq!((&new["note"], &new["regarding"]["name"]), (&json!("m"), &json!("p")));
     assert_eq!(new["apiVersion"], "events.k8s.io/v1");
-    let list = get(&server, &format!("{uri}?fieldSelector=metadata.name%3De")).await.json();
+    let list = get(&server, &format!("{uri}?fieldSelector=regarding.kind%3DPod")).await.json();
     assert_eq!((list["apiVersion"].as_str(), names(&list)), (Some("events.k8s.io/v1"), vec!["e"]));
     assert_eq!(list["items"][0]["deprecatedCount"], 1);
 }

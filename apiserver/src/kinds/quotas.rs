@@ -19,6 +19,7 @@ use crate::table::{AGE, NAME, text, text_of};
 
 /// ResourceQuotas.
 pub(crate) static RESOURCE_QUOTAS: Kind = Kind {
+    answers_deleted: true,
     default: |object| super::edit::with(object, "spec.hard", round_up),
     status: Some(empty_status),
     validate: quota,

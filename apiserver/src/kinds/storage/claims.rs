@@ -17,6 +17,7 @@ const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// PersistentVolumeClaims.
 pub(crate) static PERSISTENT_VOLUME_CLAIMS: Kind = Kind {
+    answers_deleted: true,
     default: |object| {
         if let Some(status) = ensure(object, "status") {
             default_text(status, "phase", "Pending");

@@ -13,6 +13,7 @@ use crate::table::{AGE, NAME, boolean, text, text_of};
 
 /// StorageClasses.
 pub(crate) static STORAGE_CLASSES: Kind = Kind {
+    answers_deleted: true,
     default: |object| {
         default_to(object, "reclaimPolicy", "Delete");
         default_to(object, "volumeBindingMode", "Immediate");
@@ -61,6 +62,7 @@ static STORAGE_COLUMNS: [Column; 6] = [
 
 /// VolumeAttributesClasses.
 pub(crate) static VOLUME_ATTRIBUTES_CLASSES: Kind = Kind {
+    answers_deleted: true,
     validate: attributes,
     validate_update: Some(|object, old, errors| {
         let (class, before) = (Field::of(object), Field::of(old));

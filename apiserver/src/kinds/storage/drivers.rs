@@ -16,6 +16,7 @@ use crate::table::{AGE, NAME, boolean, integer, or_none, or_unset, text, text_of
 
 /// CSIDrivers.
 pub(crate) static CSI_DRIVERS: Kind = Kind {
+    answers_deleted: true,
     default: |object| {
         let Some(spec) = ensure(object, "spec") else { return };
         default_to(spec, "attachRequired", true);
@@ -112,6 +113,7 @@ fn flag(object: &Value, name: &str) -> Value {
 
 /// CSINodes.
 pub(crate) static CSI_NODES: Kind = Kind {
+    answers_deleted: true,
     validate: node,
     validate_update: Some(|object, old, errors| {
         node(object, errors);
@@ -195,6 +197,7 @@ pub(crate) static CSI_STORAGE_CAPACITIES: Kind = Kind {
 
 /// VolumeAttachments.
 pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
+    answers_deleted: true,
     status: Some(|| json!({"attached": false})),
     validate: attachment,
     validate_update: Some(|object, old, errors| {

@@ -18,6 +18,7 @@ use crate::table::{AGE, NAME, or_unset, text, text_of, wide};
 
 /// PersistentVolumes.
 pub(crate) static PERSISTENT_VOLUMES: Kind = Kind {
+    answers_deleted: true,
     default: |object| {
         if let Some(status) = ensure(object, "status") {
             default_text(status, "phase", "Pending");

@@ -1,0 +1,63 @@
+//! The standard server: everything on, as an embedder gets it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{get, json};
+use http::Method;
+use kubewright_api::resources;
+use kubewright_apiserver::request::User;
+use kubewright_apiserver::server::ApiServer;
+use kubewright_store::MemoryStore;
+use serde_json::json;
+
+async fn standard() -> ApiServer {
+    ApiServer::builder(Arc::new(MemoryStore::new())).build().await.expect("an empty store can be read")
+}
+
+#[tokio::test]
+async fn nobody_may_anything_without_being_allowed_to() {
+    let server = standard().await;
+    let answer = get(&server, "/api/v1/namespaces/default/pods").await;
+    let message = "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the \
+                   namespace \"default\"";
+    assert!([401, 403].contains(&answer.code.as_u16()), "{:?}", answer.fault());
+    let someone = server.as_user(User::new("someone", &["system:authenticated"]));
+    let answer = get(&someone, "/api/v1/namespaces/default/pods").await;
+    let message = message.replace("system:anonymous", "someone");
+    assert_eq!(answer.fault(), (403, "Forbidden".into(), message));
+    assert_eq!(get(&server.as_user(User::admin()), "/api/v1/namespaces/default/pods").await.code, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn every_resource_can_be_listed_in_every_form() {
+    let server = standard().await.as_user(User::admin());
+    for info in resources::built_in().iter().filter(|info| info.has_verb("list") && info.has_verb("watch")) {
+        let root = if info.group.is_empty() { "api".to_owned() } else { format!("apis/{}", info.group) };
+        let uri = format!("/{root}/{}/{}", info.version, info.plural);
+        for accept in ["", "application/json;as=Table;v=v1;g=meta.k8s.io", "application/yaml"] {
+            let answer = common::get_as(&server, &uri, accept).await;
+            assert_eq!(answer.code, 200, "{uri} as {accept}: {:?}", answer.bytes);
+        }
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_new_cluster_has_its_namespaces_and_roles_and_gives_services_addresses() {
+    let server = standard().await.as_user(User::admin());
+    for uri in [
+        "/api/v1/namespaces/default",
+        "/api/v1/namespaces/kube-system",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+    ] {
+        assert_eq!(get(&server, uri).await.code, 200, "{uri}");
+    }
+    let service = json!({ "metadata": { "name": "web" }, "spec": { "ports": [{ "port": 80 }] } });
+    let created = json(&server, Method::POST, "/api/v1/namespaces/default/services", &service).await;
+    assert_eq!(created.code, 201, "{:?}", created.bytes);
+    assert!(created.json()["spec"]["clusterIP"].as_str().unwrap().starts_with("10.96."));
+    server.shutdown().await;
+}
