@@ -30,12 +30,13 @@
 //! - [`framework`]: the extension points, and how to write a plugin.
 //! - [`plugins`]: upstream's plugins and its default profile.
 //! - [`schedule`]: the scheduling and the binding cycle; [`WhatIf`](schedule::WhatIf) for trying things out.
-//! - [`driver`]: runs it all against an API server.
+//! - `driver` (feature `driver`, on by default): runs it all against an API server.
 //! - [`object`]: the lean pods and nodes that all of this works on, decoded straight from the API's JSON.
 //! - [`cache`] and [`queue`]: the cluster as it is believed to be, and the pods that wait.
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod cache;
+#[cfg(feature = "driver")]
 pub mod driver;
 pub mod framework;
 pub mod object;
