@@ -2,6 +2,7 @@
 //! has not yet confirmed.
 
 mod assumed;
+mod groups;
 mod node_info;
 mod node_tree;
 mod objects;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::groups::GroupId;
 use crate::object::{HostPort, Labels, Name, Node, PodInfo, Resources};
 
 /// A node's place in a [`Snapshot`](super::Snapshot). It stays the same as long as the node is there.
@@ -33,6 +34,8 @@ pub struct NodeInfo {
     pub pods_with_affinity: usize,
     /// How many of them insist on being far from some pods.
     pub pods_with_anti_affinity: usize,
+    /// How many pods of each group there are; kept by the snapshot.
+    pub(crate) groups: Vec<(GroupId, u32)>,
     /// Grows whenever anything about the node or its pods changes; never the same twice in one snapshot.
     pub generation: u64,
 }
@@ -50,6 +53,7 @@ impl NodeInfo {
             used_ports: Vec::new(),
             pods_with_affinity: 0,
             pods_with_anti_affinity: 0,
+            groups: Vec::new(),
             generation: 0,
         }
     }
@@ -88,6 +92,20 @@ impl NodeInfo {
         self.pods_with_affinity -= usize::from(pod.has_affinity());
         self.pods_with_anti_affinity -= usize::from(!pod.spec.anti_affinity.is_empty());
         Some(pod)
+    }
+
+    pub(super) fn enter_group(&mut self, id: GroupId) {
+        match self.groups.iter_mut().find(|(own, _)| *own == id) {
+            Some((_, count)) => *count += 1,
+            None => self.groups.push((id, 1)),
+        }
+    }
+
+    pub(super) fn leave_group(&mut self, id: GroupId) {
+        if let Some((_, count)) = self.groups.iter_mut().find(|(own, _)| *own == id) {
+            *count -= 1;
+        }
+        self.groups.retain(|(_, count)| *count > 0);
     }
 
     fn count(&mut self, pod: &PodInfo, sign: i64) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use super::groups::PodGroups;
 use super::node_tree::NodeTree;
 use super::{NodeInfo, NodeSlot, Objects};
 use crate::object::{Name, Node, PodInfo};
@@ -21,6 +22,7 @@ pub struct Snapshot {
     with_affinity: BTreeSet<NodeSlot>,
     with_anti_affinity: BTreeSet<NodeSlot>,
     objects: Arc<Objects>,
+    groups: Arc<PodGroups>,
     generation: u64,
     layout: u64,
     changes: Vec<NodeSlot>,
@@ -107,6 +109,7 @@ impl Snapshot {
         });
         let mut info = NodeInfo::new(slot, node.clone());
         for pod in self.strays.remove(&node.name).unwrap_or_default() {
+            info.enter_group(Arc::make_mut(&mut self.groups).enter(&pod));
             info.add_pod(pod);
         }
         Arc::make_mut(&mut self.by_name).insert(node.name.clone(), slot);
@@ -149,6 +152,9 @@ impl Snapshot {
         self.count_images(&info.node, false);
         self.with_affinity.remove(&slot);
         self.with_anti_affinity.remove(&slot);
+        for pod in &info.pods {
+            Arc::make_mut(&mut self.groups).leave(pod);
+        }
         if !info.pods.is_empty() {
             self.strays.insert(info.node.name.clone(), info.pods.clone());
         }
@@ -160,16 +166,26 @@ impl Snapshot {
 
     /// Puts a pod on its node.
     pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
-        match self.by_name.get(&pod.node_name).copied() {
-            Some(slot) => self.change_at(slot, |info| info.add_pod(pod)),
-            None => self.strays.entry(pod.node_name.clone()).or_default().push(pod),
-        }
+        let Some(slot) = self.by_name.get(&pod.node_name).copied() else {
+            self.strays.entry(pod.node_name.clone()).or_default().push(pod);
+            return;
+        };
+        let group = Arc::make_mut(&mut self.groups).enter(&pod);
+        self.change_at(slot, |info| {
+            info.enter_group(group);
+            info.add_pod(pod);
+        });
     }
 
     /// Takes a pod off its node.
     pub fn remove_pod(&mut self, pod: &PodInfo) {
         if let Some(slot) = self.by_name.get(&pod.node_name).copied() {
-            self.change_at(slot, |info| drop(info.remove_pod(&pod.uid)));
+            let mut gone = None;
+            self.change_at(slot, |info| gone = info.remove_pod(&pod.uid));
+            let group = gone.and_then(|gone| Arc::make_mut(&mut self.groups).leave(&gone));
+            if let (Some(group), Some(info)) = (group, self.slots[slot.at()].as_mut()) {
+                Arc::make_mut(info).leave_group(group);
+            }
         } else if let Some(strays) = self.strays.get_mut(&pod.node_name) {
             strays.retain(|own| own.uid != pod.uid);
             if strays.is_empty() {
@@ -237,6 +253,11 @@ impl Snapshot {
                 self.images.remove(&image.name);
             }
         }
+    }
+
+    /// The groups of pods on nodes.
+    pub(crate) fn groups(&self) -> &PodGroups {
+        &self.groups
     }
 
     /// A number that grows when nodes come, go or move between zones.

@@ -112,6 +112,8 @@ fn sound(s: &Scheduler) {
     for info in s.snapshot().nodes() {
         let sum: i64 = info.pods.iter().map(|pod| pod.spec.requests.cpu).sum();
         assert_eq!(info.requested.cpu, sum, "the books of {} are wrong", info.name());
+        let grouped: u32 = info.groups.iter().map(|(_, count)| count).sum();
+        assert_eq!(grouped as usize, info.pods.len(), "the groups of {} are wrong", info.name());
         let mut ports: Vec<_> = info.pods.iter().flat_map(|pod| &pod.spec.host_ports).collect();
         ports.sort();
         assert!(ports.windows(2).all(|two| two[0] != two[1]), "a port of {} is taken twice", info.name());

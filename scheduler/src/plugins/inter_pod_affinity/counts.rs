@@ -1,6 +1,6 @@
 //! Sums by topology domain.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::object::{Labels, Name};
 
@@ -20,7 +20,7 @@ impl Counts {
             self.keys.len() - 1
         });
         let values = &mut self.keys[at].1;
-        let count = values.entry(value.clone()).or_insert(0);
+        let count = values.entry_ref(value.as_str()).or_insert(0);
         self.nonzero -= usize::from(*count != 0);
         *count += by;
         self.nonzero += usize::from(*count != 0);

@@ -6,7 +6,7 @@ use super::counts::Counts;
 use super::{InterPodAffinity, matches_all, with_namespaces};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{CycleState, FilterPlugin, PreFilterOutcome, PreFilterPlugin, Status};
-use crate::object::{Labels, PodAffinityTerm, PodInfo};
+use crate::object::{Labels, Name, PodAffinityTerm, PodInfo};
 
 /// The pod's terms, and where in the cluster there is what they and the other pods' terms speak of.
 #[derive(Clone)]
@@ -22,21 +22,57 @@ struct State {
     unwanted: Counts,
 }
 
+/// Which of the counts a pod adds to, under which label.
+#[derive(Clone, Copy)]
+enum Side {
+    Repelled,
+    Wanted,
+    Unwanted,
+}
+
+type Effects = Vec<(Side, Name)>;
+
 impl State {
-    fn shift(&mut self, pod: &PodInfo, other: &PodInfo, labels: &Labels, by: i64) {
+    /// What another pod adds to the domains of its node.
+    fn effects(&self, pod: &PodInfo, other: &PodInfo) -> Effects {
+        let mut effects = Effects::new();
         for term in &other.spec.anti_affinity {
             if term.matches(pod, self.namespace_labels.as_ref()) {
-                self.repelled.add(&term.topology_key, labels, by);
+                effects.push((Side::Repelled, term.topology_key.clone()));
             }
         }
         if matches_all(&self.near, other) {
-            for term in &*self.near {
-                self.wanted.add(&term.topology_key, labels, by);
-            }
+            effects.extend(self.near.iter().map(|term| (Side::Wanted, term.topology_key.clone())));
         }
-        for term in &*self.far {
-            if term.matches(other, None) {
-                self.unwanted.add(&term.topology_key, labels, by);
+        let unwanted = self.far.iter().filter(|term| term.matches(other, None));
+        effects.extend(unwanted.map(|term| (Side::Unwanted, term.topology_key.clone())));
+        effects
+    }
+
+    fn apply(&mut self, effects: &[(Side, Name)], labels: &Labels, by: i64) {
+        for (side, key) in effects {
+            let counts = match side {
+                Side::Repelled => &mut self.repelled,
+                Side::Wanted => &mut self.wanted,
+                Side::Unwanted => &mut self.unwanted,
+            };
+            counts.add(key, labels, by);
+        }
+    }
+
+    fn shift(&mut self, pod: &PodInfo, other: &PodInfo, labels: &Labels, by: i64) {
+        let effects = self.effects(pod, other);
+        self.apply(&effects, labels, by);
+    }
+
+    fn count<'a>(&mut self, pod: &PodInfo, snapshot: &Snapshot, nodes: impl Iterator<Item = &'a NodeInfo>) {
+        let effects = snapshot.groups().ask(|other| self.effects(pod, other));
+        if effects.iter().all(Vec::is_empty) {
+            return;
+        }
+        for node in nodes {
+            for (group, count) in &node.groups {
+                self.apply(&effects[*group as usize], node.labels(), i64::from(*count));
             }
         }
     }
@@ -59,20 +95,12 @@ impl PreFilterPlugin for InterPodAffinity {
             unwanted: Counts::default(),
         };
         if own.near.is_empty() && own.far.is_empty() {
-            for node in snapshot.nodes_with_anti_affinity() {
-                for other in node.pods.iter().filter(|other| !other.spec.anti_affinity.is_empty()) {
-                    own.shift(pod, other, node.labels(), 1);
-                }
-            }
+            own.count(pod, snapshot, snapshot.nodes_with_anti_affinity());
             if own.repelled.is_empty() {
                 return Ok(PreFilterOutcome::Skip);
             }
         } else {
-            for node in snapshot.nodes() {
-                for other in &node.pods {
-                    own.shift(pod, other, node.labels(), 1);
-                }
-            }
+            own.count(pod, snapshot, snapshot.nodes());
         }
         state.put(own);
         Ok(PreFilterOutcome::AllNodes)

@@ -4,7 +4,7 @@ use super::counts::Counts;
 use super::{InterPodAffinity, with_namespaces};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
-use crate::object::{Labels, PodAffinityTerm, PodInfo, Weighted};
+use crate::object::{Labels, Name, PodAffinityTerm, PodInfo, Weighted};
 
 /// What each domain is worth.
 #[derive(Clone)]
@@ -30,16 +30,17 @@ impl Wishes {
         Self { own, namespace_labels, hard_weight: i64::from(hard_weight) }
     }
 
-    /// Counts what a placed pod and the new one wish of each other.
-    fn count(&self, pod: &PodInfo, other: &PodInfo, labels: &Labels, counts: &mut Counts) {
+    /// What a placed pod and the new one wish of each other: weights under labels.
+    fn effects(&self, pod: &PodInfo, other: &PodInfo) -> Vec<(Name, i64)> {
+        let mut effects = Vec::new();
         for (term, weight) in &self.own {
             if term.matches(other, None) {
-                counts.add(&term.topology_key, labels, *weight);
+                effects.push((term.topology_key.clone(), *weight));
             }
         }
         let mut theirs = |term: &PodAffinityTerm, weight: i64| {
             if weight != 0 && term.matches(pod, self.namespace_labels.as_ref()) {
-                counts.add(&term.topology_key, labels, weight);
+                effects.push((term.topology_key.clone(), weight));
             }
         };
         let spec = &other.spec;
@@ -47,6 +48,23 @@ impl Wishes {
         for (wishes, sign) in [(&spec.preferred_affinity, 1), (&spec.preferred_anti_affinity, -1)] {
             wishes.iter().for_each(|wish| theirs(&wish.pod_affinity_term, sign * i64::from(wish.weight)));
         }
+        effects
+    }
+
+    fn count<'a>(&self, pod: &PodInfo, snapshot: &Snapshot, nodes: impl Iterator<Item = &'a NodeInfo>) -> Counts {
+        let mut counts = Counts::default();
+        let effects = snapshot.groups().ask(|other| self.effects(pod, other));
+        if effects.iter().all(Vec::is_empty) {
+            return counts;
+        }
+        for node in nodes {
+            for (group, count) in &node.groups {
+                for (key, weight) in &effects[*group as usize] {
+                    counts.add(key, node.labels(), weight * i64::from(*count));
+                }
+            }
+        }
+        counts
     }
 }
 
@@ -62,25 +80,15 @@ impl PreScorePlugin for InterPodAffinity {
         _: &[&NodeInfo],
         snapshot: &Snapshot,
     ) -> Result<Flow, Status> {
-        let mut counts = Counts::default();
-        if wishes_nothing(pod) {
-            if self.args.ignore_preferred_terms_of_existing_pods {
-                return Ok(Flow::Skip);
-            }
-            let wishes = Wishes::of(pod, snapshot, self.args.hard_pod_affinity_weight);
-            for node in snapshot.nodes_with_affinity() {
-                for other in node.pods.iter().filter(|other| other.has_affinity()) {
-                    wishes.count(pod, other, node.labels(), &mut counts);
-                }
-            }
-        } else {
-            let wishes = Wishes::of(pod, snapshot, self.args.hard_pod_affinity_weight);
-            for node in snapshot.nodes() {
-                for other in &node.pods {
-                    wishes.count(pod, other, node.labels(), &mut counts);
-                }
-            }
+        if wishes_nothing(pod) && self.args.ignore_preferred_terms_of_existing_pods {
+            return Ok(Flow::Skip);
         }
+        let wishes = Wishes::of(pod, snapshot, self.args.hard_pod_affinity_weight);
+        let counts = if wishes_nothing(pod) {
+            wishes.count(pod, snapshot, snapshot.nodes_with_affinity())
+        } else {
+            wishes.count(pod, snapshot, snapshot.nodes())
+        };
         if counts.is_untouched() {
             return Ok(Flow::Skip);
         }

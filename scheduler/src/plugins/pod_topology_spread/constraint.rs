@@ -36,18 +36,23 @@ impl Constraint {
             && (!self.honors_taints || !repels(&node.node.taints, pod))
     }
 
-    /// How many of a node's pods it is about.
-    pub(super) fn count(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    /// For each group of pods in the cluster, whether it is about them.
+    pub(super) fn matching_groups(&self, pod: &PodInfo, snapshot: &Snapshot) -> Vec<bool> {
         if self.selector.is_everything() {
-            return 0;
+            return snapshot.groups().ask(|_| false);
         }
-        let counted = |other: &&std::sync::Arc<PodInfo>| {
+        snapshot.groups().ask(|other| {
             other.namespace == pod.namespace
                 && other.deletion_timestamp.is_none()
                 && self.selector.matches(&other.labels)
-        };
-        i64::try_from(node.pods.iter().filter(counted).count()).unwrap_or(i64::MAX)
+        })
     }
+}
+
+/// How many of a node's pods are in one of those groups.
+pub(super) fn count(groups: &[bool], node: &NodeInfo) -> i64 {
+    let matching = node.groups.iter().filter(|(group, _)| groups.get(*group as usize) == Some(&true));
+    matching.map(|(_, count)| i64::from(*count)).sum()
 }
 
 /// Whether a node is in a domain of every constraint.

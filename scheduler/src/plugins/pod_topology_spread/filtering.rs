@@ -1,10 +1,11 @@
 //! Constraints that must be met.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::PodTopologySpread;
-use super::constraint::{Constraint, has_all_keys};
+use super::constraint::{Constraint, count, has_all_keys};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{CycleState, FilterPlugin, PreFilterOutcome, PreFilterPlugin, Status};
 use crate::object::{Name, PodInfo, Unsatisfiable};
@@ -55,12 +56,13 @@ impl PreFilterPlugin for PodTopologySpread {
             return Ok(PreFilterOutcome::Skip);
         }
         let mut domains = vec![Domains::default(); constraints.len()];
+        let groups: Vec<Vec<bool>> = constraints.iter().map(|c| c.matching_groups(pod, snapshot)).collect();
         for node in snapshot.nodes().filter(|node| has_all_keys(node.labels(), &constraints)) {
-            for (constraint, domains) in constraints.iter().zip(&mut domains) {
+            for ((constraint, domains), groups) in constraints.iter().zip(&mut domains).zip(&groups) {
                 if let Some(domain) = node.labels().get(&constraint.topology_key)
                     && constraint.counts(pod, node)
                 {
-                    domains.add(domain, constraint.count(pod, node));
+                    domains.add(domain, count(groups, node));
                 }
             }
         }

@@ -1,8 +1,11 @@
 //! Constraints that are wishes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::constraint::{Constraint, has_all_keys};
+use hashbrown::HashMap;
+
+use super::constraint::{Constraint, count, has_all_keys};
 use super::{HOSTNAME, PodTopologySpread};
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
 use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
@@ -14,6 +17,7 @@ struct State {
     constraints: Vec<Constraint>,
     domains: Vec<HashMap<Name, i64>>,
     weights: Vec<f64>,
+    groups: Arc<[Vec<bool>]>,
     ignored: BTreeSet<NodeSlot>,
 }
 
@@ -54,20 +58,24 @@ impl PreScorePlugin for PodTopologySpread {
             if constraint.topology_key == HOSTNAME { nodes.len() - ignored.len() } else { domains.len() }
         };
         let weights = constraints.iter().zip(&domains).map(size).map(weight).collect();
+        let groups: Arc<[Vec<bool>]> = constraints.iter().map(|c| c.matching_groups(pod, snapshot)).collect();
         for node in snapshot.nodes() {
             if all_keys_needed && !has_all_keys(node.labels(), &constraints) {
                 continue;
             }
-            for (constraint, domains) in constraints.iter().zip(&mut domains) {
+            for ((constraint, domains), groups) in constraints.iter().zip(&mut domains).zip(&*groups) {
+                if constraint.topology_key == HOSTNAME {
+                    continue;
+                }
                 let domain = node.labels().get(&constraint.topology_key).map_or("", Name::as_str);
                 if let Some(sum) = domains.get_mut(domain)
                     && constraint.counts(pod, node)
                 {
-                    *sum += constraint.count(pod, node);
+                    *sum += count(groups, node);
                 }
             }
         }
-        state.put(State { constraints, domains, weights, ignored });
+        state.put(State { constraints, domains, weights, groups, ignored });
         Ok(Flow::Continue)
     }
 }
@@ -78,20 +86,20 @@ impl ScorePlugin for PodTopologySpread {
         clippy::cast_possible_truncation,
         reason = "upstream computes this in floating point and rounds, and so must we to agree with it"
     )]
-    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
+    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
         let state: &State = state.get().ok_or_else(|| Status::error("PreScore of PodTopologySpread has not run"))?;
         if state.ignored.contains(&node.slot) {
             return Ok(0);
         }
         let mut score = 0.0;
-        for ((constraint, domains), weight) in state.constraints.iter().zip(&state.domains).zip(&state.weights) {
+        for (at, constraint) in state.constraints.iter().enumerate() {
             let Some(domain) = node.labels().get(&constraint.topology_key) else { continue };
-            let count = if constraint.topology_key == HOSTNAME {
-                constraint.count(pod, node)
+            let pods = if constraint.topology_key == HOSTNAME {
+                count(&state.groups[at], node)
             } else {
-                domains.get(domain).copied().unwrap_or(0)
+                state.domains[at].get(domain).copied().unwrap_or(0)
             };
-            score += count as f64 * weight + f64::from(constraint.max_skew - 1);
+            score += pods as f64 * state.weights[at] + f64::from(constraint.max_skew - 1);
         }
         Ok(f64::round(score) as i64)
     }
