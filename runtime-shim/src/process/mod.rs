@@ -39,6 +39,7 @@ mod protocol;
 mod pty;
 mod recover;
 mod runtime;
+mod services;
 mod start;
 mod stats;
 mod streams;

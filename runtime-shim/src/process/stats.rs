@@ -12,7 +12,7 @@ use super::{
     container::Entry,
     disk::SandboxRecord,
     procfs::{self, Memory, Table},
-    runtime::sandbox_item,
+    services::sandbox_item,
 };
 use crate::{
     ContainerFilter, ContainerId, ContainerState, ContainerStats, CpuUsage, Error, EventStream, MemoryUsage,

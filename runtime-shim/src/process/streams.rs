@@ -26,7 +26,7 @@ use super::{
     link::{Ask, Exec},
     output::Streams as Files,
     pty,
-    runtime::sandbox_ip,
+    services::sandbox_ip,
 };
 use crate::{
     AttachOptions, BoxRead, BoxWrite, ContainerId, DuplexStream, Error, ExecOptions, ExecOutput, SandboxId,
