@@ -1,12 +1,15 @@
 //! What each built-in kind adds to the generic registry: defaults, rules, selectable fields, columns.
 
-#![allow(dead_code, unused_imports, reason = "shared rules come before the kinds that use them")]
-
+mod admission;
 mod autoscalers;
+mod certificates;
 mod config;
+mod devices;
 mod edit;
 mod endpoints;
 mod events;
+mod extensions;
+mod flowcontrol;
 mod jobs;
 mod kind;
 mod namespaces;
@@ -24,7 +27,7 @@ mod storage;
 pub mod validate;
 mod workloads;
 
-use kind::{Kind, Part, empty_status};
+use kind::Kind;
 use serde_json::Value;
 
 use crate::registry::Strategy;
@@ -32,42 +35,46 @@ use crate::registry::Strategy;
 /// A kind that needs nothing of its own.
 static PLAIN: Kind = Kind { ..Kind::PLAIN };
 
-/// A kind with a spec and generations.
-static WITH_SPEC: Kind = Kind { generation: true, ..Kind::PLAIN };
-
-/// A kind with a spec, generations and a status.
-static WITH_STATUS: Kind =
-    Kind { generation: true, status: Some(empty_status), subresources: &[("status", &Part::STATUS)], ..Kind::PLAIN };
-
 /// The strategy of a built-in resource.
 #[must_use]
 pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
     match (group, resource) {
+        ("" | "events.k8s.io", "events") => &events::EVENTS,
         ("", "configmaps") => &config::CONFIG_MAPS,
         ("", "endpoints") => &endpoints::ENDPOINTS,
-        ("" | "events.k8s.io", "events") => &events::EVENTS,
+        ("", "limitranges") => &quotas::LIMIT_RANGES,
         ("", "namespaces") => &namespaces::NAMESPACES,
         ("", "nodes") => &nodes::NODES,
+        ("", "persistentvolumeclaims") => &storage::PERSISTENT_VOLUME_CLAIMS,
+        ("", "persistentvolumes") => &storage::PERSISTENT_VOLUMES,
         ("", "pods") => &pods::PODS,
+        ("", "podtemplates") => &workloads::POD_TEMPLATES,
+        ("", "replicationcontrollers") => &workloads::REPLICATION_CONTROLLERS,
+        ("", "resourcequotas") => &quotas::RESOURCE_QUOTAS,
         ("", "secrets") => &config::SECRETS,
         ("", "serviceaccounts") => &config::SERVICE_ACCOUNTS,
         ("", "services") => &services::SERVICES,
-        ("coordination.k8s.io", "leases") => &config::LEASES,
-        ("discovery.k8s.io", "endpointslices") => &endpoints::ENDPOINT_SLICES,
-        ("", "podtemplates") => &workloads::POD_TEMPLATES,
-        ("", "replicationcontrollers") => &workloads::REPLICATION_CONTROLLERS,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => &admission::MUTATING_POLICIES,
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings") => &admission::MUTATING_POLICY_BINDINGS,
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => &admission::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => &admission::VALIDATING_POLICIES,
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings") => &admission::VALIDATING_POLICY_BINDINGS,
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => &admission::VALIDATING_WEBHOOKS,
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &extensions::CUSTOM_RESOURCE_DEFINITIONS,
+        ("apiregistration.k8s.io", "apiservices") => &extensions::API_SERVICES,
         ("apps", "controllerrevisions") => &workloads::CONTROLLER_REVISIONS,
         ("apps", "daemonsets") => &workloads::DAEMON_SETS,
         ("apps", "deployments") => &workloads::DEPLOYMENTS,
         ("apps", "replicasets") => &workloads::REPLICA_SETS,
         ("apps", "statefulsets") => &workloads::STATEFUL_SETS,
+        ("autoscaling", "horizontalpodautoscalers") => &autoscalers::HORIZONTAL_POD_AUTOSCALERS,
         ("batch", "cronjobs") => &jobs::CRON_JOBS,
         ("batch", "jobs") => &jobs::JOBS,
-        ("", "limitranges") => &quotas::LIMIT_RANGES,
-        ("", "persistentvolumeclaims") => &storage::PERSISTENT_VOLUME_CLAIMS,
-        ("", "persistentvolumes") => &storage::PERSISTENT_VOLUMES,
-        ("", "resourcequotas") => &quotas::RESOURCE_QUOTAS,
-        ("autoscaling", "horizontalpodautoscalers") => &autoscalers::HORIZONTAL_POD_AUTOSCALERS,
+        ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CERTIFICATE_SIGNING_REQUESTS,
+        ("coordination.k8s.io", "leases") => &config::LEASES,
+        ("discovery.k8s.io", "endpointslices") => &endpoints::ENDPOINT_SLICES,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flowcontrol::FLOW_SCHEMAS,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flowcontrol::PRIORITY_LEVELS,
         ("networking.k8s.io", "ingressclasses") => &networking::INGRESS_CLASSES,
         ("networking.k8s.io", "ingresses") => &networking::INGRESSES,
         ("networking.k8s.io", "ipaddresses") => &networking::IP_ADDRESSES,
@@ -79,6 +86,10 @@ pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
         ("rbac.authorization.k8s.io", "clusterroles") => &rbac::CLUSTER_ROLES,
         ("rbac.authorization.k8s.io", "rolebindings") => &rbac::ROLE_BINDINGS,
         ("rbac.authorization.k8s.io", "roles") => &rbac::ROLES,
+        ("resource.k8s.io", "deviceclasses") => &devices::DEVICE_CLASSES,
+        ("resource.k8s.io", "resourceclaims") => &devices::RESOURCE_CLAIMS,
+        ("resource.k8s.io", "resourceclaimtemplates") => &devices::RESOURCE_CLAIM_TEMPLATES,
+        ("resource.k8s.io", "resourceslices") => &devices::RESOURCE_SLICES,
         ("scheduling.k8s.io", "priorityclasses") => &policies::PRIORITY_CLASSES,
         ("storage.k8s.io", "csidrivers") => &storage::CSI_DRIVERS,
         ("storage.k8s.io", "csinodes") => &storage::CSI_NODES,
@@ -94,3 +105,6 @@ pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
 pub(crate) fn label_selector_text(selector: &Value) -> String {
     validate::labels::as_selector(&read::Field::of(selector)).to_string()
 }
+
+#[cfg(test)]
+mod tests;

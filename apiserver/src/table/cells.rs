@@ -82,7 +82,6 @@ pub(crate) fn or_none(text: impl Into<String>) -> Value {
 }
 
 /// The text of a value, or `<unset>` if there is none.
-#[allow(dead_code, reason = "shared cells come before the kinds that use them")]
 pub(crate) fn or_unset(value: &Value) -> Value {
     match text_of(value) {
         text if text.is_empty() => json!("<unset>"),
@@ -100,7 +99,6 @@ pub(crate) fn text_of(value: &Value) -> String {
 }
 
 /// The first so many of the texts, and how many more there are.
-#[allow(dead_code, reason = "shared cells come before the kinds that use them")]
 pub(crate) fn list_with_more(texts: &[String], shown_max: usize) -> String {
     let shown = texts.iter().take(shown_max).map(String::as_str).collect::<Vec<_>>().join(",");
     match texts.len().saturating_sub(shown_max) {

@@ -6,7 +6,6 @@ mod duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-#[allow(unused_imports, reason = "shared cells come before the kinds that use them")]
 pub(crate) use cells::{
     AGE, NAME, boolean, container_images, container_names, containers, date, images, integer, list_with_more, or_none,
     or_unset, selector, selector_cell, since, text, text_of, wide,

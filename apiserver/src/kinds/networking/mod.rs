@@ -5,7 +5,7 @@ mod policies;
 
 use kubewright_api::field::FieldErrors;
 use kubewright_api::names;
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(crate) use ingresses::{INGRESS_CLASSES, INGRESSES};
 pub(crate) use policies::NETWORK_POLICIES;
@@ -123,6 +123,8 @@ fn reference(field: &Field<'_>, errors: &mut FieldErrors) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::registry::Strategy;
 

@@ -11,7 +11,6 @@ use crate::kinds::read::Field;
 use crate::kinds::validate::addresses::cidr;
 use crate::kinds::validate::labels::label_selector;
 use crate::kinds::validate::paths::port_number;
-use crate::registry::Column;
 use crate::table::{AGE, NAME, selector_cell, text};
 
 /// NetworkPolicies.

@@ -5,7 +5,7 @@ use kubewright_api::names;
 use serde_json::{Value, json};
 
 use super::qos_class;
-use crate::kinds::edit::{each, set};
+use crate::kinds::edit::{each, set, with};
 use crate::kinds::podspec::{annotations, image_is_trimmed, validate_spec};
 use crate::kinds::read::Field;
 use crate::registry::StrategyContext;
@@ -13,7 +13,7 @@ use crate::registry::StrategyContext;
 /// Sets the first status, and the conditions and selectors that derive from the spec.
 pub(crate) fn prepare(_: &StrategyContext<'_>, pod: &mut Value) {
     let class = qos_class(pod);
-    set(&mut pod["status"], "qosClass", class);
+    with(pod, "status", |status| set(status, "qosClass", class));
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         let condition = json!({
             "type": "PodScheduled",
@@ -21,7 +21,7 @@ pub(crate) fn prepare(_: &StrategyContext<'_>, pod: &mut Value) {
             "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
         });
-        set(&mut pod["status"], "conditions", json!([condition]));
+        with(pod, "status", |status| set(status, "conditions", json!([condition])));
     }
     merge_label_keys(pod);
 }

@@ -16,22 +16,17 @@ pub(crate) static EPHEMERAL_CONTAINERS: Part =
     Part { fields: &["spec"], keeps_labels: false, update: prepare, validate };
 
 fn prepare(_: &StrategyContext<'_>, pod: &mut Value, old: &Value) {
-    let added = pod["spec"]["ephemeralContainers"].take();
+    let added = pod["spec"]["ephemeralContainers"].clone();
     restore(pod, "spec", old);
     if let Some(spec) = pod.get_mut("spec")
         && !added.is_null()
     {
         set(spec, "ephemeralContainers", added);
     }
-    let version = pod["metadata"]["resourceVersion"].take();
-    let managed = pod["metadata"]["managedFields"].take();
+    let own = ["resourceVersion", "managedFields"].map(|name| (name, pod["metadata"][name].clone()));
     restore(pod, "metadata", old);
     if let Some(metadata) = pod.get_mut("metadata") {
-        for (name, value) in [("resourceVersion", version), ("managedFields", managed)] {
-            if !value.is_null() {
-                set(metadata, name, value);
-            }
-        }
+        own.into_iter().filter(|(_, value)| !value.is_null()).for_each(|(name, value)| set(metadata, name, value));
     }
 }
 

@@ -19,7 +19,7 @@ const LISTS: [&str; 2] = ["containers", "initContainers"];
 
 /// Keeps resources and resize policies of the containers, and the pod's own resources; the rest stays as it was.
 fn prepare(_: &StrategyContext<'_>, pod: &mut Value, old: &Value) {
-    let spec = pod["spec"].take();
+    let spec = pod["spec"].clone();
     let comparable = LISTS.iter().all(|list| {
         let names = |spec: &Value| -> Vec<Value> {
             spec[*list].as_array().into_iter().flatten().map(|container| container["name"].clone()).collect()
@@ -27,7 +27,6 @@ fn prepare(_: &StrategyContext<'_>, pod: &mut Value, old: &Value) {
         names(&spec) == names(&old["spec"])
     });
     if !comparable {
-        set(pod, "spec", spec);
         return;
     }
     let mut kept = old["spec"].clone();
@@ -116,7 +115,8 @@ fn without_compute(spec: &Field<'_>) -> Value {
     let mut spec = spec.raw();
     let strip = |owner: &mut Value| {
         for list in ["requests", "limits"] {
-            if let Some(amounts) = owner["resources"].get_mut(list).and_then(Value::as_object_mut) {
+            let resources = owner.get_mut("resources");
+            if let Some(amounts) = resources.and_then(|lists| lists.get_mut(list)).and_then(Value::as_object_mut) {
                 amounts.remove("cpu");
                 amounts.remove("memory");
             }

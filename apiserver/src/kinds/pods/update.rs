@@ -1,10 +1,10 @@
 //! Changes of pods: little of a pod's spec may ever change.
 
 use kubewright_api::field::{FieldError, FieldErrors};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::create::metadata_and_spec;
-use crate::kinds::edit::{restore, set};
+use crate::kinds::edit::{ensure, restore};
 use crate::kinds::podspec::annotations::MIRROR;
 use crate::kinds::read::Field;
 use crate::kinds::same::same;
@@ -160,10 +160,9 @@ fn gated_directives(spec: &Field<'_>, old: &Field<'_>, munged: &mut Value, error
                 }
             }
         }
-        if munged["affinity"].is_null() {
-            set(munged, "affinity", json!({}));
+        if let Some(affinity) = ensure(munged, "affinity") {
+            restore(affinity, "nodeAffinity", &old.field("affinity").raw());
         }
-        restore(&mut munged["affinity"], "nodeAffinity", &old.field("affinity").raw());
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn defaults(spec: &mut Value) {
     }
     for (name, amounts) in [("limits", limits), ("requests", requests)] {
         if !amounts.is_empty() {
-            set(&mut spec["resources"], name, amounts);
+            super::super::edit::with(spec, "resources", |resources| set(resources, name, amounts));
         }
     }
 }

@@ -31,9 +31,11 @@ fn carry_over(object: &mut Value, old: &Value) {
             object["spec"][name].as_str().is_none_or(str::is_empty)
                 && object["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty)
         };
-        if empty("clusterIP", object) && object["spec"].is_object() {
+        if empty("clusterIP", object)
+            && let Some(spec) = object.get_mut("spec")
+        {
             for name in ["clusterIP", "clusterIPs"] {
-                restore(&mut object["spec"], name, &old["spec"]);
+                restore(spec, name, &old["spec"]);
             }
         }
     }
@@ -57,8 +59,12 @@ fn carry_over(object: &mut Value, old: &Value) {
         }
     }
     let checked = |object: &Value| needs_health_check(&Field::of(object).field("spec"));
-    if checked(object) && checked(old) && object["spec"]["healthCheckNodePort"].as_i64().unwrap_or_default() == 0 {
-        restore(&mut object["spec"], "healthCheckNodePort", &old["spec"]);
+    if checked(object)
+        && checked(old)
+        && object["spec"]["healthCheckNodePort"].as_i64().unwrap_or_default() == 0
+        && let Some(spec) = object.get_mut("spec")
+    {
+        restore(spec, "healthCheckNodePort", &old["spec"]);
     }
 }
 
@@ -97,8 +103,10 @@ fn drop_fields_of_old_type(object: &mut Value, old: &Value) {
     if let Some(spec) = object.get_mut("spec") {
         stale.iter().for_each(|name| drop(remove(spec, name)));
     }
-    if kind(object) != "LoadBalancer" && object["status"].is_object() {
-        set(&mut object["status"], "loadBalancer", json!({}));
+    if kind(object) != "LoadBalancer"
+        && let Some(status) = object.get_mut("status")
+    {
+        set(status, "loadBalancer", json!({}));
     }
 }
 
