@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ impl KubeletBuilder {
             pulls: Semaphore::new(self.config.pulls_max.max(1)),
             api_turns: Semaphore::new(API_TURNS),
             pods: Pods::default(),
+            pods_listed: AtomicBool::new(false),
             node_view: RwLock::new(NodeView::default()),
             service_list: RwLock::default(),
             config: self.config,
@@ -256,6 +258,7 @@ impl PodFollower {
                 Ok(Event::InitApply(pod)) => listed.push(pod),
                 Ok(Event::InitDone) => {
                     self.replace(std::mem::take(&mut listed), first);
+                    self.node.pods_listed.store(true, Ordering::Release);
                     if std::mem::take(&mut first) {
                         remove_orphans(&self.node).await;
                     }

@@ -67,6 +67,13 @@ async fn the_node_is_registered_and_stays_alive() {
     node.until("lease", |node| renewed(node).is_some()).await;
     let first = renewed(&node).unwrap();
     node.until("renewal", |node| renewed(node).unwrap() > first).await;
+    // A node to which nothing happens is not talked about.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    node.api.take_requests();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let mut requests = node.api.take_requests();
+    requests.retain(|request| !request.contains("/leases/"));
+    assert_eq!(requests, [] as [&str; 0]);
     // Somebody deletes the node: it comes back.
     node.api.delete("nodes", "", "n1", None);
     node.until("return", |node| node.api.get("nodes", "", "n1").is_some()).await;
@@ -358,6 +365,29 @@ async fn pods_run_on_while_the_api_is_away() {
     node.until("reported", |node| node.container("p")["restartCount"].as_i64() >= Some(1)).await;
     node.api.delete("pods", "default", "p", Some(1));
     node.until("gone", |node| node.get("p").is_none()).await;
+    node.stop().await;
+    assert_clean(&node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kubelet_that_cannot_ask_the_api_kills_nothing() {
+    let mut node = Node::start().await;
+    node.pod("p", json!({"containers": [{"name": "c", "image": "web:1"}]}));
+    node.until("ready", |node| node.ready("p")).await;
+    let before = node.container("p")["containerID"].clone();
+    node.stop().await;
+    node.api.set_down(true);
+    node.begin().await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(containers(&node).await.iter().all(|container| container.state == ContainerState::Running));
+    node.api.set_down(false);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!((node.ready("p"), &node.container("p")["containerID"]), (true, &before));
+    // What the API has forgotten meanwhile goes.
+    node.stop().await;
+    node.api.delete("pods", "default", "p", Some(0));
+    node.begin().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     node.stop().await;
     assert_clean(&node).await;
 }

@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kubewright_proxy::PodNetwork;
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     /// Turns for reporting to the API.
     pub(crate) api_turns: Semaphore,
     pub(crate) pods: Pods,
+    /// The API's list of pods was seen: from then on what is in no list is in nobody's interest.
+    pub(crate) pods_listed: AtomicBool,
     pub(crate) node_view: RwLock<NodeView>,
     pub(crate) service_list: RwLock<Arc<Vec<Service>>>,
 }

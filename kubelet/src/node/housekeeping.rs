@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kubewright_runtime_shim::{ContainerFilter, ContainerState, PodSandboxFilter, PodSandboxState};
@@ -39,8 +40,11 @@ pub(crate) fn own_sandboxes(config: &crate::KubeletConfig) -> PodSandboxFilter {
 /// The label that tells this node's sandboxes and containers from others of the same runtime.
 pub(crate) const NODE_LABEL: &str = "kubewright.dev/node-name";
 
-/// Removes sandboxes, containers, volumes and logs of pods that have no worker. Call it once the API was listed.
+/// Removes sandboxes, containers, volumes and logs of pods that have no worker; nothing before the API was listed.
 pub(crate) async fn remove_orphans(node: &Context) {
+    if !node.pods_listed.load(Ordering::Acquire) {
+        return;
+    }
     let known: BTreeSet<String> = node.pods.uids().into_iter().collect();
     if let Err(error) = remove_orphan_sandboxes(node, &known).await {
         tracing::warn!(%error, "cannot remove what belongs to no pod");

@@ -73,7 +73,10 @@ pub(super) fn node_status(node: &Context, found: &Found, before: &Value, now: Ti
     let mut addresses: Vec<_> =
         config.node_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()})).collect();
     addresses.push(json!({"type": "Hostname", "address": config.node_name}));
+    // Says to an API server that streams may come over WebSocket, with no SPDY in between.
+    let features: &[&str] = if found.port == 0 { &[] } else { &["ExtendWebSocketsToKubelet"] };
     json!({
+        "declaredFeatures": features,
         "capacity": capacity,
         "allocatable": allocatable,
         "addresses": addresses,
@@ -183,7 +186,11 @@ pub(super) fn status_patch(
             own.sort_by_key(|condition| condition["type"].to_string());
             Value::from(own)
         }
-        _ => status[key].clone(),
+        // Nothing and an empty list are the same: API servers leave out the one or the other.
+        _ => match &status[key] {
+            Value::Array(list) if list.is_empty() => Value::Null,
+            value => value.clone(),
+        },
     };
     let keys = new.as_object().into_iter().flat_map(|object| object.keys());
     let changed: Vec<&String> = keys.filter(|key| own(&old, key) != own(&new, key)).collect();
@@ -232,6 +239,8 @@ mod tests {
         assert_eq!(patch(&first, &later, 60), None);
         assert!(patch(&first, &later, 300).is_some());
         assert!(status_patch(&first, &later, None, at(1), Duration::from_secs(300)).is_some());
+        let (without, empty) = (first.clone(), json!({"conditions": first["conditions"], "images": []}));
+        assert_eq!(patch(&without, &empty, 60), None);
         let down = status(Some("gone"), &later, 70);
         let sent = patch(&later, &down, 70).unwrap();
         let ready = &sent["status"]["conditions"][3];

@@ -27,7 +27,7 @@ use crate::decide::{
 };
 use crate::events::EventTarget;
 use crate::node::Context;
-use crate::objects::{Pod, PodStatus};
+use crate::objects::{Pod, PodCondition, PodStatus, api_time};
 use crate::probe::ProbeSet;
 use crate::volumes::{PodDirs, TokenSource};
 use report::Reporter;
@@ -234,6 +234,16 @@ impl Worker {
         if self.stage == Stage::Running && desired.must_end() {
             if let Some(eviction) = &desired.evicted {
                 self.failure = Some((eviction.reason.clone(), eviction.message.clone()));
+                self.status.conditions.retain(|condition| condition.kind != "DisruptionTarget");
+                self.status.conditions.push(PodCondition {
+                    kind: "DisruptionTarget".to_owned(),
+                    observed_generation: self.pod.metadata.generation,
+                    status: "True".to_owned(),
+                    last_transition_time: Some(api_time(self.node.clock.now())),
+                    reason: "TerminationByKubelet".to_owned(),
+                    message: eviction.message.clone(),
+                    ..PodCondition::default()
+                });
             }
             self.stage = Stage::Ending;
             news = true;
