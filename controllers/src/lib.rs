@@ -51,6 +51,8 @@
 
 mod api;
 pub mod cache;
+pub mod clusterroleaggregation;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 mod discovery;
@@ -58,6 +60,7 @@ pub mod disruption;
 pub mod endpoints;
 mod endpoints_of;
 pub mod endpointslice;
+pub mod endpointslicemirroring;
 mod error;
 mod events;
 pub mod garbage;
@@ -77,6 +80,7 @@ pub mod replicationcontroller;
 mod revisions;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod tainteviction;
 pub mod ttlafterfinished;
 #[cfg(test)]
@@ -91,15 +95,19 @@ use manager::Recipe;
 const RECIPES: &[Recipe] = &[
     recipe("serviceaccount-controller", "service-account-controller", serviceaccount::make),
     recipe("root-ca-certificate-publisher-controller", "root-ca-certificate-publisher", rootca::make),
+    recipe("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", clusterroleaggregation::make),
     recipe("namespace-controller", "namespace-controller", namespace::make),
     recipe("garbage-collector-controller", "garbage-collector-controller", garbage::make),
     recipe("deployment-controller", "deployment-controller", deployment::make),
     recipe("replicaset-controller", "replicaset-controller", replicaset::make),
     recipe("replicationcontroller-controller", "replication-controller", replicationcontroller::make),
     recipe("daemonset-controller", "daemonset-controller", daemonset::make),
+    recipe("statefulset-controller", "statefulset-controller", statefulset::make),
     recipe("job-controller", "job-controller", job::make),
+    recipe("cronjob-controller", "cronjob-controller", cronjob::make),
     recipe("ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished::make),
     recipe("endpointslice-controller", "endpoint-slice-controller", endpointslice::make),
+    recipe("endpointslice-mirroring-controller", "endpoint-slice-mirroring-controller", endpointslicemirroring::make),
     recipe("endpoints-controller", "endpoint-controller", endpoints::make),
     recipe("disruption-controller", "controllermanager", disruption::make),
     recipe("node-lifecycle-controller", "node-controller", nodelifecycle::make),

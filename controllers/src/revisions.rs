@@ -41,6 +41,16 @@ fn data(template: &Template) -> Template {
     Template::new(json!({"spec": {"template": value}}))
 }
 
+/// The template that a revision remembers.
+pub(crate) fn template_of(revision: &ControllerRevision) -> Template {
+    let mut value = revision.data.to_value();
+    let mut template = value["spec"]["template"].take();
+    if let Some(fields) = template.as_object_mut() {
+        fields.remove("$patch");
+    }
+    Template::new(template)
+}
+
 /// Finds or makes the newest revision among those that the set manages or might adopt.
 pub(crate) fn history<O: Object>(
     owner: &O,

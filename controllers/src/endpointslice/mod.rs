@@ -1,7 +1,8 @@
 //! Keeps the endpoint slices of services.
 
-mod pack;
+pub(crate) mod pack;
 mod reconcile;
+pub(crate) mod write;
 
 pub use reconcile::{Observed, reconcile};
 
@@ -28,11 +29,10 @@ pub(crate) fn make(setup: &Setup<'_>, _: &Config) -> Result<Option<Made>, Error>
     setup.reconcile_each::<Service>();
     wake_services(setup);
     setup.on::<EndpointSlice>(|change, queue| {
-        let ours = change
-            .states()
-            .filter(|slice| slice.metadata.labels.get(reconcile::MANAGED_BY) == Some(reconcile::OURSELVES));
+        let ours =
+            change.states().filter(|slice| slice.metadata.labels.get(write::MANAGED_BY) == Some(reconcile::OURSELVES));
         for slice in ours {
-            if let Some(service) = slice.metadata.labels.get(reconcile::SERVICE_NAME) {
+            if let Some(service) = slice.metadata.labels.get(write::SERVICE_NAME) {
                 queue.add(ObjectKey::new(&slice.metadata.namespace, service));
             }
         }

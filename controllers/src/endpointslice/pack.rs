@@ -6,19 +6,19 @@ use std::sync::Arc;
 use crate::objects::{Endpoint, EndpointSlice};
 
 /// How many endpoints one slice holds at most.
-pub(super) const MOST: usize = 100;
+pub(crate) const MOST: usize = 100;
 
 /// What becomes of the slices of one address family and set of ports.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Packing {
+pub(crate) struct Packing {
     /// Endpoints of new slices.
-    pub(super) create: Vec<Vec<Endpoint>>,
+    pub(crate) create: Vec<Vec<Endpoint>>,
     /// Slices that get other endpoints.
-    pub(super) update: Vec<(Arc<EndpointSlice>, Vec<Endpoint>)>,
+    pub(crate) update: Vec<(Arc<EndpointSlice>, Vec<Endpoint>)>,
     /// Slices that nothing is left of.
-    pub(super) delete: Vec<Arc<EndpointSlice>>,
+    pub(crate) delete: Vec<Arc<EndpointSlice>>,
     /// Slices that stay as they are.
-    pub(super) keep: Vec<Arc<EndpointSlice>>,
+    pub(crate) keep: Vec<Arc<EndpointSlice>>,
 }
 
 /// What tells an endpoint from others: its pod and address.
@@ -29,7 +29,7 @@ fn identity(endpoint: &Endpoint) -> (String, String) {
 
 /// Distributes the wanted endpoints: they stay where they are; new ones fill slices that change anyway, then the
 /// fullest slice that has room for all that is left, then new slices.
-pub(super) fn pack(wanted: Vec<Endpoint>, slices: &[Arc<EndpointSlice>]) -> Packing {
+pub(crate) fn pack(wanted: Vec<Endpoint>, slices: &[Arc<EndpointSlice>]) -> Packing {
     let mut missing: BTreeMap<(String, String), Endpoint> =
         wanted.into_iter().map(|endpoint| (identity(&endpoint), endpoint)).collect();
     let mut packing = Packing::default();

@@ -3,18 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
-use super::pack::{Packing, pack};
+use super::pack::pack;
+use super::write::{Group, MANAGED_BY, SERVICE_NAME, Target, group, placeholder, write};
 use crate::endpoints_of::{addresses, hostname, may_serve, ports_of};
 use crate::objects::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice, Hints, Labels, Named, OwnerReference, Pod, Service,
-    TargetRef, kinds,
+    Endpoint, EndpointConditions, EndpointSlice, Hints, Labels, Named, OwnerReference, Pod, Service, TargetRef, kinds,
 };
-use crate::plan::{Action, Plan};
+use crate::plan::Plan;
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const OURSELVES: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
@@ -31,9 +27,6 @@ pub struct Observed<'a> {
     pub slices: Vec<Arc<EndpointSlice>>,
 }
 
-/// Slices of one family and set of ports.
-type Group = (String, Vec<EndpointPort>);
-
 /// What must be done so that slices show the pods behind a service.
 #[must_use]
 pub fn reconcile(observed: &Observed<'_>) -> Plan {
@@ -43,16 +36,14 @@ pub fn reconcile(observed: &Observed<'_>) -> Plan {
         return plan;
     }
     let families = families(service);
-    let mut wanted = wanted(observed, &families);
-    let ours = |slice: &&Arc<EndpointSlice>| {
-        slice.metadata.labels.get(MANAGED_BY) == Some(OURSELVES) && !slice.metadata.deleting()
+    let target = Target {
+        name: &service.metadata.name,
+        namespace: &service.metadata.namespace,
+        labels: labels(service),
+        owner: OwnerReference::to_controller(kinds::SERVICE, &service.metadata),
     };
-    let mut existing: BTreeMap<Group, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
-    for slice in observed.slices.iter().filter(ours) {
-        let mut ports = slice.ports.clone();
-        ports.sort();
-        existing.entry((slice.address_type.clone(), ports)).or_default().push(slice.clone());
-    }
+    let mut wanted = wanted(observed, &families);
+    let mut existing = group(&observed.slices, OURSELVES);
     // A family without any endpoint keeps one empty slice, so that readers can tell "none" from "not yet".
     for family in &families {
         if !wanted.keys().any(|(of, _)| of == family) {
@@ -65,8 +56,8 @@ pub fn reconcile(observed: &Observed<'_>) -> Plan {
         let slices = existing.remove(&group).unwrap_or_default();
         match wanted.remove(&group) {
             None => slices.iter().for_each(|slice| plan.delete(slice.as_ref(), None)),
-            Some(endpoints) if endpoints.is_empty() => placeholder(&mut plan, service, &group, &slices),
-            Some(endpoints) => write(&mut plan, service, &group, pack(endpoints, &slices)),
+            Some(endpoints) if endpoints.is_empty() => placeholder(&mut plan, &target, &group, &slices),
+            Some(endpoints) => write(&mut plan, &target, &group, pack(endpoints, &slices)),
         }
     }
     plan
@@ -135,74 +126,10 @@ fn labels(service: &Service) -> Labels {
     if service.spec.headless() { labels.with(HEADLESS, "") } else { labels }
 }
 
-/// Labels whose present values differ, and those that must go.
-fn label_changes(slice: &EndpointSlice, wanted: &Labels) -> serde_json::Map<String, Value> {
-    let mut changes = serde_json::Map::new();
-    for (key, value) in wanted.iter().filter(|(key, value)| slice.metadata.labels.get(key) != Some(value)) {
-        changes.insert(key.to_owned(), json!(value));
-    }
-    for (key, _) in slice.metadata.labels.iter().filter(|(key, _)| !wanted.contains(key)) {
-        changes.insert(key.to_owned(), Value::Null);
-    }
-    changes
-}
-
-fn placeholder(plan: &mut Plan, service: &Service, group: &Group, slices: &[Arc<EndpointSlice>]) {
-    match slices.split_first() {
-        None => plan.push(create(service, group, &[])),
-        Some((kept, surplus)) => {
-            surplus.iter().for_each(|slice| plan.delete(slice.as_ref(), None));
-            update(plan, service, kept, (!kept.endpoints.is_empty()).then_some(&[]));
-        }
-    }
-}
-
-fn write(plan: &mut Plan, service: &Service, group: &Group, packing: Packing) {
-    for endpoints in &packing.create {
-        plan.push(create(service, group, endpoints));
-    }
-    for (slice, endpoints) in &packing.update {
-        update(plan, service, slice, Some(endpoints));
-    }
-    for slice in &packing.keep {
-        update(plan, service, slice, None);
-    }
-    for slice in &packing.delete {
-        plan.delete(slice.as_ref(), None);
-    }
-}
-
-fn update(plan: &mut Plan, service: &Service, slice: &EndpointSlice, endpoints: Option<&[Endpoint]>) {
-    let mut body = json!({});
-    let changes = label_changes(slice, &labels(service));
-    if !changes.is_empty() {
-        body["metadata"] = json!({"labels": changes});
-    }
-    if let Some(endpoints) = endpoints {
-        body["endpoints"] = json!(endpoints);
-    }
-    plan.patch(slice, "", body);
-}
-
-fn create(service: &Service, (family, ports): &Group, endpoints: &[Endpoint]) -> Action {
-    let object = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "generateName": format!("{}-", service.metadata.name),
-            "namespace": service.metadata.namespace,
-            "labels": labels(service),
-            "ownerReferences": [OwnerReference::to_controller(kinds::SERVICE, &service.metadata)],
-        },
-        "addressType": family,
-        "endpoints": endpoints,
-        "ports": ports,
-    });
-    Action::create(kinds::ENDPOINT_SLICE, &service.metadata.namespace, object, None)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::super::make;
     use super::*;
     use crate::objects::Node;
