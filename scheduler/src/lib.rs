@@ -29,6 +29,7 @@
 //! # Where to go next
 //! - [`framework`]: the extension points, and how to write a plugin.
 //! - [`plugins`]: upstream's plugins and its default profile.
+//! - [`config`]: kube-scheduler's configuration files.
 //! - [`schedule`]: the scheduling and the binding cycle; [`WhatIf`](schedule::WhatIf) for trying things out.
 //! - `driver` (feature `driver`, on by default): runs it all against an API server.
 //! - [`object`]: the lean pods and nodes that all of this works on, decoded straight from the API's JSON.
@@ -36,6 +37,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod cache;
+pub mod config;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod framework;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use hashbrown::HashMap;
+
 use super::{Code, Status};
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
 use crate::object::Name;
@@ -10,14 +12,14 @@ use crate::object::Name;
 /// What plugins said about each node, and about all those nobody looked at.
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatuses {
-    explicit: BTreeMap<NodeSlot, Status>,
+    explicit: Vec<(NodeSlot, Status)>,
     absent: Option<Status>,
 }
 
 impl NodeStatuses {
-    /// Notes what was said about a node.
+    /// Notes what was said about a node; once for each.
     pub fn set(&mut self, node: NodeSlot, status: Status) {
-        self.explicit.insert(node, status);
+        self.explicit.push((node, status));
     }
 
     /// Notes what holds for every node not spoken of.
@@ -28,7 +30,8 @@ impl NodeStatuses {
     /// What was said about a node.
     #[must_use]
     pub fn get(&self, node: NodeSlot) -> Option<&Status> {
-        self.explicit.get(&node).or(self.absent.as_ref())
+        let said = self.explicit.iter().find(|(own, _)| *own == node).map(|(_, status)| status);
+        said.or(self.absent.as_ref())
     }
 
     /// The code for a node; nodes nobody spoke of cannot be helped.
@@ -56,8 +59,10 @@ impl NodeStatuses {
 
     /// The nodes where preemption might help, in the snapshot's order.
     pub fn resolvable<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a NodeInfo> {
-        let resolvable = |node: &&NodeInfo| self.code(node.slot) == Code::Unschedulable;
-        snapshot.nodes().filter(resolvable).collect()
+        let said: HashMap<NodeSlot, Code> = self.iter().map(|(slot, status)| (slot, status.code())).collect();
+        let absent = self.absent.as_ref().map(Status::code);
+        let code = |node: &NodeInfo| said.get(&node.slot).copied().or(absent);
+        snapshot.nodes().filter(|node| code(node) == Some(Code::Unschedulable)).collect()
     }
 }
 
@@ -80,10 +85,10 @@ impl Diagnosis {
     /// Notes which plugin said no.
     pub fn blame(&mut self, status: &Status) {
         let Some(plugin) = status.plugin() else { return };
-        if status.code() == Code::Pending {
+        if status.code() == Code::Pending && !self.pending_plugins.contains(plugin) {
             self.pending_plugins.insert(plugin.clone());
         }
-        if status.is_rejection() {
+        if status.is_rejection() && !self.unschedulable_plugins.contains(plugin) {
             self.unschedulable_plugins.insert(plugin.clone());
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::decide::{Progress, Refusal, View, decide, score_all};
 use super::{Decision, Scheduler};
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::{NodeInfo, NodeSlot, Snapshot};
 use crate::framework::{CycleState, FitError, PluginScore, Profile, Status};
 use crate::object::{Name, PodInfo};
 use crate::queue::Nominator;
@@ -99,9 +101,10 @@ impl WhatIf<'_> {
         let diagnosis = profile.diagnose(&state, pod, &all, &self.nominator);
         let mut answers = BTreeMap::new();
         let mut feasible = Vec::new();
+        let said: HashMap<NodeSlot, &Status> = diagnosis.nodes.iter().collect();
         for node in all {
             let left_out = subset.as_ref().is_some_and(|subset| !subset.contains(node.name()));
-            match diagnosis.nodes.get(node.slot) {
+            match said.get(&node.slot).copied() {
                 Some(status) => drop(answers.insert(node.name().clone(), Err(status.clone()))),
                 None if left_out => {
                     let status = Status::unresolvable("node(s) didn't satisfy plugin(s)");

@@ -1,0 +1,149 @@
+use super::*;
+use crate::framework::ExtensionPoint;
+
+const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+
+fn read(text: &str) -> Result<Configuration, String> {
+    Configuration::read(&format!("{HEAD}{text}"), &Registry::default()).map_err(|error| error.to_string())
+}
+
+fn at(configuration: &Configuration, point: ExtensionPoint) -> Vec<String> {
+    configuration.profiles[0].plugins_at(point).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    let configuration = read("").unwrap();
+    assert_eq!(configuration.profiles[0].name(), "default-scheduler");
+    assert_eq!(configuration.pod_max_backoff, Duration::from_secs(10));
+    let default = crate::plugins::default_profile("default-scheduler").build().unwrap();
+    for point in ExtensionPoint::ALL {
+        let expected: Vec<String> = default.plugins_at(point).iter().map(ToString::to_string).collect();
+        assert_eq!(at(&configuration, point), expected, "{point:?}");
+    }
+}
+
+#[test]
+fn plugins_are_enabled_disabled_and_reordered() {
+    let configuration = read(
+        "
+profiles:
+- plugins:
+    multiPoint:
+      disabled: [{name: NodePorts}, {name: ImageLocality}]
+    score:
+      enabled: [{name: NodeAffinity, weight: 7}]
+      disabled: [{name: TaintToleration}]
+    filter:
+      disabled: [{name: '*'}]
+      enabled: [{name: NodeName}, {name: NodeResourcesFit}]
+",
+    )
+    .unwrap();
+    assert_eq!(at(&configuration, ExtensionPoint::Filter), ["NodeName", "NodeResourcesFit"]);
+    let score = [
+        "NodeAffinity",
+        "NodeResourcesFit",
+        "PodTopologySpread",
+        "InterPodAffinity",
+        "NodeResourcesBalancedAllocation",
+    ];
+    assert_eq!(at(&configuration, ExtensionPoint::Score), score);
+    assert!(!at(&configuration, ExtensionPoint::PreFilter).contains(&"NodePorts".to_owned()));
+}
+
+#[test]
+fn several_profiles_and_their_settings() {
+    let configuration = read(
+        "
+percentageOfNodesToScore: 30
+podInitialBackoffSeconds: 2
+leaderElection: {leaderElect: false, leaseDuration: 1m}
+profiles:
+- schedulerName: a
+- schedulerName: b
+  percentageOfNodesToScore: 70
+  pluginConfig:
+  - name: DefaultPreemption
+    args:
+      apiVersion: kubescheduler.config.k8s.io/v1
+      kind: DefaultPreemptionArgs
+      minCandidateNodesPercentage: 20
+",
+    )
+    .unwrap();
+    assert_eq!(configuration.profiles.iter().map(|p| p.name().as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(configuration.profiles[1].percentage_of_nodes_to_score, Some(70));
+    assert!(!configuration.leader_election.leader_elect);
+    let config = configuration.scheduler_config(7);
+    assert_eq!((config.percentage_of_nodes_to_score, config.queue.initial_backoff), (30, Duration::from_secs(2)));
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let error = read(text).expect_err("it was taken");
+    assert!(error.contains(expected), "{error}\n  lacks {expected}");
+}
+
+#[test]
+fn faults_are_named_with_their_path() {
+    refused("parallelsm: 3", r#"unknown field "parallelsm""#);
+    refused("parallelism: 0", "parallelism: Invalid value: 0: should be an integer value greater than zero");
+    refused(
+        "percentageOfNodesToScore: 101",
+        "percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]",
+    );
+    refused(
+        "podMaxBackoffSeconds: 0",
+        "podMaxBackoffSeconds: Invalid value: 0: must be greater than or equal to PodInitialBackoffSeconds",
+    );
+    refused("profiles: [{schedulerName: a}, {schedulerName: a}]", "profiles[1].schedulerName: Duplicate value");
+    refused("profiles: [{schedulerName: a}, {}]", "profiles[1].schedulerName: Required value");
+    refused(
+        "profiles: [{plugins: {score: {enabled: [{name: Nope}]}}}]",
+        "profiles[0].plugins.score.enabled[0]: Not found: \"Nope\"",
+    );
+    refused("profiles: [{plugins: {bind: {enabled: [{name: NodeName}]}}}]", "does not extend Bind plugin");
+    refused("profiles: [{plugins: {bind: {disabled: [{name: '*'}]}}}]", "at least one bind plugin is needed");
+    let args = |name: &str, args: &str| format!("profiles: [{{pluginConfig: [{{name: {name}, args: {args}}}]}}]");
+    refused(
+        &args("InterPodAffinity", "{hardPodAffinityWeight: 101}"),
+        "profiles[0].pluginConfig[0].args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]",
+    );
+    refused(
+        &args("NodeResourcesFit", "{scoringStrategy: {type: Worst}}"),
+        "scoringStrategy.type: Unsupported value: \"Worst\"",
+    );
+    refused(
+        &args("NodeResourcesFit", "{scoringStrategy: {type: RequestedToCapacityRatio}}"),
+        "requestedToCapacityRatio: Required value",
+    );
+    refused(
+        &args(
+            "PodTopologySpread",
+            "{defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}",
+        ),
+        "defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty",
+    );
+    refused(&args("NodeResourcesFit", "{kind: OtherArgs}"), "has to match plugin args");
+    refused("extenders: [{urlPrefix: x}]", "extenders: Forbidden");
+    assert!(Configuration::read("kind: Pod\napiVersion: v1", &Registry::default()).is_err());
+    assert!(Configuration::read("{", &Registry::default()).is_err());
+}
+
+#[test]
+fn plugins_can_be_added() {
+    let registry = Registry::default().with(
+        "Mine",
+        std::sync::Arc::new(|args: &Value| match args["ok"].as_bool() {
+            Some(true) => Ok(std::sync::Arc::new(crate::plugins::NodeName) as crate::framework::PluginRef),
+            _ => Err("ok must be true".to_owned()),
+        }),
+    );
+    let text = format!(
+        "{HEAD}profiles: [{{plugins: {{filter: {{enabled: [{{name: Mine}}], disabled: [{{name: '*'}}]}}}}, pluginConfig: [{{name: Mine, args: {{ok: true}}}}]}}]"
+    );
+    assert!(Configuration::read(&text, &registry).is_ok());
+    let error = Configuration::read(&text.replace("true", "false"), &registry).unwrap_err().to_string();
+    assert!(error.contains("profiles[0].pluginConfig[0].args") && error.contains("ok must be true"), "{error}");
+}
