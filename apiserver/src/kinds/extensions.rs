@@ -48,6 +48,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITIONS: Kind = Kind {
         date("Created At", "When it was created.", |object, _| object["metadata"]["creationTimestamp"].clone()),
     ],
     generation: true,
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 
@@ -222,6 +223,7 @@ pub(crate) static API_SERVICES: Kind = Kind {
     subresources: &[("status", &Part::STATUS)],
     name: names::path_segment,
     columns: &API_SERVICE_COLUMNS,
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 

@@ -147,6 +147,8 @@ pub(crate) static RUNTIME_CLASSES: Kind = Kind {
         Field::of(object).field("handler").unchanged(errors, &Field::of(old).field("handler"));
     }),
     columns: &RUNTIME_COLUMNS,
+    create_on_update: true,
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 

@@ -172,6 +172,7 @@ pub(crate) static LIMIT_RANGES: Kind = Kind {
             object["metadata"]["creationTimestamp"].clone()
         }),
     ],
+    create_on_update: true,
     ..Kind::PLAIN
 };
 

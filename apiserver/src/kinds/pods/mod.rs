@@ -52,14 +52,12 @@ fn defaults(pod: &mut Value) {
         podspec::pod_only(spec);
     }
     with(pod, "status", |status| {
-        for (one, many) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
-            // The single address and the first of many are the same.
-            let first = status[many][0]["ip"].as_str().map(str::to_owned);
-            match (status[one].as_str().filter(|ip| !ip.is_empty()).map(str::to_owned), first) {
-                (Some(ip), first) if first.as_deref() != Some(&ip) => edit::set(status, many, json!([{ "ip": ip }])),
-                (None, Some(ip)) => edit::set(status, one, ip),
-                _ => {}
-            }
+        // The single address and the first of many are the same.
+        let first = status["podIPs"][0]["ip"].as_str().map(str::to_owned);
+        match (status["podIP"].as_str().filter(|ip| !ip.is_empty()).map(str::to_owned), first) {
+            (Some(ip), first) if first.as_deref() != Some(&ip) => edit::set(status, "podIPs", json!([{ "ip": ip }])),
+            (None, Some(ip)) => edit::set(status, "podIP", ip),
+            _ => {}
         }
     });
 }

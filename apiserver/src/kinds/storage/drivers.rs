@@ -44,6 +44,7 @@ pub(crate) static CSI_DRIVERS: Kind = Kind {
     }),
     columns: &DRIVER_COLUMNS,
     generation: true,
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 
@@ -138,6 +139,7 @@ pub(crate) static CSI_NODES: Kind = Kind {
         }),
         AGE,
     ],
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 
@@ -192,6 +194,7 @@ pub(crate) static CSI_STORAGE_CAPACITIES: Kind = Kind {
         }),
         text("Capacity", "How much room there is.", |object, _| or_unset(&object["capacity"])),
     ],
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 
@@ -218,6 +221,7 @@ pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
         }),
         AGE,
     ],
+    unconditional_update: false,
     ..Kind::PLAIN
 };
 
