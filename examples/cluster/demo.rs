@@ -58,7 +58,9 @@ async fn apply(client: &kube::Client) -> anyhow::Result<Vec<String>> {
         let (resource, _) = pinned_kind(client, &kind).await?;
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
         let params = PatchParams::apply("kubewright-demo").force();
-        api.patch(&name, &params, &Patch::Apply(&object)).await.with_context(|| format!("cannot apply {}/{name}", types.kind))?;
+        api.patch(&name, &params, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("cannot apply {}/{name}", types.kind))?;
         applied.push(format!("{}/{name}", types.kind.to_lowercase()));
     }
     Ok(applied)
@@ -162,7 +164,10 @@ async fn request(address: SocketAddr) -> anyhow::Result<String> {
     let stream = tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await??;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = http::Request::get("/").header("host", address.to_string()).header("accept", "application/json").header("connection", "close");
+    let request = http::Request::get("/")
+        .header("host", address.to_string())
+        .header("accept", "application/json")
+        .header("connection", "close");
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     if response.status() != 200 {
         bail!("it answered {}", response.status());

@@ -44,8 +44,13 @@ pub(crate) struct Flags {
 
     /// Which components to run, separated by commas. Those left out may be upstream's: kubeconfigs for them
     /// (`kube-scheduler.kubeconfig` and so on), the service-account key and the authorities lie in DATA_DIR/pki.
-    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',',
-        default_value = "apiserver,scheduler,controllers,node")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "apiserver,scheduler,controllers,node"
+    )]
     pub(crate) components: Vec<Component>,
 
     /// Join the Kubernetes of this kubeconfig instead of starting an API server.

@@ -38,9 +38,20 @@ impl Addresses {
         })
     }
 
+    /// The port of the `kubernetes` Service: upstream's, unless an ordinary user can't listen there.
+    pub(crate) fn kubernetes_port(&self) -> u16 {
+        let loopback = self.nodes.is_loopback();
+        let allowed = || std::net::TcpListener::bind((Ipv4Addr::from(u32::from(self.nodes) + 65_000), 443)).is_ok();
+        if !loopback || allowed() { 443 } else { 6443 }
+    }
+
     /// The address of the node at that place, counted from 0.
     pub(crate) fn node(&self, at: u16) -> IpAddr {
-        if self.nodes.is_loopback() { Ipv4Addr::from(u32::from(self.nodes) + u32::from(at) + 1).into() } else { self.nodes.into() }
+        if self.nodes.is_loopback() {
+            Ipv4Addr::from(u32::from(self.nodes) + u32::from(at) + 1).into()
+        } else {
+            self.nodes.into()
+        }
     }
 }
 
@@ -48,7 +59,9 @@ fn slice(data_dir: &Path) -> anyhow::Result<u8> {
     let file = data_dir.join("loopback-slice");
     if let Ok(text) = std::fs::read_to_string(&file) {
         let slice = text.trim().parse().ok().filter(|slice| *slice < SLICES);
-        return slice.with_context(|| format!("{}: must hold a number below {SLICES}; remove it to choose anew", file.display()));
+        return slice.with_context(|| {
+            format!("{}: must hold a number below {SLICES}; remove it to choose anew", file.display())
+        });
     }
     let free = |slice: &u8| std::net::TcpListener::bind((Ipv4Addr::new(127, 32 + slice, 0, 1), 10_250)).is_ok();
     let start = u8::try_from(std::process::id() % u32::from(SLICES)).unwrap_or(0);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::rules::{self, EndpointSlice, Meta, Node, Service, ServiceSpec};
+use crate::rules::{self, EndpointSlice, Meta, Node, RuleTable, Service, ServiceSpec};
 use crate::{Error, ServiceNetwork};
 
 /// After a change, wait so long for more of them before applying.
@@ -63,7 +63,8 @@ impl<N: ServiceNetwork> ServiceProxy<N> {
                 changed = services.next() => changed,
                 changed = slices.next() => changed,
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    due = self.apply(&services, &slices).await;
+                    let table = self.compile(&services, &slices);
+                    due = self.apply(&table).await;
                     false
                 }
             };
@@ -74,12 +75,15 @@ impl<N: ServiceNetwork> ServiceProxy<N> {
         }
     }
 
-    /// Applies the table; gives when to try again.
-    async fn apply(&self, services: &Cache<WatchedService>, slices: &Cache<WatchedSlice>) -> Option<Instant> {
+    fn compile(&self, services: &Cache<WatchedService>, slices: &Cache<WatchedSlice>) -> RuleTable {
         let services: Vec<Service> = services.objects.values().cloned().collect();
         let slices: Vec<EndpointSlice> = slices.objects.values().cloned().collect();
-        let table = rules::compile(&services, &slices, &self.node);
-        match self.network.apply(&table).await {
+        rules::compile(&services, &slices, &self.node)
+    }
+
+    /// Applies the table; gives when to try again.
+    async fn apply(&self, table: &RuleTable) -> Option<Instant> {
+        match self.network.apply(table).await {
             Ok(applied) => {
                 tracing::debug!(changed = applied.changed, refused = applied.refused.len(), "applied");
                 self.synced.send_modify(|count| *count += 1);

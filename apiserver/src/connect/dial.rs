@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::NodeAddress;
+use crate::serve::TlsError;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -38,6 +39,14 @@ impl KubeletTls {
     #[must_use]
     pub fn new(config: Arc<rustls::ClientConfig>) -> Self {
         Self { connector: TlsConnector::from(config) }
+    }
+
+    /// Connections that present this certificate to kubelets whose own was signed by that authority; all in PEM.
+    ///
+    /// # Errors
+    /// One of them is not what it should be.
+    pub fn from_pem(authority: &str, certificate: &str, key: &str) -> Result<Self, TlsError> {
+        Ok(Self::new(Arc::new(crate::serve::client_config(authority, certificate, key)?)))
     }
 }
 

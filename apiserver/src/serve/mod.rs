@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
+pub(crate) use tls::client_config;
 pub use tls::{Tls, TlsError};
 
 use crate::authn::PeerCertificates;

@@ -1,0 +1,105 @@
+//! What talks to the API: scheduler, controllers, nodes.
+
+use std::sync::Arc;
+
+use kubewright::controllers::Manager;
+use kubewright::scheduler::driver::{Driver, DriverConfig, SystemClock};
+use kubewright::scheduler::plugins::default_profile;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::Clients;
+use crate::flags::{Component, Flags, RuntimeKind};
+use crate::network::Addresses;
+use crate::node::Nodes;
+use crate::stages::Stages;
+
+/// What was started.
+pub(crate) struct Running {
+    shutdown: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    nodes: Option<Nodes>,
+}
+
+/// Starts the components that the flags name.
+pub(crate) async fn start(
+    flags: &Flags,
+    addresses: &Addresses,
+    clients: &Clients,
+    authority: Option<&kubewright::apiserver::pki::Pki>,
+    stages: Stages,
+) -> anyhow::Result<Running> {
+    let mut running = Running { shutdown: CancellationToken::new(), tasks: Vec::new(), nodes: None };
+    let started = async {
+        if flags.runs(Component::Scheduler) {
+            running.start_scheduler(clients, stages).await?;
+        }
+        if flags.runs(Component::Controllers) {
+            running.start_controllers(flags, addresses, clients, authority, stages)?;
+        }
+        if flags.runs(Component::Node) {
+            running.nodes = Some(Nodes::start(flags, addresses, clients, authority, stages).await?);
+        }
+        Ok(())
+    };
+    let started: anyhow::Result<()> = started.await;
+    if let Err(error) = started {
+        running.stop().await;
+        return Err(error);
+    }
+    Ok(running)
+}
+
+impl Running {
+    async fn start_scheduler(&mut self, clients: &Clients, stages: Stages) -> anyhow::Result<()> {
+        let profile = default_profile("default-scheduler").build()?;
+        let config = DriverConfig::default();
+        let driver = Driver::new(clients.scheduler(), Arc::new(SystemClock), config, vec![profile])?;
+        let (mut progress, stop) = (driver.progress(), self.shutdown.clone());
+        self.tasks.push(tokio::spawn(async move {
+            if let Err(error) = driver.run(stop).await {
+                tracing::error!(%error, "the scheduler ended");
+            }
+        }));
+        // It only fails if the scheduler ended, which is logged.
+        progress.wait_for(|progress| progress.synced).await.ok();
+        stages.ready("scheduler", "profile default-scheduler");
+        Ok(())
+    }
+
+    fn start_controllers(
+        &mut self,
+        flags: &Flags,
+        addresses: &Addresses,
+        clients: &Clients,
+        pki: Option<&kubewright::apiserver::pki::Pki>,
+        stages: Stages,
+    ) -> anyhow::Result<()> {
+        let root_ca = match clients {
+            Clients::InProcess(_) => pki.map(|pki| pki.authority.certificate_pem().to_owned()),
+            Clients::Remote { authority, .. } => Some(authority.clone()),
+        };
+        let cidr = (flags.runtime != RuntimeKind::Cri).then(|| addresses.pods.clone());
+        let manager = Manager::builder(clients.controllers()).configure(|config| {
+            config.root_ca = root_ca;
+            config.cluster_cidrs.extend(cidr);
+        });
+        let manager = manager.with_all().build()?;
+        let count = manager.controllers().len();
+        self.tasks.push(tokio::spawn(manager.run(self.shutdown.clone())));
+        stages.ready("controllers", &format!("{count} of them"));
+        Ok(())
+    }
+
+    /// Stops everything: pods first, then what would bring them back.
+    pub(crate) async fn stop(self) {
+        if let Some(nodes) = self.nodes {
+            nodes.stop().await;
+        }
+        self.shutdown.cancel();
+        for task in self.tasks {
+            // It only fails if the task panicked, and then it has ended as well.
+            task.await.ok();
+        }
+    }
+}
