@@ -61,6 +61,7 @@ pub mod body;
 pub mod bootstrap;
 #[cfg(feature = "serve")]
 pub mod connect;
+mod der;
 pub mod discovery;
 pub mod environment;
 pub mod kinds;

@@ -1,4 +1,32 @@
 //! Admission: what may still change or refuse a write that authorization let through.
+//!
+//! Each plugin is an [`Admission`]; [`standard`] are those that upstream has on by default, and [`NodeRestriction`].
+
+mod certificates;
+mod default_tolerations;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod runtime_class;
+mod service_account;
+mod standard;
+mod storage;
+mod taint_nodes;
+
+pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
+pub use default_tolerations::DefaultTolerationSeconds;
+pub use limit_ranger::LimitRanger;
+pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_restriction::NodeRestriction;
+pub use priority::Priority;
+pub use runtime_class::RuntimeClass;
+pub use service_account::ServiceAccount;
+pub use standard::standard;
+pub use storage::{
+    DefaultIngressClass, DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection,
+};
+pub use taint_nodes::TaintNodesByCondition;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -100,10 +128,30 @@ impl<'a> AdmissionAttributes<'a> {
         self.group == group && self.resource == resource && self.subresource.is_empty()
     }
 
+    /// The object's name for messages: also that which a name will be generated from.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        let meta = &self.object["metadata"];
+        let given = [Some(self.name), meta["name"].as_str(), meta["generateName"].as_str()];
+        given.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("Unknown")
+    }
+
     /// A refusal in upstream's words: 403, `pods "web" is forbidden: …`.
     #[must_use]
-    pub fn forbidden(&self, why: &str) -> Status {
-        Status::forbidden(self.group, self.resource, self.name, why)
+    pub fn forbidden(&self, why: impl AsRef<str>) -> Status {
+        Status::forbidden(self.group, self.resource, self.display_name(), why.as_ref())
+    }
+
+    /// Whether the object is created or changed, itself and not through a subresource.
+    #[must_use]
+    pub fn writes(&self, group: &str, resource: &str) -> bool {
+        self.is(group, resource) && matches!(self.operation, Operation::Create | Operation::Update)
+    }
+
+    /// Whether the object is created.
+    #[must_use]
+    pub fn creates(&self, group: &str, resource: &str) -> bool {
+        self.is(group, resource) && self.operation == Operation::Create
     }
 }
 

@@ -1,6 +1,7 @@
 //! The objects that a server makes when it starts: system namespaces, the bootstrap policy, priority classes, and the
 //! `kubernetes` Service that leads to the server itself.
 
+mod flow_control;
 pub mod rbac;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,12 @@ pub struct BootstrapConfig {
     pub advertise: Option<SocketAddr>,
     /// The port of the `kubernetes` Service; upstream's is 443.
     pub service_port: u16,
+    /// The authorities of client certificates (PEM), for extension servers to know.
+    pub client_authorities: Option<String>,
+    /// The authorities of the front proxy's certificate (PEM), for extension servers to know.
+    pub front_proxy_authorities: Option<String>,
+    /// Whether roles and bindings are wanted.
+    pub with_policy: bool,
 }
 
 /// Makes what is missing and mends what differs.
@@ -40,15 +47,56 @@ pub async fn run(objects: &dyn Objects, config: &BootstrapConfig) -> Result<(), 
     });
     ensure_all(objects, namespaces.into()).await?;
     let mut wanted: Vec<(&str, &str, Value)> = Vec::new();
-    for part in rbac::policy() {
+    let policy = if config.with_policy { rbac::policy() } else { Vec::new() };
+    for part in policy {
         wanted.push((crate::authz::rbac::GROUP, part.resource, part.object));
     }
     for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)] {
         wanted.push(("scheduling.k8s.io", "priorityclasses", priority_class(name, value)));
     }
     wanted.push(("networking.k8s.io", "servicecidrs", service_cidr(&config.service_addresses)));
+    for namespace in NAMESPACES {
+        // A controller makes one in every namespace; in these they are there from the start.
+        let metadata = json!({"name": "default", "namespace": namespace});
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+        wanted.push(("", "serviceaccounts", account));
+    }
+    wanted.extend(flow_control::wanted());
     ensure_all(objects, wanted).await?;
+    extension_authentication(objects, config).await?;
     kubernetes_service(objects, config).await
+}
+
+/// What extension API servers read to know whom to believe.
+async fn extension_authentication(objects: &dyn Objects, config: &BootstrapConfig) -> Result<(), Status> {
+    const NAME: &str = "extension-apiserver-authentication";
+    let mut data = json!({});
+    if let Some(authorities) = &config.client_authorities {
+        data["client-ca-file"] = authorities.clone().into();
+    }
+    if let Some(authorities) = &config.front_proxy_authorities {
+        data["requestheader-client-ca-file"] = authorities.clone().into();
+        for (key, value) in [
+            ("allowed-names", r#"["front-proxy-client"]"#),
+            ("username-headers", r#"["X-Remote-User"]"#),
+            ("uid-headers", r#"["X-Remote-Uid"]"#),
+            ("group-headers", r#"["X-Remote-Group"]"#),
+            ("extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
+        ] {
+            data[format!("requestheader-{key}")] = value.into();
+        }
+    }
+    let place = GroupResource::core("configmaps");
+    let Some(mut found) = objects.cached(place, "kube-system", NAME) else {
+        let metadata = json!({"name": NAME, "namespace": "kube-system"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        return ignore(objects.create(place, map).await, "AlreadyExists");
+    };
+    if found["data"] == data {
+        return Ok(());
+    }
+    found["data"] = data;
+    ignore(objects.update(place, found).await, "Conflict")
 }
 
 async fn ensure_all(objects: &dyn Objects, wanted: Vec<(&str, &str, Value)>) -> Result<(), Status> {

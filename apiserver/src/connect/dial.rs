@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustls_pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::NodeAddress;
-use crate::serve::TlsError;
+use crate::serve::{TlsError, certificates};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -35,18 +37,30 @@ pub struct KubeletTls {
 }
 
 impl KubeletTls {
-    /// Connections with this configuration: it presents the client certificate and says which authority signs kubelets.
-    #[must_use]
-    pub fn new(config: Arc<rustls::ClientConfig>) -> Self {
-        Self { connector: TlsConnector::from(config) }
-    }
-
-    /// Connections that present this certificate to kubelets whose own was signed by that authority; all in PEM.
+    /// A client certificate to show and the authorities that sign kubelets, all as PEM.
     ///
     /// # Errors
     /// One of them is not what it should be.
-    pub fn from_pem(authority: &str, certificate: &str, key: &str) -> Result<Self, TlsError> {
-        Ok(Self::new(Arc::new(crate::serve::client_config(authority, certificate, key)?)))
+    pub fn from_pem(certificate: &str, key: &str, authorities: &str) -> Result<Self, TlsError> {
+        let chain = certificates("kubelet client certificate", certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| TlsError::new("kubelet client key", e))?;
+        let mut roots = RootCertStore::empty();
+        for authority in certificates("kubelet authorities", authorities)? {
+            roots.add(authority).map_err(|error| TlsError::new("kubelet authorities", error))?;
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::new("protocol versions", error))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| TlsError::new("kubelet client certificate", error))?;
+        Ok(Self::new(Arc::new(config)))
+    }
+
+    /// Connections with this configuration: it presents the client certificate and says which authority signs kubelets.
+    #[must_use]
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        Self { connector: TlsConnector::from(config) }
     }
 }
 

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
-pub(crate) use tls::client_config;
+pub(crate) use tls::certificates;
 pub use tls::{Tls, TlsError};
 
 use crate::authn::PeerCertificates;

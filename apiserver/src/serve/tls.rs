@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 pub struct TlsError(String);
 
 impl TlsError {
-    fn new(what: &str, error: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(what: &str, error: impl std::fmt::Display) -> Self {
         Self(format!("{what}: {error}"))
     }
 }
@@ -52,22 +52,7 @@ impl Tls {
     }
 }
 
-/// A client's side: shows this certificate and believes only servers that the authority vouches for. All PEM.
-pub(crate) fn client_config(authority: &str, certificate: &str, key: &str) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("authority", authority)? {
-        roots.add(certificate).map_err(|error| TlsError::new("authority", error))?;
-    }
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| TlsError::new("client key", e))?;
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|e| TlsError::new("protocol versions", e))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates("client certificate", certificate)?, key)
-        .map_err(|e| TlsError::new("client certificate and key", e))
-}
-
-fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     let parsed = parsed.map_err(|error| TlsError::new(what, error))?;
     if parsed.is_empty() { Err(TlsError::new(what, "no certificate in PEM form")) } else { Ok(parsed) }

@@ -79,7 +79,7 @@ impl Builder {
         self
     }
 
-    /// Allows everyone everything: no authorization.
+    /// Allows everyone everything: no authorization, and so no bootstrap roles and bindings either.
     pub fn allow_all(mut self) -> Self {
         self.options.allow_all = true;
         self
@@ -110,9 +110,21 @@ impl Builder {
     }
 
     /// Takes client certificates that these authorities (PEM) signed.
-    #[cfg(feature = "serve")]
+    /// Needs feature `serve`; without it no connection carries any.
     pub fn client_authorities(mut self, pem: impl Into<String>) -> Self {
         self.options.client_authorities = Some(pem.into());
+        self
+    }
+
+    /// Tells extension servers that the front proxy's certificate is signed by these authorities (PEM).
+    pub fn front_proxy_authorities(mut self, pem: impl Into<String>) -> Self {
+        self.options.front_proxy_authorities = Some(pem.into());
+        self
+    }
+
+    /// Leaves out the admission plugin of that name, such as `ServiceAccount` where nothing makes service accounts.
+    pub fn without_admission(mut self, plugin: &str) -> Self {
+        self.options.admission_off.push(plugin.to_owned());
         self
     }
 
@@ -187,6 +199,7 @@ impl Builder {
     /// The store cannot be read, or the objects that every server has cannot be written.
     pub async fn build(self) -> Result<ApiServer, BuildError> {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
         let environment = Arc::clone(&self.environment);
         let registry =
             Registry::start(self.store, environment, self.limits, self.settings.history, &tasks, cancel.clone())
@@ -204,14 +217,14 @@ impl Builder {
             registry,
         };
         if !self.bare {
-            standard.install(&mut parts, &cancel);
+            standard.install(&mut parts, store, &draining);
         }
         for change in self.customize {
             change(&mut parts);
         }
-        let gate = Arc::new(standard.gate(&parts, cancel.clone()));
+        let gate = Arc::new(standard.gate(&parts, draining.clone()));
         let bootstrapped = if self.bare { Ok(()) } else { standard.bootstrap(&parts).await };
-        let core = Arc::new(Core::new(parts, self.settings, tasks, cancel));
+        let core = Arc::new(Core::new(parts, self.settings, tasks, cancel, draining));
         if let Err(status) = bootstrapped {
             core.shutdown().await;
             return Err(BuildError::Bootstrap(status));

@@ -46,12 +46,20 @@ pub(crate) struct Core {
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) settings: Settings,
     pub(crate) cancel: CancellationToken,
+    /// Cancelled before, or with, `cancel`.
+    pub(super) draining: CancellationToken,
     endpoints: Vec<Arc<dyn Endpoint>>,
     tasks: TaskTracker,
 }
 
 impl Core {
-    pub(super) fn new(parts: Parts, settings: Settings, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+    pub(super) fn new(
+        parts: Parts,
+        settings: Settings,
+        tasks: TaskTracker,
+        cancel: CancellationToken,
+        draining: CancellationToken,
+    ) -> Self {
         Self {
             registry: parts.registry,
             objects: parts.objects,
@@ -60,6 +68,7 @@ impl Core {
             endpoints: parts.endpoints,
             settings,
             cancel,
+            draining,
             tasks,
         }
     }

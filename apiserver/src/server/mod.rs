@@ -65,6 +65,12 @@ impl ApiServer {
         Arc::clone(&self.core.objects)
     }
 
+    /// Stops being ready and ends watches and connections into pods, while other requests are still answered: what
+    /// comes first when a served server goes down. Then stop listening, then [`shutdown`](Self::shutdown).
+    pub fn drain(&self) {
+        self.core.draining.cancel();
+    }
+
     /// Ends all watches and all tasks, and waits for the tasks. Requests are refused from then on.
     pub async fn shutdown(&self) {
         self.core.shutdown().await;

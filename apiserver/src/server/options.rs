@@ -23,8 +23,9 @@ pub(super) struct Options {
     pub(super) node_ports: PortRange,
     pub(super) advertise: Option<SocketAddr>,
     pub(super) kubernetes_service_port: u16,
-    #[cfg(feature = "serve")]
     pub(super) client_authorities: Option<String>,
+    pub(super) front_proxy_authorities: Option<String>,
+    pub(super) admission_off: Vec<String>,
     #[cfg(feature = "serve")]
     pub(super) kubelets: Option<Arc<dyn DialNode>>,
 }
@@ -42,8 +43,9 @@ impl Default for Options {
             node_ports: PortRange::default(),
             advertise: None,
             kubernetes_service_port: 443,
-            #[cfg(feature = "serve")]
             client_authorities: None,
+            front_proxy_authorities: None,
+            admission_off: Vec::new(),
             #[cfg(feature = "serve")]
             kubelets: None,
         }

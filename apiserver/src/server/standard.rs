@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use kubewright_api::status::Status;
+use kubewright_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use super::gate::Gate;
 use super::options::Options;
+use crate::admission;
 use crate::allocate::ServiceAllocator;
 use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
 use crate::authn::{Authentication, Authenticator, Bearer, StaticTokens, TokenAuthenticator};
@@ -17,13 +20,28 @@ use crate::authz::reviews::Reviews;
 use crate::authz::{AllowAll, Authorizer, Chain, SystemMasters};
 use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
-use crate::discovery::{Groups, Health, MetricsPage, OpenApi, TokenKeys, Version};
+use crate::discovery::{Check, Groups, Health, MetricsPage, OpenApi, TokenKeys, Version};
 use crate::environment::Environment;
 use crate::layers::{LimitInFlight, Metrics};
 use crate::objects::{GroupResource, Objects};
 
 /// The issuer of service account tokens where none is given; upstream's default.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Health: whether the store answers.
+struct StoreCheck(Arc<dyn Store>);
+
+#[async_trait]
+impl Check for StoreCheck {
+    fn name(&self) -> &str {
+        // Upstream's name, by which monitoring asks.
+        "etcd"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.0.status().await.map(drop).map_err(|error| error.to_string())
+    }
+}
 
 /// What the standard parts are made of.
 pub(super) struct Standard {
@@ -54,9 +72,10 @@ impl Standard {
     }
 
     /// Adds the standard admission plugins, endpoints and hooks.
-    pub(super) fn install(&self, parts: &mut Parts, draining: &CancellationToken) {
+    pub(super) fn install(&self, parts: &mut Parts, store: Arc<dyn Store>, draining: &CancellationToken) {
         let (objects, environment) = (Arc::clone(&parts.objects), Arc::clone(&parts.environment));
-        parts.admission = Vec::new();
+        parts.admission = admission::standard(&objects, &self.authorizer, &environment);
+        parts.admission.retain(|plugin| !self.options.admission_off.iter().any(|off| off == plugin.name()));
         if let Some(rbac) = &self.rbac {
             parts.admission.push(Arc::new(EscalationCheck::new(rbac.clone(), Arc::clone(&self.authorizer))));
         }
@@ -71,7 +90,7 @@ impl Standard {
             Arc::new(Groups::new()) as _,
             Arc::new(OpenApi::new()) as _,
             Arc::new(Version) as _,
-            Arc::new(Health::new(Vec::new(), draining.clone())) as _,
+            Arc::new(Health::new(vec![Arc::new(StoreCheck(store))], draining.clone())) as _,
             Arc::new(MetricsPage::new(self.metrics.clone())) as _,
             Arc::new(TokenKeys::new(Arc::clone(&self.issuer))) as _,
             Arc::new(tokens) as _,
@@ -109,6 +128,9 @@ impl Standard {
         let config = BootstrapConfig {
             service_addresses: self.options.service_addresses.clone(),
             advertise: self.options.advertise,
+            client_authorities: self.options.client_authorities.clone(),
+            front_proxy_authorities: self.options.front_proxy_authorities.clone(),
+            with_policy: self.rbac.is_some(),
             service_port: self.options.kubernetes_service_port,
         };
         bootstrap::run(&*parts.objects, &config).await

@@ -12,7 +12,7 @@ use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::der;
+use crate::der;
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]

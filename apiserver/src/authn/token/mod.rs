@@ -1,7 +1,6 @@
 //! Service account tokens: signed by the API server, bound to objects, void when those are gone.
 
 mod claims;
-mod der;
 mod keys;
 mod request;
 

@@ -65,12 +65,23 @@ impl TokenRequests {
         let RequestInfo { namespace, name, .. } = &context.info;
         let account = self.objects.get(GroupResource::core("serviceaccounts"), namespace, name).await?;
         let uid = account["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let options = json!({});
+        let attributes = |request| {
+            let create = Operation::Create;
+            admission::AdmissionAttributes::of_request(context, create, "TokenRequest", request, None, &options)
+        };
+        // What the request left out is for admission to see.
+        let mut asked = attributes(request);
+        admission::admit(&self.admission, &mut asked).await?;
+        request = asked.object;
         self.complete(&mut request, namespace, name, &uid)?;
         let faults = validate(&request);
         if !faults.is_empty() {
             return Err(Status::invalid(GROUP, "TokenRequest", "", &faults));
         }
-        self.admit(context, &mut request).await?;
+        let completed = attributes(request);
+        admission::validate(&self.admission, &completed).await?;
+        request = completed.object;
         let bound = self.bind(&request, namespace, name).await?;
         let now = self.environment.now();
         let asked = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
@@ -138,22 +149,6 @@ impl TokenRequests {
             request["spec"]["boundObjectRef"] = Value::Null;
         }
         Ok(())
-    }
-
-    async fn admit(&self, context: &Context, request: &mut Value) -> Result<(), Status> {
-        let options = json!({});
-        let mut attributes = admission::AdmissionAttributes::of_request(
-            context,
-            Operation::Create,
-            "TokenRequest",
-            std::mem::take(request),
-            None,
-            &options,
-        );
-        let outcome = admission::admit(&self.admission, &mut attributes).await;
-        let outcome = if outcome.is_ok() { admission::validate(&self.admission, &attributes).await } else { outcome };
-        *request = attributes.object;
-        outcome
     }
 
     async fn bind(&self, request: &Value, namespace: &str, account: &str) -> Result<Bound, Status> {

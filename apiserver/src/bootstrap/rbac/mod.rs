@@ -177,4 +177,42 @@ mod tests {
         assert!(has("edit", "\"secrets\"") && has("edit", "\"pods/log\""));
         assert!(has("admin", "\"rolebindings\"") && has("admin", "\"pods/log\""));
     }
+
+    /// Held against the published lists where they are: in `shared/data/rbac` of a directory above.
+    #[test]
+    fn the_table_says_what_the_published_lists_say() {
+        let mut directory = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let mut candidates = std::iter::from_fn(|| directory.pop().then(|| directory.join("shared/data/rbac")));
+        let Some(published) = candidates.find(|path| path.is_dir()) else { return };
+        let (ours, mut compared) = (policy(), 0);
+        for (resource, file) in [
+            ("clusterroles", "cluster-roles.yaml"),
+            ("clusterroles", "controller-roles.yaml"),
+            ("roles", "namespace-roles.yaml"),
+            ("clusterrolebindings", "cluster-role-bindings.yaml"),
+            ("clusterrolebindings", "controller-role-bindings.yaml"),
+            ("rolebindings", "namespace-role-bindings.yaml"),
+        ] {
+            let text = std::fs::read_to_string(published.join(file)).unwrap();
+            let list: Value = serde_yaml_ng::from_str(&text).unwrap();
+            for their in list["items"].as_array().unwrap() {
+                let meta = &their["metadata"];
+                let same = |part: &&PolicyObject| {
+                    let own = &part.object["metadata"];
+                    part.resource == resource && own["name"] == meta["name"] && own["namespace"] == meta["namespace"]
+                };
+                let our = &ours.iter().find(same).unwrap_or_else(|| panic!("{resource} lack {meta}")).object;
+                assert_eq!(our["metadata"]["labels"], meta["labels"], "{meta}");
+                assert_eq!(our["roleRef"], their["roleRef"], "{meta}");
+                assert_eq!(our["aggregationRule"], their["aggregationRule"], "{meta}");
+                let list = |object: &Value, field: &str| object[field].as_array().cloned().unwrap_or_default();
+                assert_eq!(list(our, "subjects"), list(their, "subjects"), "{meta}");
+                if their["aggregationRule"].is_null() {
+                    assert_eq!(list(our, "rules"), list(their, "rules"), "{meta}");
+                }
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, ours.len());
+    }
 }
