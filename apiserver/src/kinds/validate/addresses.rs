@@ -107,7 +107,8 @@ fn parse_cidr(text: &str) -> Cidr {
     if strict { Cidr::Good(block) } else { Cidr::LeadingZeros }
 }
 
-/// An address that traffic may be sent to.
+/// An address that traffic may be sent to. Unlike upstream's, this rule lets loopback addresses pass: where pods are
+/// plain processes, that is where they live.
 pub(crate) fn endpoint_ip(field: &Field<'_>, errors: &mut FieldErrors) {
     let text = field.text();
     let Some(address) = parse_ip_leniently(text) else {
@@ -120,9 +121,6 @@ pub(crate) fn endpoint_ip(field: &Field<'_>, errors: &mut FieldErrors) {
     };
     if address.is_unspecified() {
         field.invalid(errors, format!("may not be unspecified ({text})"));
-    }
-    if address.is_loopback() {
-        field.invalid(errors, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
     }
     if link_local {
         field.invalid(errors, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
