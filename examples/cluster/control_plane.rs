@@ -63,7 +63,7 @@ impl ControlPlane {
             copy_private(&admin, &kubeconfig)?;
         }
         let authority = pki.authority.certificate_pem();
-        let kubelets = KubeletTls::from_pem(authority, &pki.kubelet_client.certificate, &pki.kubelet_client.key)?;
+        let kubelets = KubeletTls::from_pem(&pki.kubelet_client.certificate, &pki.kubelet_client.key, authority)?;
         let server = ApiServer::builder(store)
             .client_authorities(authority)
             .service_account_issuer(Issuer::new(ISSUER, SigningKey::from_pem(&pki.service_account_key)?))
