@@ -4,6 +4,7 @@ pub mod codec;
 pub mod convert;
 pub mod decode;
 pub mod parse;
+pub mod protobuf;
 pub mod schema;
 
 use serde_json::Value;

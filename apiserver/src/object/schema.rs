@@ -84,6 +84,9 @@ impl Walk<'_> {
                         if value.is_null() {
                             *value = empty(inner);
                         }
+                        if value.is_null() {
+                            continue;
+                        }
                         self.value(inner, value, &path.key(key), at)?;
                     }
                     Ok(())

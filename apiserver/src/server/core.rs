@@ -8,7 +8,7 @@ use kubewright_api::status::Status;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Endpoint, Parts, handlers};
+use super::{Endpoint, Parts, handlers, transcode};
 use crate::admission::Admission;
 use crate::body::{self, Body};
 use crate::environment::Environment;
@@ -82,6 +82,10 @@ impl Core {
     /// Answers a request whose [`Context`] is in its extensions.
     pub(super) async fn dispatch(&self, context: Context, request: Request<Body>) -> Response<Body> {
         let info = &context.info;
+        let request = match transcode::to_json(request, self.settings.body_bytes_max).await {
+            Ok(request) => request,
+            Err(status) => return body::status(&status),
+        };
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.handles(info)) {
             return endpoint.call(request).await;
         }

@@ -11,6 +11,7 @@ mod parts;
 mod query;
 mod represent;
 mod standard;
+mod transcode;
 mod watch_stream;
 
 pub use builder::{BuildError, Builder};

@@ -9,16 +9,15 @@ mod write;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
-use http_body_util::BodyExt;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
-use super::Core;
 use super::negotiate;
 use super::query::Query;
 use super::represent::Representation;
+use super::{Core, transcode};
 use crate::body::Body;
 use crate::registry::Call;
 use crate::registry::storage::Served;
@@ -102,18 +101,8 @@ impl<'a> Handler<'a> {
     }
 
     /// Reads a body, up to the limit.
-    async fn body(&self, mut body: Body) -> Result<Bytes, Status> {
-        let limit = self.core.settings.body_bytes_max;
-        let mut bytes = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Status::bad_request(error.to_string()))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > limit {
-                return Err(Status::too_large(&format!("limit is {limit}")));
-            }
-            bytes.extend_from_slice(&data);
-        }
-        Ok(bytes.freeze())
+    async fn body(&self, body: Body) -> Result<Bytes, Status> {
+        transcode::read(body, self.core.settings.body_bytes_max).await
     }
 }
 
