@@ -39,6 +39,7 @@
 //!
 //! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
 //! - `raft`: `RaftStore`, a store that several replicas keep together.
+//! - `etcd`: `EtcdStore`, a store that is an etcd cluster.
 //! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store.
 //! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
 //!
@@ -50,6 +51,7 @@
 mod clock;
 #[cfg(feature = "disk")]
 mod codec;
+mod compactor;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "disk")]
@@ -57,12 +59,16 @@ mod disk;
 mod driver;
 mod entry;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod ext;
 #[cfg(feature = "face")]
 mod face;
 mod key;
 mod lease;
 mod memory;
+#[cfg(any(feature = "etcd", feature = "face"))]
+mod proto;
 #[cfg(feature = "raft")]
 mod raft;
 mod read;
@@ -73,10 +79,13 @@ mod txn;
 mod watch;
 
 pub use clock::{Clock, ManualClock, TokioClock};
+pub use compactor::Compactor;
 #[cfg(feature = "disk")]
 pub use disk::{DiskConfig, DiskStore};
 pub use entry::{Entry, Revision};
 pub use error::Error;
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdConfig, EtcdStore, EtcdTls};
 pub use ext::{Conditional, StoreExt};
 #[cfg(feature = "face")]
 pub use face::{Face, FaceConfig};

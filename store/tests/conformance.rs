@@ -126,6 +126,23 @@ mod raft_of_three {
     kubewright_store::conformance_suite!(fresh);
 }
 
+/// Through the face of etcd and back: what a client of the face sees.
+#[cfg(all(feature = "etcd", feature = "face"))]
+mod memory_behind_the_face_of_etcd {
+    use kubewright_store::{EtcdStore, Face, FaceConfig};
+
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let store = Arc::new(MemoryStore::with_clock(Arc::new(clock.clone())));
+        let mut config = FaceConfig::default();
+        config.progress_interval = Duration::from_secs(2);
+        Fixture::new(EtcdStore::behind(Face::new(store, config))).clock(clock)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
 /// What a wrapper looks like: it forwards everything.
 struct Counted<S> {
     store: S,

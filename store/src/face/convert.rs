@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::Status;
 
-use super::proto;
+use crate::proto;
 use crate::{
     Compare, CompareOp, CompareTarget, Entry, Error, Event, EventKind, KeyRange, LeaseId, Op, Put, Revision, Txn,
 };

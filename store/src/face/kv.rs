@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::Inner;
 use super::convert::{compares, delete, kv, kvs, put, range, revision, status};
-use super::proto::{
+use crate::proto::{
     CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, HeaderResponse, KeyValue, PutRequest, PutResponse,
     RangeRequest, RangeResponse, Request, RequestOp, Response, ResponseOp, SortOrder, SortTarget, TxnRequest,
     TxnResponse,
@@ -119,7 +119,7 @@ fn range_options(request: &RangeRequest) -> Result<(KeyRange, RangeOptions), Sta
     Ok((range, options))
 }
 
-fn range_response(request: &RangeRequest, page: Page, header: super::proto::ResponseHeader) -> RangeResponse {
+fn range_response(request: &RangeRequest, page: Page, header: crate::proto::ResponseHeader) -> RangeResponse {
     let count = page.count.unwrap_or(page.entries.len() as u64) as i64;
     let (mut kvs, mut more) = (kvs(&page.entries), page.more);
     if is_selective(request) {

@@ -7,7 +7,7 @@ use tonic::{Status, Streaming};
 
 use super::Inner;
 use super::convert::{lease, status};
-use super::proto::{
+use crate::proto::{
     HeaderResponse, LeaseGrantRequest, LeaseLeasesResponse, LeaseRequest, LeaseResponse, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse, Nothing,
 };

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::Inner;
 use super::convert::{revision, status};
-use super::proto::{
+use crate::proto::{
     AlarmMember, AlarmRequest, AlarmResponse, AuthStatusResponse, HashKvRequest, HashKvResponse, HeaderResponse,
     Member, MemberListResponse, Nothing, StatusResponse,
 };

@@ -4,7 +4,6 @@ mod convert;
 mod kv;
 mod lease;
 mod maintenance;
-mod proto;
 mod route;
 mod serve;
 mod watch;
@@ -15,8 +14,8 @@ use std::time::Duration;
 
 use tonic::Status;
 
+use crate::proto::ResponseHeader;
 use crate::{Revision, Store};
-use proto::ResponseHeader;
 
 /// How a [`Face`] presents itself.
 #[derive(Clone, Debug)]
@@ -59,7 +58,7 @@ impl Default for FaceConfig {
 }
 
 /// A store with the face of etcd: KV, Watch, Lease, and what makes sense of Cluster, Maintenance and
-/// Auth, so that `etcdctl`, or a Kubernetes API server, works on it.
+/// Auth, so that `etcdctl`, and what else speaks that API, works on it.
 ///
 /// A face is a `tower` service for HTTP/2 requests; [`serve`](Face::serve) puts it behind a listener.
 /// Cloning shares it.

@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::Inner;
 use super::convert::{COMPACTED, event, revision, watch_range};
-use super::proto::{Event, WatchCreateRequest, WatchRequest, WatchRequestUnion, WatchResponse};
+use crate::proto::{Event, WatchCreateRequest, WatchRequest, WatchRequestUnion, WatchResponse};
 use crate::{Error, EventKind, ProgressRequest, Revision, WatchEvents, WatchOptions};
 
 /// Responses that may wait for a slow client; its watches then fall behind in the store, which loses

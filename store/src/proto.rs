@@ -1,5 +1,9 @@
 //! The messages of etcd's API, version 3, as far as they are spoken here. Field numbers are facts of the
 //! protocol; what is never sent or read is left out, and skipped when it comes.
+#![cfg_attr(
+    not(all(feature = "face", feature = "etcd")),
+    allow(dead_code, reason = "server and client use a part each")
+)]
 
 use bytes::Bytes;
 use prost::{Enumeration, Message, Oneof};

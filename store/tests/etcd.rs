@@ -1,0 +1,54 @@
+//! A real etcd against the suite. Where `etcd` is not installed there is nothing to run.
+#![cfg(all(feature = "etcd", feature = "conformance"))]
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kubewright_store::conformance::{Capability, Fixture};
+use kubewright_store::{EtcdConfig, EtcdStore, Store};
+
+struct Etcd {
+    process: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Ports that nobody uses. Held until all are chosen, so that they differ.
+fn free_ports() -> [u16; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+async fn fresh() -> Fixture {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [client, peer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+    let process = Command::new("etcd")
+        .arg("--data-dir")
+        .arg(directory.path())
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}")])
+        // Leases no shorter than the suite's.
+        .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(process) = process else { return Fixture::absent() };
+    let etcd = Etcd { process, _directory: directory };
+    let store = EtcdStore::connect(EtcdConfig::new([client])).expect("a configuration that makes sense");
+    while store.leases().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let fixture = Fixture::new(store).guard(etcd).lacks(Capability::ProgressInterval);
+    fixture.lacks(Capability::WatchFromCompacted).lacks(Capability::ProgressWhileCatchingUp)
+}
+
+kubewright_store::conformance_suite!(fresh);
