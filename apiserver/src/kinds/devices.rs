@@ -258,11 +258,6 @@ fn driver(name: &Field<'_>, errors: &mut FieldErrors) {
 
 /// ResourceSlices.
 pub(crate) static RESOURCE_SLICES: Kind = Kind {
-    default: |object| {
-        for device in each(object, "spec.devices") {
-            each(device, "taints").for_each(|_| {});
-        }
-    },
     validate: slice,
     validate_update: Some(|object, old, errors| {
         slice(object, errors);

@@ -4,7 +4,7 @@ use kubewright_api::field::{FieldError, FieldErrors};
 use kubewright_api::names;
 use serde_json::{Value, json};
 
-use super::edit::{default_to, each};
+use super::edit::default_to;
 use super::kind::{Kind, Part};
 use super::podspec::round_up;
 use super::read::Field;
@@ -12,7 +12,7 @@ use super::validate::labels::{label_selector, labels};
 use super::validate::scheduling::tolerations;
 use super::workloads::{at_most_all, count_or_percent, counters};
 use crate::registry::Column;
-use crate::table::{AGE, NAME, boolean, integer, text, text_of, wide};
+use crate::table::{AGE, NAME, boolean, integer, text, text_of};
 
 /// PodDisruptionBudgets.
 pub(crate) static POD_DISRUPTION_BUDGETS: Kind = Kind {
@@ -86,9 +86,9 @@ static PRIORITY_COLUMNS: [Column; 5] = [
         json!(object["globalDefault"].as_bool().unwrap_or_default())
     }),
     AGE,
-    wide(text("PreemptionPolicy", "Whether its pods may push out others.", |object, _| {
+    text("PreemptionPolicy", "Whether its pods may push out others.", |object, _| {
         json!(text_of(&object["preemptionPolicy"]))
-    })),
+    }),
 ];
 
 /// The classes of the system: name and value.
@@ -127,7 +127,6 @@ fn priority_class(object: &Value, errors: &mut FieldErrors) {
 pub(crate) static RUNTIME_CLASSES: Kind = Kind {
     default: |object| {
         super::edit::with(object, "overhead.podFixed", round_up);
-        each(object, "scheduling.tolerations").for_each(|_| {});
     },
     validate: |object, errors| {
         let class = Field::of(object);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::qos_class;
 use crate::kinds::edit::{each, set, with};
-use crate::kinds::podspec::{annotations, image_is_trimmed, validate_spec};
+use crate::kinds::podspec::{annotations, image_is_trimmed, service_account, validate_spec};
 use crate::kinds::read::Field;
 use crate::registry::StrategyContext;
 
@@ -24,6 +24,8 @@ pub(crate) fn prepare(_: &StrategyContext<'_>, pod: &mut Value) {
         with(pod, "status", |status| set(status, "conditions", json!([condition])));
     }
     merge_label_keys(pod);
+    // Admission may have given it an account.
+    with(pod, "spec", service_account);
 }
 
 /// The pod's own values of `matchLabelKeys` and `mismatchLabelKeys` become part of the selectors beside them.

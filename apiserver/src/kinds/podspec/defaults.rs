@@ -31,7 +31,7 @@ pub(crate) fn pod_spec(spec: &mut Value) {
 }
 
 /// The old and the new name of the same field go together.
-fn service_account(spec: &mut Value) {
+pub(crate) fn service_account(spec: &mut Value) {
     let name = match (spec["serviceAccountName"].as_str(), spec["serviceAccount"].as_str()) {
         (Some(name), _) if !name.is_empty() => name.to_owned(),
         (_, Some(name)) if !name.is_empty() => name.to_owned(),
@@ -91,9 +91,6 @@ fn container(container: &mut Value) {
     }
     with(container, "lifecycle.postStart.httpGet", http_get);
     with(container, "lifecycle.preStop.httpGet", http_get);
-    with(container, "securityContext", |context| {
-        let _ = context;
-    });
 }
 
 fn probe(probe: &mut Value) {

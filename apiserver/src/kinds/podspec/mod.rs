@@ -17,7 +17,7 @@ use kubewright_api::field::{FieldError, FieldErrors};
 use kubewright_api::names;
 
 pub(crate) use containers::image_is_trimmed;
-pub(crate) use defaults::{network_volume, pod_only, pod_spec, round_up, template};
+pub(crate) use defaults::{network_volume, pod_only, pod_spec, round_up, service_account, template};
 pub(crate) use warnings::warnings;
 
 use super::read::Field;
