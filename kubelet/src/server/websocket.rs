@@ -8,9 +8,11 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::channels::Protocol;
 use super::respond::{Body, empty};
@@ -98,7 +100,13 @@ async fn send(mut sink: SplitSink<Socket, Message>, mut messages: mpsc::Receiver
             return;
         }
     }
-    drop(tokio::time::timeout(CLOSE_MAX, sink.close()).await);
+    // A goodbye without a code is an error to clients.
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+    let close = async {
+        sink.send(Message::Close(Some(goodbye))).await?;
+        sink.close().await
+    };
+    drop(tokio::time::timeout(CLOSE_MAX, close).await);
 }
 
 /// What a client sends.
