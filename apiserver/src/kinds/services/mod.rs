@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::edit::{default_text, default_to, each, ensure, find, remove, set};
 use super::kind::{Kind, Part};
 use super::read::Field;
-use super::validate::addresses::{cidr_text, endpoint_ip, ip, parse_ip_leniently};
+use super::validate::addresses::{cidr_text, external_ip, ip, parse_ip_leniently};
 use super::validate::labels::labels;
 use super::validate::paths::{port_number, port_number_or_name, protocol};
 pub(crate) use columns::balanced;
@@ -122,7 +122,7 @@ fn validate(object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let count = errors.len();
         ip(&address, &before, errors);
         if errors.len() == count {
-            endpoint_ip(&address, errors);
+            external_ip(&address, errors);
         }
     }
     kind.one_of(errors, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);

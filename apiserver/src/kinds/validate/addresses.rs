@@ -107,6 +107,15 @@ fn parse_cidr(text: &str) -> Cidr {
     if strict { Cidr::Good(block) } else { Cidr::LeadingZeros }
 }
 
+/// An address that traffic from outside may be sent to.
+pub(crate) fn external_ip(field: &Field<'_>, errors: &mut FieldErrors) {
+    if parse_ip_leniently(field.text()).is_some_and(|address| address.is_loopback()) {
+        field.invalid(errors, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+        return;
+    }
+    endpoint_ip(field, errors);
+}
+
 /// An address that traffic may be sent to. Unlike upstream's, this rule lets loopback addresses pass: where pods are
 /// plain processes, that is where they live.
 pub(crate) fn endpoint_ip(field: &Field<'_>, errors: &mut FieldErrors) {
