@@ -54,7 +54,7 @@ async fn bodies_that_are_no_objects() {
             415,
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml, application/vnd.kubernetes.protobuf",
+             application/yaml",
         ),
         (
             "application/json",

@@ -347,4 +347,44 @@ mod tests {
         assert!(decode(&sound[..sound.len() - 8]).is_err());
         assert!(decode(&object("v1", "Nothing", b"")).is_err());
     }
+
+    fn compare(ours: &Value, theirs: &Value, at: &str, faults: &mut Vec<String>) {
+        match (ours, theirs) {
+            (Value::Object(a), Value::Object(b)) => {
+                for key in a.keys().chain(b.keys()) {
+                    let none = Value::Null;
+                    let (a, b) = (a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
+                    compare(a, b, &format!("{at}.{key}"), faults);
+                }
+            }
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+                a.iter().zip(b).for_each(|(a, b)| compare(a, b, &format!("{at}[]"), faults));
+            }
+            _ if ours == theirs => {}
+            _ => faults.push(format!("{at}: {ours} / {theirs}")),
+        }
+    }
+
+    /// Held against Kubernetes' own pairs of encodings where they are: in `shared/data/api` of a directory above.
+    #[test]
+    fn objects_are_the_same_whichever_way_they_come() {
+        let mut directory = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let mut candidates = std::iter::from_fn(|| directory.pop().then(|| directory.join("shared/data/api")));
+        let Some(samples) = candidates.find(|path| path.is_dir()) else { return };
+        let (mut compared, mut faults) = (0, Vec::new());
+        for row in kubewright_api::resources::built_in() {
+            let group = if row.group.is_empty() { "core" } else { row.group };
+            let file = samples.join(format!("{group}.{}.{}", row.version, row.kind));
+            let Ok(protobuf) = std::fs::read(file.with_added_extension("pb")) else { continue };
+            let text = std::fs::read(file.with_added_extension("json")).unwrap();
+            let theirs: Value = serde_json::from_slice(&text).unwrap();
+            match decode(&protobuf) {
+                Ok(ours) => compare(&ours, &theirs, row.kind, &mut faults),
+                Err(error) => faults.push(format!("{}: {error}", row.kind)),
+            }
+            compared += 1;
+        }
+        assert!(faults.is_empty(), "{compared} compared:\n{}", faults.join("\n"));
+        assert!(compared > 50, "{compared}");
+    }
 }
