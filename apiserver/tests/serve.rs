@@ -1,0 +1,177 @@
+//! Over real TLS on loopback.
+#![cfg(all(feature = "serve", feature = "pki"))]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::Timestamp;
+use kubewright_apiserver::pki::{Authority, Certificate, Pki, PkiConfig, Profile};
+use kubewright_apiserver::serve::{Listener, Tls};
+use kubewright_apiserver::server::ApiServer;
+use kubewright_store::MemoryStore;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+struct Cluster {
+    pki: Pki,
+    server: ApiServer,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    serving: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let pki = Pki::load_or_create(directory.path(), &PkiConfig::default(), Timestamp::now()).unwrap();
+        let authority = pki.authority.certificate_pem();
+        let tls = Tls::new(&pki.serving.certificate, &pki.serving.key, authority).unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).await.unwrap();
+        let address = listener.local_address();
+        let store = Arc::new(MemoryStore::new());
+        let server = ApiServer::builder(store).client_authorities(authority).build().await.unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
+        Self { pki, server, address, shutdown, serving, _directory: directory }
+    }
+
+    async fn stop(self) {
+        self.server.drain();
+        self.shutdown.cancel();
+        self.serving.await.unwrap();
+        self.server.shutdown().await;
+    }
+
+    async fn tls(&self, client: Option<&Certificate>, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pki.authority.certificate_pem().as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match client {
+            None => config.with_no_client_auth(),
+            Some(client) => {
+                let chain = vec![CertificateDer::from_pem_slice(client.certificate.as_bytes()).unwrap()];
+                let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).unwrap();
+                config.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.unwrap()
+    }
+
+    async fn connect(&self, client: Option<&Certificate>) -> SendRequest<Full<Bytes>> {
+        let stream = self.tls(client, &[b"http/1.1"]).await;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    fn admin(&self) -> Certificate {
+        self.pki.authority.issue(&Profile::client("admin", &["system:masters"]), Timestamp::now()).unwrap()
+    }
+}
+
+async fn get(sender: &mut SendRequest<Full<Bytes>>, uri: &str) -> Response<Incoming> {
+    let request = Request::get(uri).header("host", "localhost").body(Full::default()).unwrap();
+    sender.send_request(request).await.unwrap()
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_is_told_by_the_certificate() {
+    let cluster = Cluster::start().await;
+    let mut admin = cluster.connect(Some(&cluster.admin())).await;
+    assert_eq!(get(&mut admin, "/api/v1/namespaces").await.status(), StatusCode::OK);
+
+    let nobody = cluster.pki.authority.issue(&Profile::client("bob", &[]), Timestamp::now()).unwrap();
+    let refused = get(&mut cluster.connect(Some(&nobody)).await, "/api/v1/namespaces").await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(text(refused).await.contains("User \\\"bob\\\" cannot list resource \\\"namespaces\\\""));
+
+    // A certificate of somebody else's authority, whatever it says, is no credential.
+    let stranger = Authority::generate("kubernetes", Timestamp::now()).unwrap();
+    let forged = stranger.issue(&Profile::client("admin", &["system:masters"]), Timestamp::now()).unwrap();
+    let refused = get(&mut cluster.connect(Some(&forged)).await, "/api/v1/namespaces").await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    // One that is too old, or made for servers, isn't either.
+    let old: Timestamp = "2020-01-01T00:00:00Z".parse().unwrap();
+    let expired = cluster.pki.authority.issue(&Profile::client("admin", &["system:masters"]), old).unwrap();
+    for certificate in [&expired, &cluster.pki.serving] {
+        let refused = get(&mut cluster.connect(Some(certificate)).await, "/api/v1/namespaces").await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    }
+
+    let mut nameless = cluster.connect(None).await;
+    assert_eq!(get(&mut nameless, "/livez").await.status(), StatusCode::OK);
+    let refused = get(&mut nameless, "/api/v1/namespaces").await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(text(refused).await.contains("\"message\":\"Unauthorized\",\"reason\":\"Unauthorized\""));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_to_who_can() {
+    let cluster = Cluster::start().await;
+    let stream = cluster.tls(Some(&cluster.admin()), &[b"h2", b"http/1.1"]).await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    for path in ["/version", "/api/v1/namespaces"] {
+        let uri = format!("https://localhost{path}");
+        let request = Request::get(uri).body(Full::<Bytes>::default()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::OK);
+    }
+    drop(sender);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_down_ends_watches_and_returns() {
+    let cluster = Cluster::start().await;
+    let mut watcher = cluster.connect(Some(&cluster.admin())).await;
+    let mut watch = get(&mut watcher, "/api/v1/namespaces?watch=1").await.into_body();
+    assert!(watch.frame().await.unwrap().is_ok());
+    let mut other = cluster.connect(Some(&cluster.admin())).await;
+    assert_eq!(get(&mut other, "/readyz").await.status(), StatusCode::OK);
+    cluster.server.drain();
+    assert_eq!(get(&mut other, "/readyz").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(get(&mut other, "/api/v1/namespaces").await.status(), StatusCode::OK);
+    while let Some(frame) = watch.frame().await {
+        frame.unwrap();
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_and_the_connection_lives() {
+    let cluster = Cluster::start().await;
+    let mut admin = cluster.connect(Some(&cluster.admin())).await;
+    let body = Full::new(Bytes::from(vec![b' '; (3 << 20) + 1]));
+    let request = Request::post("/api/v1/namespaces").header("host", "localhost").body(body).unwrap();
+    let refused = admin.send_request(request).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    drop(admin);
+    let mut again = cluster.connect(Some(&cluster.admin())).await;
+    assert_eq!(get(&mut again, "/version").await.status(), StatusCode::OK);
+    cluster.stop().await;
+}
