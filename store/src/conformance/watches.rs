@@ -185,13 +185,13 @@ pub async fn a_watch_resumes_where_it_stopped(fixture: Fixture) {
 pub async fn a_slow_watch_misses_nothing(fixture: Fixture) {
     let store = &fixture.store;
     let mut watch = watch(&**store, KeyRange::prefix("p/"), 0).await;
-    for n in 0..3000 {
+    for n in 0..700 {
         let op = Op::put("p/a", n.to_string());
         store.commit(Txn::new().then(op).then(Op::put("other", "x"))).await.expect("txn");
     }
     store.put("p/end", "x").await.expect("put");
     let batches = until_put(&mut watch, "p/end").await;
-    assert_eq!(revisions(&batches), (2..=3002).collect::<Vec<u64>>());
+    assert_eq!(revisions(&batches), (2..=702).collect::<Vec<u64>>());
 }
 
 /// A watch whose history is compacted before it gets there delivers all of it or ends with an error
@@ -199,10 +199,10 @@ pub async fn a_slow_watch_misses_nothing(fixture: Fixture) {
 pub async fn a_slow_watch_never_skips_compacted_history(fixture: Fixture) {
     let store = &fixture.store;
     let mut watch = watch(&**store, KeyRange::all(), 0).await;
-    for n in 0..2000 {
+    for n in 0..700 {
         store.put("a", n.to_string()).await.expect("put");
     }
-    store.compact(Revision(2001)).await.expect("compact");
+    store.compact(Revision(701)).await.expect("compact");
     let mut expected = 2;
     loop {
         match watch.next().await {
@@ -210,7 +210,7 @@ pub async fn a_slow_watch_never_skips_compacted_history(fixture: Fixture) {
             Some(Ok(batch)) => {
                 assert_eq!(batch.revision, Revision(expected));
                 expected += 1;
-                if expected == 2002 {
+                if expected == 702 {
                     return;
                 }
             }

@@ -19,7 +19,7 @@ use crate::{Error, LeaseId, Replication};
 /// Inputs that are taken before the replica makes a step.
 const INPUTS_PER_STEP: usize = 1024;
 /// Ticks after which a read that got lost is asked for again.
-const READ_AGAIN: u64 = 5;
+const READ_AGAIN: u64 = 2;
 /// Ticks between looks for callers that have given up.
 const CLEAN_UP: u64 = 20;
 /// A thread that was kept from running does not make up for more ticks than this.
