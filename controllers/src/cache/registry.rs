@@ -69,8 +69,6 @@ pub(crate) trait AnyInformer: Send + Sync {
     fn forget(&self, key: &ObjectKey, uid: &str);
     /// Lists and watches until cancelled.
     fn run(self: Arc<Self>, client: Client, cancel: CancellationToken) -> BoxFuture<'static, ()>;
-    /// Tells when the first list has arrived.
-    fn synced(&self) -> tokio::sync::watch::Receiver<bool>;
     /// Itself, to be found by type again.
     fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -96,10 +94,6 @@ impl<K: Object> AnyInformer for Informer<K> {
             let run = informer::run(&self, Api::new(client));
             cancel.run_until_cancelled(run).await;
         })
-    }
-
-    fn synced(&self) -> tokio::sync::watch::Receiver<bool> {
-        self.synced.subscribe()
     }
 
     fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
@@ -129,6 +123,11 @@ impl Caches {
     pub fn on_change<K: Object>(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
         let informer = self.informer::<K>();
         informer.handlers.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
+    }
+
+    /// Tells when the first list of that kind has arrived.
+    pub(crate) fn synced<K: Object>(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.informer::<K>().synced.subscribe()
     }
 
     /// Every informer there is.

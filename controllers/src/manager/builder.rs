@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::sync::watch;
 
 use super::{AsyncController, Controller, Driver, LeaderElection, Manager, Queue, Setup};
 use crate::Error;
@@ -101,7 +102,7 @@ pub(super) enum Brain {
 }
 
 pub(super) enum Built {
-    Lane { brain: Brain, queue: Arc<Queue> },
+    Lane { brain: Brain, queue: Arc<Queue>, synced: Vec<watch::Receiver<bool>> },
     Driver(Box<dyn Driver>),
 }
 
@@ -183,10 +184,12 @@ impl Builder {
         for recipe in crate::RECIPES.iter().filter(|recipe| self.chosen.contains(recipe.name)) {
             let queue = Arc::new(Queue::default());
             let setup = Setup::new(&caches, queue.clone());
-            let built = match (recipe.make)(&setup, &self.config)? {
+            let made = (recipe.make)(&setup, &self.config)?;
+            let synced = setup.into_synced();
+            let built = match made {
                 None => continue,
-                Some(Made::Controller(controller)) => Built::Lane { brain: Brain::Pure(controller), queue },
-                Some(Made::Async(controller)) => Built::Lane { brain: Brain::Async(controller), queue },
+                Some(Made::Controller(controller)) => Built::Lane { brain: Brain::Pure(controller), queue, synced },
+                Some(Made::Async(controller)) => Built::Lane { brain: Brain::Async(controller), queue, synced },
                 Some(Made::Driver(driver)) => Built::Driver(driver),
             };
             parts.push(Part { name: recipe.name, component: recipe.component, built });

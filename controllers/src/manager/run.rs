@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -84,31 +85,21 @@ impl Manager {
         // The writer ends last, to write what others recorded while they ended.
         let writer_cancel = CancellationToken::new();
         let writer = tokio::spawn(writer.run(writer_cancel.clone()));
-        let informers = self.caches.informers();
-        let synced: Vec<_> = informers.iter().map(|informer| informer.synced()).collect();
-        for informer in informers {
+        for informer in self.caches.informers() {
             tasks.spawn(informer.run(self.client.clone(), cancel.clone()));
         }
-        let all_synced = async {
-            for mut synced in synced {
-                // The sender lives as long as the informer, which `self.caches` holds.
-                _ = synced.wait_for(|synced| *synced).await;
-            }
-        };
-        if cancel.run_until_cancelled(all_synced).await.is_some() {
-            tracing::info!(controllers = self.parts.len(), "caches are synced, controllers start");
-            let applier = Arc::new(Applier { api, caches: self.caches.clone(), recorder });
-            for Part { name, component, built } in self.parts {
-                let environment = Environment { component, applier: applier.clone() };
-                match built {
-                    Built::Lane { brain, queue } => {
-                        let lane = Lane { name, brain, queue, environment, failures: Mutex::default() };
-                        tasks.spawn(Arc::new(lane).run(self.workers, cancel.clone()));
-                    }
-                    Built::Driver(driver) => _ = tasks.spawn(driver.run(environment, cancel.clone())),
+        let applier = Arc::new(Applier { api, caches: self.caches.clone(), recorder });
+        for Part { name, component, built } in self.parts {
+            let environment = Environment { component, applier: applier.clone() };
+            match built {
+                Built::Lane { brain, queue, synced } => {
+                    let lane = Lane { name, brain, queue, environment, failures: Mutex::default() };
+                    tasks.spawn(Arc::new(lane).run(synced, self.workers, cancel.clone()));
                 }
+                Built::Driver(driver) => _ = tasks.spawn(driver.run(environment, cancel.clone())),
             }
         }
+        drop(applier);
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a controller's task panicked");
@@ -130,7 +121,19 @@ struct Lane {
 }
 
 impl Lane {
-    async fn run(self: Arc<Self>, workers: usize, cancel: CancellationToken) {
+    async fn run(self: Arc<Self>, synced: Vec<watch::Receiver<bool>>, workers: usize, cancel: CancellationToken) {
+        // A controller that decided from half a picture would delete what it can't see the reason of. It waits for
+        // its own caches only: a resource that can't be listed holds up nobody else.
+        let all_synced = async {
+            for mut synced in synced {
+                // The sender lives as long as the informer, which the applier's caches hold.
+                _ = synced.wait_for(|synced| *synced).await;
+            }
+        };
+        if cancel.run_until_cancelled(all_synced).await.is_none() {
+            return;
+        }
+        tracing::debug!(controller = self.name, "caches are synced, the controller starts");
         let mut running = JoinSet::new();
         for _ in 0..workers.max(1) {
             let (lane, cancel) = (self.clone(), cancel.clone());

@@ -1,6 +1,9 @@
 //! What a controller is made of.
 
+use std::cell::RefCell;
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::cache::{Cache, Caches, Change};
 use crate::objects::{Labels, Object, ObjectKey, Time};
@@ -32,18 +35,26 @@ pub struct Context {
 pub struct Setup<'a> {
     caches: &'a Caches,
     queue: Arc<Queue>,
+    /// Tell when the caches that the controller reads are synced.
+    synced: RefCell<Vec<watch::Receiver<bool>>>,
 }
 
 impl<'a> Setup<'a> {
     /// A setup over these caches and that queue.
     #[must_use]
     pub fn new(caches: &'a Caches, queue: Arc<Queue>) -> Self {
-        Self { caches, queue }
+        Self { caches, queue, synced: RefCell::default() }
     }
 
     /// The cache of that kind.
     pub fn cache<K: Object>(&self) -> Arc<Cache<K>> {
+        self.synced.borrow_mut().push(self.caches.synced::<K>());
         self.caches.of::<K>()
+    }
+
+    /// What the controller must wait for before it may decide anything.
+    pub(super) fn into_synced(self) -> Vec<watch::Receiver<bool>> {
+        self.synced.into_inner()
     }
 
     /// The controller's queue.
@@ -89,6 +100,7 @@ impl<'a> Setup<'a> {
     /// Calls `handler` after every change of that kind.
     pub fn on<K: Object>(&self, handler: impl Fn(&Change<K>, &Queue) + Send + Sync + 'static) {
         let queue = self.queue.clone();
+        self.synced.borrow_mut().push(self.caches.synced::<K>());
         self.caches.on_change::<K>(move |change| handler(change, &queue));
     }
 }
