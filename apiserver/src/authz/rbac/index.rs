@@ -113,13 +113,21 @@ impl Index {
     /// A role (or, without namespace, a cluster role) as it now is; `None` when it is gone.
     pub(super) fn set_role(&mut self, namespace: &str, name: &str, object: Option<&Value>) {
         let id = (namespace.to_owned(), name.to_owned());
+        let concerned = |index: &Self| index.roles.get(&id).is_some_and(|role| index.is_aggregated(role));
+        let before = concerned(self);
         match object {
-            Some(object) => self.roles.insert(id, read_role(object)),
+            Some(object) => self.roles.insert(id.clone(), read_role(object)),
             None => self.roles.remove(&id),
         };
-        if namespace.is_empty() {
+        if namespace.is_empty() && (before || concerned(self)) {
             self.aggregate();
         }
+    }
+
+    /// Whether a cluster role takes in others, or is taken in.
+    fn is_aggregated(&self, role: &Role) -> bool {
+        let mut selectors = self.roles.values().flat_map(|other| &other.aggregates);
+        !role.aggregates.is_empty() || selectors.any(|selector| selector.matches(&role.labels))
     }
 
     fn aggregate(&mut self) {
