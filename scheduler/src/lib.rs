@@ -41,6 +41,7 @@ pub mod config;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod framework;
+pub mod lab;
 pub mod object;
 pub mod plugins;
 pub mod queue;

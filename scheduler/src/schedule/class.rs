@@ -15,7 +15,7 @@ use crate::framework::{CycleState, Profile, SCORE_MAX, Status};
 use crate::object::{Name, PodInfo, PodSpec};
 
 /// How many classes are kept at most, and how many leaves all of them together.
-const CLASSES_MAX: usize = 64;
+const CLASSES_MAX: usize = 1024;
 const LEAVES_MAX: usize = 1 << 24;
 
 /// All classes that are kept.
