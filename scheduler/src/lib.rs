@@ -29,6 +29,7 @@
 //! # Where to go next
 //! - [`framework`]: the extension points, and how to write a plugin.
 //! - [`plugins`]: upstream's plugins and its default profile.
+//! - [`lab`]: comparing placement policies on traces of GPU jobs.
 //! - [`config`]: kube-scheduler's configuration files.
 //! - [`schedule`]: the scheduling and the binding cycle; [`WhatIf`](schedule::WhatIf) for trying things out.
 //! - `driver` (feature `driver`, on by default): runs it all against an API server.
