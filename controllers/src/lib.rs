@@ -77,6 +77,7 @@ mod pods;
 pub mod queue;
 pub mod replicaset;
 pub mod replicationcontroller;
+pub mod resourcequota;
 mod revisions;
 pub mod rootca;
 pub mod serviceaccount;
@@ -109,6 +110,7 @@ const RECIPES: &[Recipe] = &[
     recipe("endpointslice-controller", "endpoint-slice-controller", endpointslice::make),
     recipe("endpointslice-mirroring-controller", "endpoint-slice-mirroring-controller", endpointslicemirroring::make),
     recipe("endpoints-controller", "endpoint-controller", endpoints::make),
+    recipe("resourcequota-controller", "resourcequota-controller", resourcequota::make),
     recipe("disruption-controller", "controllermanager", disruption::make),
     recipe("node-lifecycle-controller", "node-controller", nodelifecycle::make),
     recipe("taint-eviction-controller", "taint-eviction-controller", tainteviction::make),

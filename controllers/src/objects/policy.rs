@@ -1,7 +1,8 @@
-//! Pod disruption budgets.
+//! Pod disruption budgets and resource quotas.
 
 use std::collections::BTreeMap;
 
+use kubewright_api::requests::ResourceList;
 use kubewright_api::selector::LabelSelector;
 use serde::{Deserialize, Serialize};
 
@@ -54,4 +55,77 @@ pub struct DisruptionStatus {
     pub conditions: Vec<Condition>,
 }
 
-objects!(PodDisruptionBudget => kinds::POD_DISRUPTION_BUDGET);
+/// A resource quota.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuota {
+    /// Metadata.
+    pub metadata: Meta,
+    /// What it limits.
+    pub spec: QuotaSpec,
+    /// What is used.
+    pub status: QuotaStatus,
+}
+
+/// What a quota limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct QuotaSpec {
+    /// How much of what there may be.
+    #[serde(deserialize_with = "null_default")]
+    pub hard: ResourceList,
+    /// Which pods count: those in all of these scopes.
+    #[serde(deserialize_with = "null_default")]
+    pub scopes: Vec<String>,
+    /// The same, with values.
+    pub scope_selector: Option<ScopeSelector>,
+}
+
+/// Scopes with values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ScopeSelector {
+    /// The scopes.
+    #[serde(deserialize_with = "null_default")]
+    pub match_expressions: Vec<QuotaScope>,
+}
+
+/// A scope, with values if it has some.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct QuotaScope {
+    /// Its name, such as `BestEffort`.
+    pub scope_name: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    pub operator: String,
+    /// The values.
+    #[serde(deserialize_with = "null_default")]
+    pub values: Vec<String>,
+}
+
+impl QuotaSpec {
+    /// All scopes, however they are written.
+    #[must_use]
+    pub fn all_scopes(&self) -> Vec<QuotaScope> {
+        let plain = self.scopes.iter().map(|name| QuotaScope {
+            scope_name: name.clone(),
+            operator: "Exists".to_owned(),
+            values: Vec::new(),
+        });
+        plain.chain(self.scope_selector.iter().flat_map(|selector| selector.match_expressions.clone())).collect()
+    }
+}
+
+/// What is used of a quota.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct QuotaStatus {
+    /// The limits this was computed for.
+    #[serde(deserialize_with = "null_default")]
+    pub hard: ResourceList,
+    /// How much is used.
+    #[serde(deserialize_with = "null_default")]
+    pub used: ResourceList,
+}
+
+objects!(PodDisruptionBudget => kinds::POD_DISRUPTION_BUDGET, ResourceQuota => kinds::RESOURCE_QUOTA);

@@ -1,0 +1,130 @@
+//! Keeps account of what is used of resource quotas.
+
+mod usage;
+
+pub use usage::{PodUse, used};
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kubewright_api::quantity::{Format, Quantity};
+use kubewright_api::requests::ResourceList;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::api::{Api, METADATA_LIST, object_path};
+use crate::discovery::{Served, discover};
+use crate::manager::{AsyncController, Config, Environment, Made, Setup};
+use crate::objects::{ObjectKey, Pod, ResourceQuota, kinds};
+use crate::plan::merge_patch;
+
+const JSON: &str = "application/json";
+/// How long after a pod's change its quotas are counted: many changes are counted once.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How often everything is counted though no pod changed.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Objects that are counted under their plain names.
+const PLAIN: [&str; 6] =
+    ["configmaps", "secrets", "services", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"];
+
+struct QuotaController;
+
+pub(crate) fn make(setup: &Setup<'_>, _: &Config) -> Result<Option<Made>, Error> {
+    setup.reconcile_each::<ResourceQuota>();
+    let quotas = setup.cache::<ResourceQuota>();
+    setup.on::<Pod>(move |change, queue| {
+        let counts = |pod: &Pod| (pod.finished(), pod.metadata.deleting());
+        if change.old.as_deref().map(counts) != change.new.as_deref().map(counts)
+            && let Some(pod) = change.latest()
+        {
+            let here = quotas.in_namespace(&pod.metadata.namespace);
+            here.iter().for_each(|quota| queue.add_after(quota.metadata.key(), SETTLE));
+        }
+    });
+    Ok(Some(Made::Async(Box::new(QuotaController))))
+}
+
+#[async_trait]
+impl AsyncController for QuotaController {
+    async fn reconcile(&self, key: &ObjectKey, environment: &Environment) -> Result<Option<Duration>, Error> {
+        let api = &environment.applier.api;
+        let path = object_path(&kinds::RESOURCE_QUOTA.path(&key.namespace), key, "");
+        let quota: ResourceQuota = match api.get(&path, JSON).await {
+            Ok(quota) => quota,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if quota.metadata.deleting() {
+            return Ok(None);
+        }
+        let pods: Vec<PodUse> = list(api, &kinds::POD.path(&key.namespace), JSON).await?;
+        let counts = counts(api, &quota, &key.namespace).await?;
+        let used = used(&quota, &pods, &counts, crate::manager::now());
+        let old = json!({"hard": quota.status.hard, "used": quota.status.used});
+        if let Some(difference) = merge_patch(&old, &json!({"hard": quota.spec.hard, "used": used})) {
+            let version = &quota.metadata.resource_version;
+            let body = json!({"metadata": {"resourceVersion": version}, "status": difference});
+            let answer = api.patch(kinds::RESOURCE_QUOTA, key, "status", &body).await?;
+            environment.applier.caches.absorb(kinds::RESOURCE_QUOTA, &answer);
+        }
+        Ok(Some(PERIOD))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {}
+
+/// How many objects there are of each sort that the quota limits, and what services and claims ask for.
+async fn counts(api: &Api, quota: &ResourceQuota, namespace: &str) -> Result<ResourceList, Error> {
+    let mut counts = BTreeMap::new();
+    let limited = |name: &str| quota.spec.hard.contains_key(name);
+    let wanted = |name: &str| limited(name) || limited(&format!("count/{name}"));
+    let mut served: Option<Vec<Served>> = None;
+    let generic = quota.spec.hard.keys().filter_map(|name| name.strip_prefix("count/"));
+    let names: Vec<&str> = PLAIN.into_iter().filter(|name| wanted(name)).chain(generic).collect();
+    for name in names {
+        if served.is_none() {
+            served = Some(discover(api).await?.once());
+        }
+        let (plural, group) = name.split_once('.').unwrap_or((name, ""));
+        let known = served.iter().flatten().find(|served| served.plural == plural && served.group == group);
+        let Some(known) = known.filter(|served| served.namespaced && served.can("list")) else { continue };
+        let objects: Vec<Named> = list(api, &known.path(namespace), METADATA_LIST).await?;
+        let count = Quantity::new(i64::try_from(objects.len()).unwrap_or(i64::MAX), Format::DecimalSi);
+        counts.insert(format!("count/{name}"), count);
+        if group.is_empty() {
+            counts.insert(name.to_owned(), count);
+        }
+    }
+    if limited("services.nodeports") || limited("services.loadbalancers") {
+        let services: Vec<Value> = list(api, &kinds::SERVICE.path(namespace), JSON).await?;
+        let ports = services.iter().flat_map(|service| service["spec"]["ports"].as_array().into_iter().flatten());
+        let node_ports = ports.filter(|port| port["nodePort"].as_i64().is_some_and(|port| port != 0)).count();
+        let balanced = services.iter().filter(|service| service["spec"]["type"] == "LoadBalancer").count();
+        for (name, count) in [("services.nodeports", node_ports), ("services.loadbalancers", balanced)] {
+            counts.insert(name.to_owned(), Quantity::new(i64::try_from(count).unwrap_or(i64::MAX), Format::DecimalSi));
+        }
+    }
+    if limited("requests.storage") {
+        let claims: Vec<Value> = list(api, &kinds::PERSISTENT_VOLUME_CLAIM.path(namespace), JSON).await?;
+        let asked = claims.iter().filter_map(|claim| claim["spec"]["resources"]["requests"]["storage"].as_str());
+        counts.insert("requests.storage".to_owned(), asked.filter_map(|text| text.parse::<Quantity>().ok()).sum());
+    }
+    Ok(counts)
+}
+
+async fn list<K: DeserializeOwned>(api: &Api, path: &str, accept: &str) -> Result<Vec<K>, Error> {
+    let (mut all, mut next) = (Vec::new(), String::new());
+    loop {
+        let page = api.page::<K>(path, "", &next, accept).await?;
+        all.extend(page.items);
+        next = page.metadata.next;
+        if next.is_empty() {
+            return Ok(all);
+        }
+    }
+}
