@@ -200,6 +200,21 @@ async fn kubelets_see_and_change_what_is_theirs() {
 }
 
 #[tokio::test]
+async fn reading_is_not_enough_to_run_commands() {
+    let (server, admin) = servers().await;
+    let role = json!({"metadata": {"name": "looker"}, "rules": [
+        {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]},
+    ]});
+    made(&admin, &format!("{RBAC}/clusterroles"), role).await;
+    bind(&admin, "lookers", "looker", "alice").await;
+    let refused = get(&server.as_user(alice()), &format!("{PODS}/p/exec?command=sh&stdout=1")).await;
+    let (code, _, message) = refused.fault();
+    assert_eq!(code, 403);
+    assert!(message.contains("User \"alice\" cannot create resource \"pods/exec\""), "{message}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn rules_can_be_asked_for() {
     let (server, admin) = servers().await;
     bind(&admin, "readers", "view", "alice").await;

@@ -4,6 +4,7 @@
 mod dial;
 mod log;
 mod pod;
+mod proxy;
 mod upgrade;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::dial::{DialNode, KubeletTls, NodeStream};
 pub use self::pod::NodeAddress;
+pub use self::proxy::Proxy;
 use crate::body::{self, Body};
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo};

@@ -62,7 +62,7 @@ fn copy_handshake(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-async fn tunnel(client: OnUpgrade, kubelet: OnUpgrade) {
+pub(super) async fn tunnel(client: OnUpgrade, kubelet: OnUpgrade) {
     let (client, kubelet) = match tokio::try_join!(client, kubelet) {
         Ok(both) => both,
         Err(error) => {

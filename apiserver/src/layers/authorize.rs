@@ -58,6 +58,14 @@ pub fn forbidden(attributes: &Attributes, decision: Decision) -> Status {
     Status::forbidden(&a.group, &a.resource, &a.name, &message)
 }
 
+fn opens_a_connection(a: &Attributes) -> bool {
+    a.is_resource_request
+        && a.verb == "get"
+        && a.group.is_empty()
+        && a.resource == "pods"
+        && matches!(a.subresource.as_str(), "exec" | "attach" | "portforward")
+}
+
 #[async_trait]
 impl Step for Authorize {
     async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
@@ -65,7 +73,13 @@ impl Step for Authorize {
             return body::status(&Status::internal("the request was not identified"));
         };
         let attributes = Attributes::new(&context.user, &context.info);
-        let decision = self.authorizer.authorize(&attributes).await;
+        let mut attributes = attributes;
+        let mut decision = self.authorizer.authorize(&attributes).await;
+        if decision.is_allowed() && opens_a_connection(&attributes) {
+            // WebSockets begin with a GET: reading must not be enough to run commands.
+            attributes.verb = "create".into();
+            decision = self.authorizer.authorize(&attributes).await;
+        }
         if decision.is_allowed() {
             return next(request).await;
         }

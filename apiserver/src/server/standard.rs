@@ -102,6 +102,12 @@ impl Standard {
             self.options.kubelets.clone(),
             draining.clone(),
         )));
+        #[cfg(feature = "serve")]
+        parts.endpoints.push(Arc::new(crate::connect::Proxy::new(
+            Arc::clone(&objects),
+            self.options.kubelets.clone(),
+            draining.clone(),
+        )));
         let allocator = Arc::new(ServiceAllocator::new(
             self.options.service_addresses.clone(),
             self.options.node_ports,
