@@ -55,6 +55,6 @@ pub(super) fn wanted() -> Vec<(&'static str, &'static str, Value)> {
             }}),
         ),
         schema("exempt", 1, &["system:masters"], false),
-        schema("catch-all", 10_000, &["system:authenticated", "system:unauthenticated"], true),
+        schema("catch-all", 10_000, &["system:unauthenticated", "system:authenticated"], true),
     ]
 }

@@ -64,7 +64,7 @@ static CLAIM_STATUS: Part = Part {
         }
         node_selector_if_set(&allocation.field("nodeSelector"), errors);
     },
-    ..Part::STATUS
+    ..Part::STATUS_ONLY
 };
 
 static CLAIM_COLUMNS: [Column; 3] = [

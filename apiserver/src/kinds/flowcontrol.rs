@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::edit::{default_number, default_to, ensure, with};
 use super::kind::{Kind, Part, empty_status};
 use super::read::Field;
+use super::same::same;
 use crate::registry::Column;
 use crate::table::{AGE, NAME, text, text_of};
 
@@ -30,6 +31,7 @@ pub(crate) static FLOW_SCHEMAS: Kind = Kind {
 fn schema(object: &Value, errors: &mut FieldErrors) {
     let schema = Field::of(object);
     let spec = schema.field("spec");
+    fixed(&schema, schema_that_must_be, errors);
     let precedence = spec.field("matchingPrecedence");
     match precedence.int() {
         ..=0 => precedence.invalid_value(errors, precedence.int(), "must be a positive value"),
@@ -68,6 +70,44 @@ fn schema(object: &Value, errors: &mut FieldErrors) {
             );
         }
     }
+}
+
+/// The cluster's own objects are what they must be, so that nobody locks themselves out.
+fn fixed(object: &Field<'_>, must_be: fn(&str) -> Option<Value>, errors: &mut FieldErrors) {
+    let (name, spec) = (object.at("metadata.name").text(), object.field("spec"));
+    if let Some(wanted) = must_be(name)
+        && !same(spec.value(), Some(&wanted))
+    {
+        spec.invalid(errors, format!("spec of '{name}' must equal the fixed value"));
+    }
+}
+
+fn schema_that_must_be(name: &str) -> Option<Value> {
+    let (precedence, method, groups): (_, _, &[&str]) = match name {
+        "exempt" => (1, Value::Null, &["system:masters"]),
+        "catch-all" => (10_000, json!({"type": "ByUser"}), &["system:unauthenticated", "system:authenticated"]),
+        _ => return None,
+    };
+    let subject = |group: &&str| json!({"kind": "Group", "group": {"name": group}});
+    Some(json!({
+        "priorityLevelConfiguration": {"name": name},
+        "matchingPrecedence": precedence,
+        "distinguisherMethod": method,
+        "rules": [{
+            "subjects": groups.iter().map(subject).collect::<Vec<_>>(),
+            "resourceRules": [{
+                "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true,
+            }],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        }],
+    }))
+}
+
+fn level_that_must_be(name: &str) -> Option<Value> {
+    let limited = json!({
+        "nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"},
+    });
+    (name == "catch-all").then(|| json!({"type": "Limited", "limited": limited}))
 }
 
 fn subject(subject: &Field<'_>, errors: &mut FieldErrors) {
@@ -197,6 +237,7 @@ fn level(object: &Value, errors: &mut FieldErrors) {
     if (level.at("metadata.name").text() == "exempt") != (kind.text() == "Exempt") {
         kind.invalid_value(errors, kind.text(), "must be 'Exempt' if and only if `name` is 'exempt'");
     }
+    fixed(&level, level_that_must_be, errors);
     match kind.text() {
         "Exempt" => {
             if limited.is_set() {
@@ -288,5 +329,33 @@ fn limited(object: &Value, of: fn(&Value) -> &Value) -> Value {
     match of(&object["spec"]["limited"]) {
         Value::Null => json!("<none>"),
         value => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clusters_own_objects_are_what_they_must_be() {
+        let check = |rule: fn(&Value, &mut FieldErrors), name: &str, spec: Value, expected: &[&str]| {
+            let mut errors = FieldErrors::new();
+            rule(&json!({"metadata": {"name": name}, "spec": spec}), &mut errors);
+            let details: Vec<&str> = errors.iter().map(|error| error.detail.as_str()).collect();
+            assert_eq!(details, expected, "{name}");
+        };
+        for name in ["exempt", "catch-all"] {
+            let good = schema_that_must_be(name).unwrap();
+            let mut bad = good.clone();
+            bad["rules"] = json!([]);
+            check(schema, name, good, &[]);
+            check(schema, name, bad, &[&format!("spec of '{name}' must equal the fixed value")]);
+        }
+        let good = level_that_must_be("catch-all").unwrap();
+        let mut bad = good.clone();
+        bad["limited"]["nominalConcurrencyShares"] = json!(6);
+        check(level, "catch-all", good, &[]);
+        check(level, "catch-all", bad, &["spec of 'catch-all' must equal the fixed value"]);
+        check(level, "exempt", json!({"type": "Exempt", "exempt": {"lendablePercent": 10}}), &[]);
     }
 }

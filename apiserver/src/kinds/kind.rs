@@ -188,12 +188,16 @@ impl Strategy for Kind {
     }
 }
 
+/// What users write of the metadata.
+pub(crate) const METADATA: &[&str] =
+    &["annotations", "deletionTimestamp", "finalizers", "generation", "labels", "ownerReferences"];
+
 /// The strategy of a subresource that changes one part of an object, `status` most often.
 pub(crate) struct Part {
     /// The parts it may change beside the metadata; everything else stays as it was.
     pub(crate) fields: &'static [&'static str],
-    /// Whether labels stay as they were too.
-    pub(crate) keeps_labels: bool,
+    /// What of the metadata stays as it was.
+    pub(crate) keeps: &'static [&'static str],
     /// What else it restores or derives.
     pub(crate) update: fn(&StrategyContext<'_>, &mut Value, &Value),
     /// Rules for a change.
@@ -203,7 +207,9 @@ pub(crate) struct Part {
 impl Part {
     /// `status`, with no rules.
     pub(crate) const STATUS: Self =
-        Self { fields: &["status"], keeps_labels: false, update: |_, _, _| {}, validate: |_, _, _| {} };
+        Self { fields: &["status"], keeps: &[], update: |_, _, _| {}, validate: |_, _, _| {} };
+    /// `status` alone: the metadata stays as it was.
+    pub(crate) const STATUS_ONLY: Self = Self { keeps: METADATA, ..Self::STATUS };
 }
 
 impl Strategy for Part {
@@ -216,11 +222,9 @@ impl Strategy for Part {
                 entries.contains_key(name) || name == "metadata" || self.fields.contains(&name.as_str())
             });
         }
-        if self.keeps_labels
-            && let Some(metadata) = edit::find(object, "metadata")
-        {
-            edit::restore(metadata, "labels", &old["metadata"]);
-        }
+        edit::with(object, "metadata", |metadata| {
+            self.keeps.iter().for_each(|name| edit::restore(metadata, name, &old["metadata"]));
+        });
         (self.update)(context, object, old);
     }
 

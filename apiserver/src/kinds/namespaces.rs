@@ -5,9 +5,9 @@ use kubewright_api::names;
 use serde_json::{Value, json};
 
 use super::edit::{default_text, ensure, restore, set, with};
-use super::kind::{Kind, Part};
+use super::kind::{Kind, METADATA, Part};
 use super::read::Field;
-use crate::registry::{Column, SelectableField, StrategyContext};
+use crate::registry::{Column, SelectableField};
 use crate::table::{AGE, NAME, text, text_of};
 
 /// Namespaces. The finalizer `kubernetes` keeps one until all it holds is gone.
@@ -64,8 +64,7 @@ pub(crate) static NAMESPACES: Kind = Kind {
 static STATUS: Part = Part { validate: validate_status, ..Part::STATUS };
 
 /// `namespaces/finalize` changes `spec.finalizers` and nothing else.
-static FINALIZE: Part =
-    Part { fields: &["spec"], keeps_labels: true, update: keep_metadata, validate: validate_finalize };
+static FINALIZE: Part = Part { fields: &["spec"], keeps: METADATA, validate: validate_finalize, ..Part::STATUS };
 
 static COLUMNS: [Column; 3] = [
     NAME,
@@ -79,14 +78,6 @@ fn name_label(object: &mut Value) {
         && let Some(labels) = ensure(object, "metadata.labels")
     {
         set(labels, "kubernetes.io/metadata.name", name);
-    }
-}
-
-fn keep_metadata(_: &StrategyContext<'_>, object: &mut Value, old: &Value) {
-    if let Some(metadata) = ensure(object, "metadata") {
-        for name in ["annotations", "ownerReferences", "deletionTimestamp", "finalizers"] {
-            restore(metadata, name, &old["metadata"]);
-        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) static VALIDATING_POLICIES: Kind = Kind {
             annotation.field("valueExpression").require(errors);
         }
     },
-    subresources: &[("status", &Part::STATUS)],
+    subresources: &[("status", &Part::STATUS_ONLY)],
     columns: &[
         NAME,
         integer("Validations", "How many rules it has.", |object, _| count(&object["spec"]["validations"])),

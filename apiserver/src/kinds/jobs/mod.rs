@@ -67,7 +67,7 @@ pub(crate) static JOBS: Kind = Kind {
             ));
         }
         if old.is_none() {
-            podspec::warnings(&Field::of(object).at("spec.template.spec"), &mut warnings);
+            podspec::warnings(&Field::of(object).at("spec.template"), &mut warnings);
         }
         warnings
     },

@@ -83,7 +83,7 @@ pub(crate) static SERVICE_CIDRS: Kind = Kind {
             blocks(&list, errors);
         }
     }),
-    subresources: &[("status", &Part::STATUS)],
+    subresources: &[("status", &Part::STATUS_ONLY)],
     columns: &[
         NAME,
         text("CIDRs", "Blocks that Services get addresses of.", |object, _| {

@@ -5,7 +5,7 @@ use kubewright_api::names;
 use serde_json::{Value, json};
 
 use super::qos_class;
-use crate::kinds::edit::{each, set, with};
+use crate::kinds::edit::{each, ensure, set, with};
 use crate::kinds::podspec::{annotations, image_is_trimmed, service_account, validate_spec};
 use crate::kinds::read::Field;
 use crate::registry::StrategyContext;
@@ -24,8 +24,31 @@ pub(crate) fn prepare(_: &StrategyContext<'_>, pod: &mut Value) {
         with(pod, "status", |status| set(status, "conditions", json!([condition])));
     }
     merge_label_keys(pod);
+    app_armor_fields(pod);
     // Admission may have given it an account.
     with(pod, "spec", service_account);
+}
+
+/// AppArmor profiles of old annotations become fields, where these say nothing.
+fn app_armor_fields(pod: &mut Value) {
+    if pod["spec"]["os"]["name"] == "windows" {
+        return;
+    }
+    let Some(annotations) = pod["metadata"]["annotations"].as_object().cloned() else { return };
+    let of_pod = pod["spec"]["securityContext"]["appArmorProfile"].clone();
+    for list in ["spec.initContainers", "spec.containers"] {
+        for container in each(pod, list) {
+            let name = container["name"].as_str().unwrap_or_default();
+            let annotation = annotations.get(&format!("{}{name}", annotations::APP_ARMOR)).and_then(Value::as_str);
+            let Some(profile) = annotation.and_then(annotations::app_armor_profile) else { continue };
+            if container["securityContext"]["appArmorProfile"].is_null()
+                && profile != of_pod
+                && let Some(context) = ensure(container, "securityContext")
+            {
+                set(context, "appArmorProfile", profile);
+            }
+        }
+    }
 }
 
 /// The pod's own values of `matchLabelKeys` and `mismatchLabelKeys` become part of the selectors beside them.
@@ -110,6 +133,30 @@ pub(crate) fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
             faults.join(" ")
         ));
     }
-    crate::kinds::podspec::warnings(&Field::of(pod).field("spec"), &mut warnings);
+    crate::kinds::podspec::warnings(&Field::of(pod), &mut warnings);
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_app_armor_annotations_become_fields() {
+        let check = |annotation: &str, of_pod: Value, expected: Value| {
+            let key = format!("{}a", annotations::APP_ARMOR);
+            let mut pod = json!({
+                "metadata": {"annotations": {key: annotation}},
+                "spec": {"securityContext": {"appArmorProfile": of_pod}, "containers": [{"name": "a"}, {"name": "b"}]},
+            });
+            app_armor_fields(&mut pod);
+            assert_eq!(pod["spec"]["containers"][0]["securityContext"]["appArmorProfile"], expected, "{annotation}");
+            assert!(pod["spec"]["containers"][1].get("securityContext").is_none());
+        };
+        check("runtime/default", Value::Null, json!({"type": "RuntimeDefault"}));
+        check("runtime/default", json!({"type": "RuntimeDefault"}), Value::Null);
+        check("unconfined", json!({"type": "RuntimeDefault"}), json!({"type": "Unconfined"}));
+        check("localhost/own", Value::Null, json!({"type": "Localhost", "localhostProfile": "own"}));
+        check("localhost/", Value::Null, Value::Null);
+    }
 }

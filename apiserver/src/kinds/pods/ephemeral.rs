@@ -6,14 +6,13 @@ use serde_json::Value;
 use super::create::metadata_and_spec;
 use super::update::{annotations_update, difference};
 use crate::kinds::edit::{restore, set};
-use crate::kinds::kind::Part;
+use crate::kinds::kind::{METADATA, Part};
 use crate::kinds::podspec::annotations::MIRROR;
 use crate::kinds::read::Field;
 use crate::registry::StrategyContext;
 
 /// `pods/ephemeralcontainers`.
-pub(crate) static EPHEMERAL_CONTAINERS: Part =
-    Part { fields: &["spec"], keeps_labels: false, update: prepare, validate };
+pub(crate) static EPHEMERAL_CONTAINERS: Part = Part { fields: &["spec"], keeps: METADATA, update: prepare, validate };
 
 fn prepare(_: &StrategyContext<'_>, pod: &mut Value, old: &Value) {
     let added = pod["spec"]["ephemeralContainers"].clone();
@@ -22,11 +21,6 @@ fn prepare(_: &StrategyContext<'_>, pod: &mut Value, old: &Value) {
         && !added.is_null()
     {
         set(spec, "ephemeralContainers", added);
-    }
-    let own = ["resourceVersion", "managedFields"].map(|name| (name, pod["metadata"][name].clone()));
-    restore(pod, "metadata", old);
-    if let Some(metadata) = pod.get_mut("metadata") {
-        own.into_iter().filter(|(_, value)| !value.is_null()).for_each(|(name, value)| set(metadata, name, value));
     }
 }
 

@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::create::metadata_and_spec;
 use super::qos_class;
 use crate::kinds::edit::{restore, set};
-use crate::kinds::kind::Part;
+use crate::kinds::kind::{METADATA, Part};
 use crate::kinds::podspec::annotations::MIRROR;
 use crate::kinds::read::Field;
 use crate::kinds::same::same;
 use crate::registry::StrategyContext;
 
 /// `pods/resize`.
-pub(crate) static RESIZE: Part = Part { fields: &["spec"], keeps_labels: true, update: prepare, validate };
+pub(crate) static RESIZE: Part = Part { fields: &["spec"], keeps: METADATA, update: prepare, validate };
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 

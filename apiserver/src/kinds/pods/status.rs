@@ -12,14 +12,10 @@ use crate::kinds::validate::addresses::{ip, is_dual_stack};
 use crate::registry::StrategyContext;
 
 /// `pods/status`.
-pub(crate) static STATUS: Part = Part { update: prepare, validate, ..Part::STATUS };
+pub(crate) static STATUS: Part =
+    Part { keeps: &["deletionTimestamp", "ownerReferences"], update: prepare, validate, ..Part::STATUS };
 
 fn prepare(_: &StrategyContext<'_>, pod: &mut Value, old: &Value) {
-    if let Some(metadata) = find(pod, "metadata") {
-        for name in ["deletionTimestamp", "ownerReferences"] {
-            restore(metadata, name, &old["metadata"]);
-        }
-    }
     if let Some(status) = find(pod, "status") {
         if let Some(class) = old["status"]["qosClass"].as_str() {
             default_text(status, "qosClass", class);

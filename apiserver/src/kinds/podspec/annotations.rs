@@ -2,11 +2,15 @@
 
 use kubewright_api::field::{FieldError, FieldErrors};
 
+use serde_json::{Value, json};
+
 use super::visit_containers;
 use crate::kinds::read::Field;
 
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub(crate) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+pub(super) const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
+
+pub(super) const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 
 /// What makes a pod a mirror of one that its node runs by itself.
 pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -22,7 +26,7 @@ pub(crate) fn validate(annotations: &Field<'_>, spec: &Field<'_>, errors: &mut F
         cost.invalid(errors, "must be a 32bit integer");
     }
     for (key, value) in annotations.entries() {
-        if key == "seccomp.security.alpha.kubernetes.io/pod" || key.starts_with(SECCOMP) {
+        if key == SECCOMP_OF_POD || key.starts_with(SECCOMP) {
             seccomp(annotations, key, value.text(), errors);
         }
         if let Some(name) = key.strip_prefix(APP_ARMOR) {
@@ -64,11 +68,24 @@ fn app_armor(value: &Field<'_>, name: &str, spec: &Field<'_>, errors: &mut Field
     }
 }
 
+/// The profile that an old annotation means.
+pub(crate) fn app_armor_profile(annotation: &str) -> Option<Value> {
+    match annotation {
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        _ => {
+            let name = annotation.strip_prefix("localhost/")?;
+            let is_name = !name.is_empty() && name.trim() == name && name.len() <= 4095;
+            is_name.then(|| json!({"type": "Localhost", "localhostProfile": name}))
+        }
+    }
+}
+
 /// Old annotations and the fields that took their place must agree.
 pub(crate) fn match_fields(annotations: &Field<'_>, spec: &Field<'_>, errors: &mut FieldErrors) {
     let pod_context = spec.field("securityContext");
     let pod_seccomp = pod_context.field("seccompProfile");
-    agree(annotations, "seccomp.security.alpha.kubernetes.io/pod", &pod_seccomp, &pod_seccomp, "seccomp", errors);
+    agree(annotations, SECCOMP_OF_POD, &pod_seccomp, &pod_seccomp, "seccomp", errors);
     let windows = spec.at("os.name").text() == "windows";
     visit_containers(spec, |container| {
         let context = container.field("securityContext");
@@ -91,7 +108,7 @@ fn agree(
     what: &str,
     errors: &mut FieldErrors,
 ) {
-    let value = annotations.value().and_then(|all| all.get(key)).and_then(serde_json::Value::as_str);
+    let value = annotations.value().and_then(|all| all.get(key)).and_then(Value::as_str);
     let (Some(annotation), true) = (value, profile.is_set()) else { return };
     let differs = match profile.field("type").text() {
         "Unconfined" => annotation != "unconfined",

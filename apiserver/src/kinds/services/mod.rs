@@ -3,6 +3,7 @@
 mod addresses;
 mod change;
 mod columns;
+mod warnings;
 
 use kubewright_api::field::{FieldError, FieldErrors};
 use kubewright_api::names;
@@ -30,6 +31,7 @@ pub(crate) static SERVICES: Kind = Kind {
         change::validate(&Field::of(object), &Field::of(old), errors);
         validate(object, Some(old), errors);
     }),
+    warnings: warnings::warnings,
     subresources: &[("status", &STATUS)],
     name: names::dns1123_label,
     selectable: &[

@@ -207,7 +207,7 @@ pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
         attachment(object, errors);
         Field::of(object).field("spec").unchanged(errors, &Field::of(old).field("spec"));
     }),
-    subresources: &[("status", &Part::STATUS)],
+    subresources: &[("status", &Part::STATUS_ONLY)],
     columns: &[
         NAME,
         Column {

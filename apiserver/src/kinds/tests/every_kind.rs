@@ -235,3 +235,28 @@ fn a_create_cannot_bring_its_own_status() {
         );
     }
 }
+
+#[test]
+fn some_subresources_leave_the_metadata_as_it_was() {
+    let user = User::default();
+    let context = StrategyContext::new(Timestamp::UNIX_EPOCH, &user, "default");
+    for (group, plural, subresource) in [
+        ("", "pods", "ephemeralcontainers"),
+        ("", "pods", "resize"),
+        ("", "namespaces", "finalize"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies", "status"),
+        ("networking.k8s.io", "servicecidrs", "status"),
+        ("resource.k8s.io", "resourceclaims", "status"),
+        ("storage.k8s.io", "volumeattachments", "status"),
+    ] {
+        let old =
+            json!({"metadata": {"name": "a", "labels": {"a": "1"}, "finalizers": ["a/b"], "resourceVersion": "1"}});
+        let mut object = json!({
+            "metadata": {"name": "a", "labels": {"a": "2"}, "annotations": {"b": "1"}, "resourceVersion": "2"},
+        });
+        let strategy = strategy(group, plural).subresource(subresource).unwrap();
+        strategy.prepare_for_update(&context, &mut object, &old);
+        let expected = json!({"name": "a", "labels": {"a": "1"}, "finalizers": ["a/b"], "resourceVersion": "2"});
+        assert_eq!(object["metadata"], expected, "{plural}/{subresource}");
+    }
+}

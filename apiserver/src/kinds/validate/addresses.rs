@@ -72,7 +72,7 @@ pub(crate) fn cidr_text(field: &Field<'_>, text: &str, before: &[&str], errors: 
     }
     let why = match parse_cidr(text) {
         Cidr::Bad => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-        Cidr::LeadingZeros => "must not have leading 0s in IP or prefix length",
+        Cidr::LeadingZeros(_) => "must not have leading 0s in IP or prefix length",
         Cidr::Good(block) if is_mapped(&block.addr()) => "must not have an IPv4-mapped IPv6 address",
         Cidr::Good(block) if block.addr() != block.network() => "must not have bits set beyond the prefix length",
         Cidr::Good(_) => return,
@@ -94,7 +94,7 @@ pub(crate) fn canonical_cidr(field: &Field<'_>, errors: &mut FieldErrors) {
 
 enum Cidr {
     Bad,
-    LeadingZeros,
+    LeadingZeros(IpNet),
     Good(IpNet),
 }
 
@@ -104,7 +104,7 @@ fn parse_cidr(text: &str) -> Cidr {
     let Some(bits) = decimal_byte(length) else { return Cidr::Bad };
     let Ok(block) = IpNet::new(lenient, bits) else { return Cidr::Bad };
     let strict = address.parse::<IpAddr>().is_ok() && (length == "0" || !length.starts_with('0'));
-    if strict { Cidr::Good(block) } else { Cidr::LeadingZeros }
+    if strict { Cidr::Good(block) } else { Cidr::LeadingZeros(block) }
 }
 
 /// An address that traffic from outside may be sent to.
@@ -137,6 +137,60 @@ pub(crate) fn endpoint_ip(field: &Field<'_>, errors: &mut FieldErrors) {
     if multicast {
         field.invalid(errors, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
+}
+
+/// An address outside the cluster that traffic is taken for, as strict as upstream.
+pub(crate) fn external_ip(field: &Field<'_>, errors: &mut FieldErrors) {
+    endpoint_ip(field, errors);
+    if parse_ip_leniently(field.text()).is_some_and(|address| address.is_loopback()) {
+        field.invalid(errors, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+    }
+}
+
+/// What to warn of in an address that was allowed.
+pub(crate) fn ip_warning(field: &Field<'_>) -> Option<String> {
+    let (path, text) = (field.path(), field.text());
+    let lenient = parse_ip_leniently(text)?;
+    match text.parse::<IpAddr>() {
+        Ok(address) if !is_mapped(&address) => {
+            let canonical = address.to_string();
+            (canonical != text).then(|| {
+                format!("{path}: IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})")
+            })
+        }
+        _ => Some(format!(
+            "{path}: non-standard IP address {text:?} is invalid: use {:?}",
+            unmapped(lenient).to_string()
+        )),
+    }
+}
+
+/// What to warn of in a block of addresses that was allowed.
+pub(crate) fn cidr_warnings(field: &Field<'_>) -> Vec<String> {
+    let (path, text) = (field.path(), field.text());
+    let (strict, block) = match parse_cidr(text) {
+        Cidr::Bad => return Vec::new(),
+        Cidr::LeadingZeros(block) => (false, block),
+        Cidr::Good(block) => (!is_mapped(&block.addr()), block),
+    };
+    let whole = block.trunc().to_string();
+    let mut warnings = Vec::new();
+    if block.addr() != block.network() {
+        let alone = IpNet::from(unmapped(block.addr())).to_string();
+        let why = format!("is ambiguous in this context (should be {whole:?} or {alone:?}?)");
+        warnings.push(format!("{path}: CIDR value {text:?} {why}"));
+    }
+    if !strict {
+        warnings.push(format!("{path}: non-standard CIDR value {text:?} is invalid: use {whole:?}"));
+    }
+    if warnings.is_empty() && whole != text {
+        warnings.push(format!("{path}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({whole:?})"));
+    }
+    warnings
+}
+
+fn unmapped(address: IpAddr) -> IpAddr {
+    address.to_canonical()
 }
 
 /// Whether these are one IPv4 and one IPv6 address, or more of each.

@@ -28,7 +28,7 @@ pub(crate) static DEPLOYMENTS: Kind = Kind {
     ..Kind::PLAIN
 };
 
-static STATUS: Part = Part { keeps_labels: true, validate: validate_status, ..Part::STATUS };
+static STATUS: Part = Part { keeps: &["labels"], validate: validate_status, ..Part::STATUS };
 
 static COLUMNS: [Column; 8] = [
     NAME,

@@ -125,7 +125,7 @@ fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut warnings = Vec::new();
     let generation = |object: &Value| object["metadata"]["generation"].clone();
     if old.is_none_or(|old| generation(old) != generation(object)) {
-        podspec::warnings(&Field::of(object).at("spec.template.spec"), &mut warnings);
+        podspec::warnings(&Field::of(object).at("spec.template"), &mut warnings);
     }
     warnings
 }
