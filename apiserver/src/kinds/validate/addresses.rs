@@ -139,14 +139,6 @@ pub(crate) fn endpoint_ip(field: &Field<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// An address outside the cluster that traffic is taken for, as strict as upstream.
-pub(crate) fn external_ip(field: &Field<'_>, errors: &mut FieldErrors) {
-    endpoint_ip(field, errors);
-    if parse_ip_leniently(field.text()).is_some_and(|address| address.is_loopback()) {
-        field.invalid(errors, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-}
-
 /// What to warn of in an address that was allowed.
 pub(crate) fn ip_warning(field: &Field<'_>) -> Option<String> {
     let (path, text) = (field.path(), field.text());
