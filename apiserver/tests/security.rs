@@ -215,6 +215,31 @@ async fn reading_is_not_enough_to_run_commands() {
 }
 
 #[tokio::test]
+async fn a_quota_is_never_exceeded() {
+    let (server, admin) = servers().await;
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let mut quota =
+        made(&admin, quotas, json!({"metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "3"}}})).await;
+    let map = |at: usize| json!({"metadata": {"name": format!("m{at}")}});
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let unknown = send_json(&admin, Method::POST, maps, &map(0)).await;
+    assert!(unknown.fault().2.ends_with("status unknown for quota: q, resources: configmaps"));
+    quota["status"] = json!({"hard": {"configmaps": "3"}, "used": {"configmaps": "1"}});
+    assert_eq!(send_json(&admin, Method::PUT, &format!("{quotas}/q/status"), &quota).await.code, 200);
+    let bodies: Vec<Value> = (0..10).map(map).collect();
+    let attempts = bodies.iter().map(|body| send_json(&admin, Method::POST, maps, body));
+    let answers = futures::future::join_all(attempts).await;
+    assert_eq!(answers.iter().filter(|answer| answer.code == 201).count(), 2);
+    let refused = answers.iter().find(|answer| answer.code != 201).expect("most are refused");
+    let (code, _, message) = refused.fault();
+    assert_eq!(code, 403);
+    let expected = "exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3";
+    assert!(message.ends_with(expected), "{message}");
+    assert_eq!(get(&admin, &format!("{quotas}/q")).await.json()["status"]["used"]["configmaps"], "3");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn rules_can_be_asked_for() {
     let (server, admin) = servers().await;
     bind(&admin, "readers", "view", "alice").await;

@@ -32,5 +32,7 @@ pub fn standard(
         Arc::new(CertificateSigning::new(authorizer())),
         Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass::new(objects())),
+        // Last: what it counts nobody refuses any more.
+        Arc::new(ResourceQuota::new(objects())),
     ]
 }

@@ -77,7 +77,9 @@ impl Standard {
         parts.admission = admission::standard(&objects, &self.authorizer, &environment);
         parts.admission.retain(|plugin| !self.options.admission_off.iter().any(|off| off == plugin.name()));
         if let Some(rbac) = &self.rbac {
-            parts.admission.push(Arc::new(EscalationCheck::new(rbac.clone(), Arc::clone(&self.authorizer))));
+            // Before quotas, which count what is let in.
+            let check = EscalationCheck::new(rbac.clone(), Arc::clone(&self.authorizer));
+            parts.admission.insert(0, Arc::new(check));
         }
         let tokens = TokenRequests::new(
             Arc::clone(&self.issuer),

@@ -1,0 +1,170 @@
+//! `ResourceQuota`: what is made in a namespace is counted before it is stored, and refused beyond the quota.
+//!
+//! A controller says in a quota's status what is limited and how much is used; here that use grows with every object
+//! that is let in. One write at a time is counted, so that two cannot both take the last place.
+
+mod usage;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kubewright_api::quantity::Quantity;
+use kubewright_api::status::Status;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::{Admission, AdmissionAttributes, Operation};
+use crate::objects::{GroupResource, Objects};
+use usage::{Amounts, amounts, matches_scopes, missing, usage};
+
+/// How often a status that somebody else changed meanwhile is read again.
+const TRIES: usize = 5;
+
+/// The plugin.
+pub struct ResourceQuota {
+    objects: Arc<dyn Objects>,
+    counting: Mutex<()>,
+}
+
+impl fmt::Debug for ResourceQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResourceQuota")
+    }
+}
+
+fn list(amounts: &Amounts) -> String {
+    amounts.iter().map(|(name, amount)| format!("{name}={amount}")).collect::<Vec<_>>().join(",")
+}
+
+impl ResourceQuota {
+    /// Looks quotas up, and counts, there.
+    #[must_use]
+    pub fn new(objects: Arc<dyn Objects>) -> Self {
+        Self { objects, counting: Mutex::new(()) }
+    }
+
+    fn quotas(&self, a: &AdmissionAttributes<'_>) -> Vec<Value> {
+        let quotas = self.objects.cached_list(GroupResource::core("resourcequotas"), Some(a.namespace));
+        quotas.into_iter().filter(|quota| matches_scopes(quota, a.group, a.resource, &a.object)).collect()
+    }
+
+    /// What a quota will have counted once the object is there; `None` if it doesn't limit the object.
+    fn counted(a: &AdmissionAttributes<'_>, quota: &Value) -> Result<Option<Amounts>, Status> {
+        let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+        let limited = amounts(&quota["spec"]["hard"]);
+        let (mut wanted, before) =
+            (usage(a.group, a.resource, &a.object), a.old.map(|old| usage(a.group, a.resource, old)));
+        wanted.retain(|name, _| limited.contains_key(name));
+        if let Some(before) = &before {
+            // Only what grows is held against the quota.
+            wanted = wanted
+                .into_iter()
+                .map(|(name, amount)| {
+                    let old = before.get(&name).copied().unwrap_or_default();
+                    (name, amount - old)
+                })
+                .filter(|(_, delta)| *delta > Quantity::default())
+                .collect();
+        }
+        if before.is_none() {
+            let missing = missing(a.group, a.resource, &a.object, &limited);
+            if !missing.is_empty() {
+                return Err(a.forbidden(format!("failed quota: {name}: must specify {}", missing.join(","))));
+            }
+        }
+        wanted.retain(|_, amount| *amount > Quantity::default());
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let (hard, used) = (amounts(&quota["status"]["hard"]), amounts(&quota["status"]["used"]));
+        let unknown: Vec<&str> = wanted.keys().filter(|name| !hard.contains_key(*name)).map(String::as_str).collect();
+        if !unknown.is_empty() {
+            return Err(a.forbidden(format!("status unknown for quota: {name}, resources: {}", unknown.join(","))));
+        }
+        let mut after = used.clone();
+        let mut exceeded: (Amounts, Amounts, Amounts) = Default::default();
+        for (resource, amount) in &wanted {
+            let before = used.get(resource).copied().unwrap_or_default();
+            let total = before + *amount;
+            if total > hard[resource] {
+                exceeded.0.insert(resource.clone(), *amount);
+                exceeded.1.insert(resource.clone(), before);
+                exceeded.2.insert(resource.clone(), hard[resource]);
+            }
+            after.insert(resource.clone(), total);
+        }
+        if exceeded.0.is_empty() {
+            return Ok(Some(after));
+        }
+        let (requested, used, limited) = (list(&exceeded.0), list(&exceeded.1), list(&exceeded.2));
+        Err(a.forbidden(format!("exceeded quota: {name}, requested: {requested}, used: {used}, limited: {limited}")))
+    }
+
+    async fn count(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        let quotas = self.quotas(a);
+        if quotas.is_empty() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.counting.lock().await;
+        // All must agree before any is counted.
+        let mut pending: BTreeMap<String, Amounts> = BTreeMap::new();
+        for quota in self.quotas(a) {
+            if let Some(after) = Self::counted(a, &quota)? {
+                pending.insert(quota["metadata"]["name"].as_str().unwrap_or_default().to_owned(), after);
+            }
+        }
+        if a.dry_run {
+            return Ok(());
+        }
+        for name in pending.keys() {
+            self.store(a, name).await?;
+        }
+        Ok(())
+    }
+
+    async fn store(&self, a: &AdmissionAttributes<'_>, name: &str) -> Result<(), Status> {
+        let place = GroupResource::core("resourcequotas");
+        for _ in 0..TRIES {
+            let mut quota = match self.objects.get(place, a.namespace, name).await {
+                Ok(quota) => quota,
+                // Gone meanwhile: it limits nothing.
+                Err(status) if status.code == 404 => return Ok(()),
+                Err(status) => return Err(status),
+            };
+            let Some(after) = Self::counted(a, &quota)? else { return Ok(()) };
+            quota["status"]["used"] = after.iter().map(|(k, v)| (k.clone(), Value::from(v.to_string()))).collect();
+            match self.objects.update_status(place, quota).await {
+                Err(status) if status.reason == "Conflict" => {}
+                outcome => return outcome.map(drop),
+            }
+        }
+        Err(a.forbidden(format!("quota {name} is changing too fast; try again")))
+    }
+}
+
+#[async_trait]
+impl Admission for ResourceQuota {
+    fn name(&self) -> &'static str {
+        "ResourceQuota"
+    }
+
+    fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
+        let grows = match a.operation {
+            Operation::Create => true,
+            Operation::Update => {
+                a.group.is_empty() && matches!(a.resource, "pods" | "services" | "persistentvolumeclaims")
+            }
+            Operation::Delete | Operation::Connect => false,
+        };
+        // What is asked and not stored counts nothing.
+        let stored = !matches!(a.group, "authorization.k8s.io" | "authentication.k8s.io");
+        let leaving = a.old.is_some_and(|old| old["metadata"]["deletionTimestamp"].is_string());
+        grows && stored && !leaving && a.subresource.is_empty() && !a.namespace.is_empty() && a.resource != "namespaces"
+    }
+
+    async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        self.count(a).await
+    }
+}

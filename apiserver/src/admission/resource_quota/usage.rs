@@ -1,0 +1,218 @@
+//! How much of what an object counts for. Pure.
+
+use std::collections::BTreeMap;
+
+use kubewright_api::quantity::Quantity;
+use kubewright_api::requests::PodResources;
+use serde_json::Value;
+
+/// Amounts by resource name.
+pub(super) type Amounts = BTreeMap<String, Quantity>;
+
+/// Reads a resource list.
+pub(super) fn amounts(value: &Value) -> Amounts {
+    let entries = value.as_object().into_iter().flatten();
+    let parse = |value: &Value| match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    };
+    entries.filter_map(|(name, value)| Some((name.clone(), parse(value)?))).collect()
+}
+
+fn whole(number: usize) -> Quantity {
+    number.to_string().parse().unwrap_or_default()
+}
+
+/// What an object counts for; nothing once it is done with.
+pub(super) fn usage(group: &str, resource: &str, object: &Value) -> Amounts {
+    let mut used = Amounts::new();
+    let qualified = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+    used.insert(format!("count/{qualified}"), whole(1));
+    match (group, resource) {
+        ("", "pods") => {
+            if matches!(object["status"]["phase"].as_str(), Some("Failed" | "Succeeded")) {
+                return Amounts::from([("count/pods".to_owned(), whole(1))]);
+            }
+            used.insert("pods".into(), whole(1));
+            pod(object, &mut used);
+        }
+        ("", "services") => {
+            used.insert("services".into(), whole(1));
+            let ports = object["spec"]["ports"].as_array().map_or(0, Vec::len);
+            let kind = object["spec"]["type"].as_str().unwrap_or("ClusterIP");
+            let allocates = object["spec"]["allocateLoadBalancerNodePorts"] != false;
+            let node_ports = if kind == "NodePort" || (kind == "LoadBalancer" && allocates) { ports } else { 0 };
+            used.insert("services.nodeports".into(), whole(node_ports));
+            used.insert("services.loadbalancers".into(), whole(usize::from(kind == "LoadBalancer")));
+        }
+        ("", "persistentvolumeclaims") => {
+            used.insert(resource.into(), whole(1));
+            let storage = amounts(&object["spec"]["resources"]["requests"]).remove("storage").unwrap_or_default();
+            if let Some(class) = object["spec"]["storageClassName"].as_str() {
+                let of_class = format!("{class}.storageclass.storage.k8s.io");
+                used.insert(format!("{of_class}/requests.storage"), storage);
+                used.insert(format!("{of_class}/persistentvolumeclaims"), whole(1));
+            }
+            used.insert("requests.storage".into(), storage);
+        }
+        ("", "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas") => {
+            used.insert(resource.into(), whole(1));
+        }
+        _ => {}
+    }
+    used
+}
+
+fn pod(object: &Value, used: &mut Amounts) {
+    let Ok(resources) = serde_json::from_value::<PodResources>(object["spec"].clone()) else { return };
+    for (name, amount) in resources.requests() {
+        let name = name.to_string();
+        // The bare names of these mean requests.
+        if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
+            used.insert(name.clone(), amount);
+        }
+        used.insert(format!("requests.{name}"), amount);
+    }
+    for (name, amount) in resources.limits() {
+        used.insert(format!("limits.{name}"), amount);
+    }
+}
+
+/// What of the limited compute resources a pod's containers leave unsaid.
+pub(super) fn missing(group: &str, resource: &str, object: &Value, limited: &Amounts) -> Vec<String> {
+    if (group, resource) != ("", "pods") {
+        return Vec::new();
+    }
+    let mut missing = Vec::new();
+    for name in limited.keys() {
+        let (list, short) = match name.split_once('.') {
+            Some(("requests", short @ ("cpu" | "memory"))) => ("requests", short),
+            Some(("limits", short @ ("cpu" | "memory"))) => ("limits", short),
+            _ if matches!(name.as_str(), "cpu" | "memory") => ("requests", name.as_str()),
+            _ => continue,
+        };
+        let for_pod = object["spec"]["resources"][list].get(short).is_some();
+        let silent: Vec<&str> = ["initContainers", "containers"]
+            .iter()
+            .flat_map(|kind| object["spec"][*kind].as_array().into_iter().flatten())
+            .filter(|container| container["resources"][list].get(short).is_none())
+            .filter_map(|container| container["name"].as_str())
+            .collect();
+        if !for_pod && !silent.is_empty() {
+            missing.push(format!("{name} for: {}", silent.join(",")));
+        }
+    }
+    missing
+}
+
+/// Whether a quota with scopes, which are about pods, counts the object.
+pub(super) fn matches_scopes(quota: &Value, group: &str, resource: &str, object: &Value) -> bool {
+    let scopes = quota["spec"]["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let selectors: Vec<(&str, &str, &Value)> = quota["spec"]["scopeSelector"]["matchExpressions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|e| Some((e["scopeName"].as_str()?, e["operator"].as_str()?, &e["values"])))
+        .chain(scopes.map(|scope| (scope, "Exists", &Value::Null)))
+        .collect();
+    if selectors.is_empty() {
+        return true;
+    }
+    if (group, resource) != ("", "pods") {
+        return false;
+    }
+    selectors.into_iter().all(|(scope, operator, values)| matches_scope(object, scope, operator, values))
+}
+
+fn matches_scope(pod: &Value, scope: &str, operator: &str, values: &Value) -> bool {
+    let spec = &pod["spec"];
+    let terminating = spec["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0);
+    let best_effort = || {
+        let containers = ["containers", "initContainers"];
+        let mut all = containers.iter().flat_map(|kind| spec[*kind].as_array().into_iter().flatten());
+        all.all(|container| {
+            let lists = [&container["resources"]["requests"], &container["resources"]["limits"]];
+            lists.into_iter().all(|list| amounts(list).values().all(|amount| *amount == Quantity::default()))
+        })
+    };
+    match scope {
+        "Terminating" => terminating,
+        "NotTerminating" => !terminating,
+        "BestEffort" => best_effort(),
+        "NotBestEffort" => !best_effort(),
+        "PriorityClass" => {
+            let class = spec["priorityClassName"].as_str().unwrap_or_default();
+            let listed = values.as_array().is_some_and(|values| values.iter().any(|value| value == class));
+            match operator {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => !class.is_empty(),
+                "DoesNotExist" => class.is_empty(),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn amount(used: &Amounts, name: &str) -> String {
+        used.get(name).map(ToString::to_string).unwrap_or_default()
+    }
+
+    fn pod() -> Value {
+        json!({"spec": {"containers": [
+            {"name": "a", "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "1Gi"}}},
+            {"name": "b", "resources": {"requests": {"cpu": "250m"}}},
+        ]}})
+    }
+
+    #[test]
+    fn pods_count_what_they_ask_for() {
+        let used = usage("", "pods", &pod());
+        assert_eq!(amount(&used, "pods"), "1");
+        assert_eq!((amount(&used, "cpu"), amount(&used, "requests.cpu")), ("750m".into(), "750m".into()));
+        assert_eq!(amount(&used, "limits.memory"), "1Gi");
+        let mut done = pod();
+        done["status"]["phase"] = "Succeeded".into();
+        assert_eq!(amount(&usage("", "pods", &done), "pods"), "");
+    }
+
+    #[test]
+    fn other_kinds_count_one_each() {
+        let service = json!({"spec": {"type": "NodePort", "ports": [{}, {}]}});
+        let used = usage("", "services", &service);
+        assert_eq!((amount(&used, "services"), amount(&used, "services.nodeports")), ("1".into(), "2".into()));
+        assert_eq!(amount(&usage("apps", "deployments", &json!({})), "count/deployments.apps"), "1");
+        let claim = json!({"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}});
+        let used = usage("", "persistentvolumeclaims", &claim);
+        assert_eq!(amount(&used, "fast.storageclass.storage.k8s.io/requests.storage"), "1Gi");
+    }
+
+    #[test]
+    fn what_is_limited_must_be_said() {
+        let limited = amounts(&json!({"limits.memory": "2Gi", "cpu": "1", "pods": "5"}));
+        assert_eq!(missing("", "pods", &pod(), &limited), ["limits.memory for: b"]);
+        assert!(missing("", "services", &json!({}), &limited).is_empty());
+    }
+
+    #[test]
+    fn scopes() {
+        let quota = |scope: &str| json!({"spec": {"scopes": [scope]}});
+        assert!(matches_scopes(&quota("NotBestEffort"), "", "pods", &pod()));
+        assert!(!matches_scopes(&quota("BestEffort"), "", "pods", &pod()));
+        assert!(!matches_scopes(&quota("Terminating"), "", "pods", &pod()));
+        assert!(!matches_scopes(&quota("NotTerminating"), "", "services", &json!({})));
+        assert!(matches_scopes(&json!({"spec": {}}), "", "services", &json!({})));
+        let class = json!({"spec": {"scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]},
+        ]}}});
+        assert!(!matches_scopes(&class, "", "pods", &pod()));
+    }
+}
