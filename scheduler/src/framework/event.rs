@@ -134,7 +134,8 @@ impl ClusterEvent {
         let resource = self.resource == R::Any
             || self.resource == event.resource
             || (self.resource == R::Pod && matches!(event.resource, R::AssignedPod | R::UnscheduledPod));
-        self.is_wildcard() || (resource && self.action.overlaps(event.action))
+        // A change that is not looked into is every update at once, and only news for who is interested in as much.
+        self.is_wildcard() || (resource && self.action.overlaps(event.action) && event.action.0 <= self.action.0)
     }
 }
 
@@ -267,3 +268,36 @@ pub(crate) fn lifts_gate(interests: &[Interest], event: ClusterEvent) -> bool {
 
 /// Shortens the type of plugin verdicts.
 pub(crate) type Verdict = Result<(), Status>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{node, pod};
+
+    #[test]
+    fn interests_cover_what_they_name() {
+        let interest = ClusterEvent::new(EventResource::Pod, ActionType::DELETE | ActionType::UPDATE_POD_SCALE_DOWN);
+        assert!(interest.covers(ClusterEvent::ASSIGNED_POD_DELETE));
+        let scaled = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE_POD_SCALE_DOWN);
+        assert!(interest.covers(scaled));
+        assert!(!interest.covers(ClusterEvent::ASSIGNED_POD_ADD));
+        assert!(!interest.covers(ClusterEvent::NODE_ADD));
+        let anything = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE);
+        assert!(!interest.covers(anything), "a change of no particular kind");
+        assert!(ClusterEvent::new(EventResource::Pod, ActionType::UPDATE).covers(anything));
+        assert!(ClusterEvent::TIMEOUT.covers(anything));
+    }
+
+    #[test]
+    fn changes_are_told_apart() {
+        let actions = |events: Vec<ClusterEvent>| events.into_iter().map(|e| e.action).collect::<Vec<_>>();
+        let old = pod("p").requests(&[("cpu", "2")]).build();
+        assert_eq!(actions(pod_changes(&old, &old)), [ActionType::UPDATE]);
+        let smaller = pod("p").requests(&[("cpu", "1")]).labels(&[("a", "b")]).build();
+        let both = [ActionType::UPDATE_POD_LABEL, ActionType::UPDATE_POD_SCALE_DOWN];
+        assert_eq!(actions(pod_changes(&old, &smaller)), both);
+        let (open, closed) = (node("n").build(), node("n").cordoned(true).build());
+        assert_eq!(actions(node_changes(&closed, &open)), [ActionType::UPDATE_NODE_TAINT]);
+        assert!(node_changes(&open, &closed).is_empty(), "nothing fits because a node closes");
+    }
+}

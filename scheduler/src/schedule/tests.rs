@@ -84,6 +84,18 @@ fn a_pod_that_fits_nowhere_says_why_and_waits_for_news() {
 }
 
 #[test]
+fn being_told_why_is_no_news() {
+    let mut s = scheduler();
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("p", "3").build(), at(0));
+    failed(&mut s, at(0));
+    let mut told = asks("p", "3").build();
+    told.resource_version = "2".into();
+    s.put_pod(told, at(1));
+    assert!(s.schedule_one(at(1)).is_none());
+}
+
+#[test]
 fn waiting_too_long_is_news_enough() {
     let mut s = scheduler();
     s.put_node(small("n").build(), at(0));
