@@ -71,14 +71,46 @@ fn slice(data_dir: &Path) -> anyhow::Result<u8> {
     Ok(slice)
 }
 
-/// The address that this host uses towards others; nothing is sent.
+/// The address that this host uses towards others, nothing being sent; without a way out, loopback's.
 fn primary_address() -> anyhow::Result<Ipv4Addr> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("cannot make a UDP socket")?;
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).context(
-        "the host has no route out, so its own address can't be told; add a default route (a CRI node needs one)",
-    )?;
+    if socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).is_err() {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
     match socket.local_addr()?.ip() {
         IpAddr::V4(address) => Ok(address),
         IpAddr::V6(address) => anyhow::bail!("the host's address {address} is not IPv4"),
     }
+}
+
+/// Makes a range of addresses local to this host, so that sockets can listen on them and pods reach them. Needs root
+/// and iproute2; loopback ranges are local already.
+#[derive(Debug)]
+pub(crate) struct LocalRange(String);
+
+impl LocalRange {
+    /// Adds the route, or does nothing for a loopback range.
+    pub(crate) fn claim(range: &str) -> anyhow::Result<Option<Self>> {
+        if range.starts_with("127.") {
+            return Ok(None);
+        }
+        route("replace", range)?;
+        Ok(Some(Self(range.to_owned())))
+    }
+}
+
+impl Drop for LocalRange {
+    fn drop(&mut self) {
+        if let Err(error) = route("del", &self.0) {
+            tracing::warn!(%error, "the route to the service range is left");
+        }
+    }
+}
+
+fn route(verb: &str, range: &str) -> anyhow::Result<()> {
+    let output = std::process::Command::new("ip").args(["route", verb, "local", range, "dev", "lo"]).output();
+    let output = output.context("cannot run `ip`; install iproute2, which --runtime cri needs for Services")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "`ip route {verb} local {range} dev lo` failed: {}", said.trim());
+    Ok(())
 }

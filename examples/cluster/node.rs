@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
 use crate::flags::{DataPlane, Flags, RuntimeKind};
-use crate::network::Addresses;
+use crate::network::{Addresses, LocalRange};
 use crate::stages::Stages;
 
 /// How long a node may take to become ready.
@@ -42,6 +42,7 @@ pub(crate) struct Nodes {
     processes: Vec<Arc<ProcessRuntime>>,
     shutdown: CancellationToken,
     proxy: Option<JoinHandle<()>>,
+    local_range: Option<LocalRange>,
 }
 
 impl Nodes {
@@ -53,8 +54,13 @@ impl Nodes {
         pki: Option<&Pki>,
         stages: Stages,
     ) -> anyhow::Result<Self> {
-        let mut nodes =
-            Self { kubelets: Vec::new(), processes: Vec::new(), shutdown: CancellationToken::new(), proxy: None };
+        let mut nodes = Self {
+            kubelets: Vec::new(),
+            processes: Vec::new(),
+            shutdown: CancellationToken::new(),
+            proxy: None,
+            local_range: None,
+        };
         let started = nodes.start_all(flags, addresses, clients, pki, stages).await;
         if let Err(error) = started {
             nodes.stop().await;
@@ -73,6 +79,7 @@ impl Nodes {
     ) -> anyhow::Result<()> {
         let names: Vec<String> = (1..=flags.nodes).map(|at| format!("node-{at}")).collect();
         if flags.dataplane == DataPlane::Userspace {
+            self.local_range = LocalRange::claim(&addresses.services)?;
             self.start_proxy(&names, addresses, clients, stages).await;
         }
         let network = match flags.runtime {
@@ -139,6 +146,7 @@ impl Nodes {
             // It only fails if the proxy panicked, and then it has ended as well.
             proxy.await.ok();
         }
+        drop(self.local_range);
     }
 }
 
