@@ -79,7 +79,8 @@ pub(super) fn container_security(
     out.seccomp = profile.unwrap_or(SecurityProfile::Unconfined);
     let profile = apparmor(own.and_then(|own| own.app_armor_profile.as_ref()))
         .or_else(|| apparmor(of_pod.and_then(|pod| pod.app_armor_profile.as_ref())));
-    out.apparmor = profile.unwrap_or(SecurityProfile::RuntimeDefault);
+    // Without one nothing is said, and the runtime does what the node's kernel can.
+    out.apparmor = profile.unwrap_or_default();
     if let Some(own) = own {
         out.privileged = own.privileged == Some(true);
         out.readonly_rootfs = own.read_only_root_filesystem == Some(true);
