@@ -74,6 +74,19 @@ pub enum Error {
         /// The lease.
         lease: LeaseId,
     },
+    /// There is no such member (any more), or not one of the kind that is needed. Nothing was changed.
+    #[error("member {member} not found")]
+    MemberNotFound {
+        /// The member.
+        member: u64,
+    },
+    /// What was asked for makes sense, but is not safe now. Mend what the reason names, then ask again;
+    /// nothing was changed.
+    #[error("refused: {reason}")]
+    Refused {
+        /// Why not.
+        reason: String,
+    },
     /// The disk is full. Nothing was changed; reads go on. Free some space and try again.
     #[error("no space left for the store's log: {reason}")]
     NoSpace {

@@ -46,7 +46,7 @@
 //! # Where next
 //!
 //! [`Store`] for the promises, [`StoreExt`] for conveniences, [`Txn`] for what a commit can do,
-//! [`WatchStream`] for watches.
+//! [`WatchStream`] for watches, [`Membership`] for stores that several machines keep.
 
 mod clock;
 #[cfg(feature = "disk")]
@@ -66,6 +66,7 @@ mod ext;
 mod face;
 mod key;
 mod lease;
+mod membership;
 mod memory;
 #[cfg(any(feature = "etcd", feature = "face"))]
 mod proto;
@@ -91,6 +92,7 @@ pub use ext::{Conditional, StoreExt};
 pub use face::{Face, FaceConfig};
 pub use key::{Key, KeyRange};
 pub use lease::{Lease, LeaseId, LeaseStatus};
+pub use membership::{Member, MemberChange, Members, Membership};
 pub use memory::MemoryStore;
 #[cfg(feature = "raft")]
 pub use raft::{Inbox, LocalNetwork, RaftConfig, RaftStore, Transport};
