@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::runtime::wait::{Condition, await_condition};
 use kubewright::apiserver::pki::{Pki, Profile};
+use kubewright::kubelet::probe::AssumedHealthy;
 use kubewright::kubelet::server::{ServerConfig, ServingIdentity};
 use kubewright::kubelet::{Kubelet, KubeletConfig};
 use kubewright::proxy::PodNetwork;
@@ -92,6 +93,9 @@ impl Nodes {
             let mut builder = Kubelet::builder(config, clients.kubelet(name), runtime);
             if let Some(network) = &network {
                 builder = builder.network(Arc::clone(network));
+            }
+            if flags.runtime == RuntimeKind::Sim {
+                builder = builder.prober(Arc::new(AssumedHealthy));
             }
             let kubelet = builder.start().await.with_context(|| format!("node {name}"))?;
             self.kubelets.push(kubelet);

@@ -3,12 +3,14 @@
 //! [`ProbeState`] decides, purely. [`Prober`] looks; [`NodeProber`] does so from the node, as a kubelet should. Tasks
 //! that join the two live with the pod's worker.
 
+mod assumed;
 mod check;
 mod grpc;
 mod http;
 mod set;
 mod state;
 
+pub use assumed::AssumedHealthy;
 pub use check::{Check, NodeProber, Outcome, Prober};
 pub use set::{Observation, ProbeSet};
 pub use state::{Due, ProbeKind, ProbeState};
