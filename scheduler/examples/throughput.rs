@@ -19,9 +19,15 @@ fn kinds() -> Vec<(&'static str, PodMaker)> {
     let near = serde_json::json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near_term]}});
     let spread = serde_json::json!({"maxSkew": 5, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"app": "x"}}});
+    let mut wish = spread.clone();
+    wish["whenUnsatisfiable"] = "ScheduleAnyway".into();
+    let wishes = serde_json::json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["zone-1"]}]}}]}});
     vec![
         ("basic", asks()),
+        ("prefers a zone", asks().affinity(wishes)),
         ("spread over zones", asks().spread(&[spread])),
+        ("spread over zones if possible", asks().spread(&[wish])),
         ("near others", asks().affinity(near)),
         ("far from others", asks().affinity(far)),
     ]

@@ -151,6 +151,26 @@ impl PodMaker {
         self
     }
 
+    /// Adds volumes behind claims of those names.
+    pub fn claims(mut self, names: &[&str]) -> Self {
+        for name in names {
+            push(&mut self.0["spec"]["volumes"], json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+        }
+        self
+    }
+
+    /// Adds a volume of that name behind a claim that is made for the pod.
+    pub fn ephemeral_claim(mut self, name: &str) -> Self {
+        push(&mut self.0["spec"]["volumes"], json!({"name": name, "ephemeral": {}}));
+        self
+    }
+
+    /// Adds a volume, as JSON.
+    pub fn volume(mut self, volume: Value) -> Self {
+        push(&mut self.0["spec"]["volumes"], volume);
+        self
+    }
+
     /// Sets `spec.affinity`, as JSON.
     pub fn affinity(mut self, affinity: Value) -> Self {
         self.0["spec"]["affinity"] = affinity;

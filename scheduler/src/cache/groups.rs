@@ -15,8 +15,16 @@ pub(crate) type GroupId = u32;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PodGroups {
     ids: HashMap<Alike, GroupId>,
-    members: Vec<(Option<Arc<PodInfo>>, usize)>,
+    members: Vec<Member>,
     free: Vec<GroupId>,
+    born: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Member {
+    pod: Option<Arc<PodInfo>>,
+    count: usize,
+    serial: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -55,14 +63,15 @@ impl PodGroups {
     /// Counts a pod in.
     pub(super) fn enter(&mut self, pod: &Arc<PodInfo>) -> GroupId {
         if let Some(id) = self.ids.get(&Alike(pod.clone())) {
-            self.members[*id as usize].1 += 1;
+            self.members[*id as usize].count += 1;
             return *id;
         }
         let id = self.free.pop().unwrap_or_else(|| {
-            self.members.push((None, 0));
+            self.members.push(Member::default());
             GroupId::try_from(self.members.len() - 1).unwrap_or(GroupId::MAX)
         });
-        self.members[id as usize] = (Some(pod.clone()), 1);
+        self.born += 1;
+        self.members[id as usize] = Member { pod: Some(pod.clone()), count: 1, serial: self.born };
         self.ids.insert(Alike(pod.clone()), id);
         id
     }
@@ -71,10 +80,10 @@ impl PodGroups {
     pub(super) fn leave(&mut self, pod: &Arc<PodInfo>) -> Option<GroupId> {
         let key = Alike(pod.clone());
         let id = *self.ids.get(&key)?;
-        let (member, count) = &mut self.members[id as usize];
-        *count -= 1;
-        if *count == 0 {
-            *member = None;
+        let member = &mut self.members[id as usize];
+        member.count -= 1;
+        if member.count == 0 {
+            member.pod = None;
             self.ids.remove(&key);
             self.free.push(id);
         }
@@ -84,7 +93,13 @@ impl PodGroups {
     /// Asks something about each group's pods; the answers are in the order of the groups' numbers, with the default
     /// where there is no group.
     pub(crate) fn ask<T: Default>(&self, question: impl Fn(&PodInfo) -> T) -> Vec<T> {
-        let answer = |(member, _): &(Option<Arc<PodInfo>>, usize)| member.as_deref().map(&question).unwrap_or_default();
+        let answer = |member: &Member| member.pod.as_deref().map(&question).unwrap_or_default();
         self.members.iter().map(answer).collect()
+    }
+
+    /// One of a group's pods, and the group's serial number, which no other group ever has.
+    pub(crate) fn member(&self, group: usize) -> Option<(&PodInfo, u64)> {
+        let member = self.members.get(group)?;
+        Some((member.pod.as_deref()?, member.serial))
     }
 }

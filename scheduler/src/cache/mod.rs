@@ -7,9 +7,13 @@ mod node_info;
 mod node_tree;
 mod objects;
 mod snapshot;
+mod specs;
+mod storage;
 
 pub use assumed::{Cache, CacheError};
 pub(crate) use node_info::ports_conflict;
 pub use node_info::{NodeInfo, NodeSlot};
 pub use objects::Objects;
 pub use snapshot::Snapshot;
+pub(crate) use specs::{SpecKey, Specs};
+pub use storage::Storage;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Storage;
 use crate::object::{Budget, Labels, Name, Namespace, Workload, WorkloadKind};
 
 /// Namespaces, workloads and disruption budgets.
@@ -10,17 +11,28 @@ pub struct Objects {
     namespaces: BTreeMap<Name, Labels>,
     workloads: BTreeMap<(Name, WorkloadKind, Name), Workload>,
     budgets: BTreeMap<(Name, Name), Budget>,
+    namespaces_version: u64,
+    /// Volumes and the claims to them.
+    pub storage: Storage,
 }
 
 impl Objects {
     /// Puts a namespace in, in place of an earlier version.
     pub fn put_namespace(&mut self, namespace: Namespace) {
-        self.namespaces.insert(namespace.name, namespace.labels);
+        if self.namespaces.get(&namespace.name) != Some(&namespace.labels) {
+            self.namespaces_version += 1;
+            self.namespaces.insert(namespace.name, namespace.labels);
+        }
     }
 
     /// Takes a namespace out.
     pub fn remove_namespace(&mut self, name: &str) {
-        self.namespaces.remove(name);
+        self.namespaces_version += u64::from(self.namespaces.remove(name).is_some());
+    }
+
+    /// A number that grows when namespaces or their labels change.
+    pub(crate) const fn namespaces_version(&self) -> u64 {
+        self.namespaces_version
     }
 
     /// The labels of a namespace.

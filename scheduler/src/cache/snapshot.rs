@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::groups::PodGroups;
 use super::node_tree::NodeTree;
 use super::{NodeInfo, NodeSlot, Objects};
-use crate::object::{Name, Node, PodInfo};
+use crate::object::{Name, Node, PodInfo, VolumeSource};
 
 /// The whole cluster. A clone is a fork: it shares every node with the original until one of the two changes it, so one
 /// can try something out and drop it.
@@ -22,6 +22,7 @@ pub struct Snapshot {
     with_affinity: BTreeSet<NodeSlot>,
     with_anti_affinity: BTreeSet<NodeSlot>,
     objects: Arc<Objects>,
+    claim_uses: HashMap<(Name, Name), usize>,
     groups: Arc<PodGroups>,
     generation: u64,
     layout: u64,
@@ -93,6 +94,28 @@ impl Snapshot {
         &self.objects
     }
 
+    pub(crate) fn objects_shared(&self) -> Arc<Objects> {
+        self.objects.clone()
+    }
+
+    /// How many pods on nodes use a claim.
+    #[must_use]
+    pub fn claim_uses(&self, namespace: &Name, claim: &Name) -> usize {
+        self.claim_uses.get(&(namespace.clone(), claim.clone())).copied().unwrap_or(0)
+    }
+
+    fn count_claims(&mut self, pod: &PodInfo, more: bool) {
+        for volume in &pod.spec.volumes {
+            let VolumeSource::Claim(name) = volume else { continue };
+            let key = (pod.namespace.clone(), name.clone());
+            let uses = self.claim_uses.entry(key.clone()).or_default();
+            *uses = if more { *uses + 1 } else { uses.saturating_sub(1) };
+            if *uses == 0 {
+                self.claim_uses.remove(&key);
+            }
+        }
+    }
+
     /// The same, to change.
     pub fn objects_mut(&mut self) -> &mut Objects {
         Arc::make_mut(&mut self.objects)
@@ -110,6 +133,7 @@ impl Snapshot {
         let mut info = NodeInfo::new(slot, node.clone());
         for pod in self.strays.remove(&node.name).unwrap_or_default() {
             info.enter_group(Arc::make_mut(&mut self.groups).enter(&pod));
+            self.count_claims(&pod, true);
             info.add_pod(pod);
         }
         Arc::make_mut(&mut self.by_name).insert(node.name.clone(), slot);
@@ -154,6 +178,7 @@ impl Snapshot {
         self.with_anti_affinity.remove(&slot);
         for pod in &info.pods {
             Arc::make_mut(&mut self.groups).leave(pod);
+            self.count_claims(pod, false);
         }
         if !info.pods.is_empty() {
             self.strays.insert(info.node.name.clone(), info.pods.clone());
@@ -171,6 +196,7 @@ impl Snapshot {
             return;
         };
         let group = Arc::make_mut(&mut self.groups).enter(&pod);
+        self.count_claims(&pod, true);
         self.change_at(slot, |info| {
             info.enter_group(group);
             info.add_pod(pod);
@@ -182,7 +208,10 @@ impl Snapshot {
         if let Some(slot) = self.by_name.get(&pod.node_name).copied() {
             let mut gone = None;
             self.change_at(slot, |info| gone = info.remove_pod(&pod.uid));
-            let group = gone.and_then(|gone| Arc::make_mut(&mut self.groups).leave(&gone));
+            let group = gone.and_then(|gone| {
+                self.count_claims(&gone, false);
+                Arc::make_mut(&mut self.groups).leave(&gone)
+            });
             if let (Some(group), Some(info)) = (group, self.slots[slot.at()].as_mut()) {
                 Arc::make_mut(info).leave_group(group);
             }

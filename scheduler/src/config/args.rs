@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kubewright_api::field::{FieldError, Path};
 use serde::Deserialize;
@@ -14,8 +15,8 @@ use crate::object::{NodeSelector, Preferred, SpreadConstraint};
 use crate::plugins::{
     AddedAffinity, BalancedAllocation, DefaultBinder, DefaultPreemption, DefaultPreemptionArgs, ImageLocality,
     InterPodAffinity, InterPodAffinityArgs, NodeAffinity, NodeName, NodePorts, NodeResourcesFit, NodeResourcesFitArgs,
-    NodeUnschedulable, PodTopologySpread, PrioritySort, ResourceWeight, SchedulingGates, ScoringStrategy, ShapePoint,
-    SpreadDefaults, TaintToleration,
+    NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, PrioritySort, ResourceWeight, SchedulingGates,
+    ScoringStrategy, ShapePoint, SpreadDefaults, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 
 /// Makes a plugin from its settings, which are null when the file has none.
@@ -69,6 +70,10 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "NodeName" => Arc::new(NodeName),
         "TaintToleration" => Arc::new(TaintToleration),
         "NodePorts" => Arc::new(NodePorts),
+        "VolumeRestrictions" => Arc::new(VolumeRestrictions),
+        "NodeVolumeLimits" => Arc::new(NodeVolumeLimits::default()),
+        "VolumeZone" => Arc::new(VolumeZone),
+        "VolumeBinding" => Arc::new(VolumeBinding::new(bind_timeout(args, faults))),
         "ImageLocality" => Arc::new(ImageLocality),
         "DefaultBinder" => Arc::new(DefaultBinder),
         "NodeAffinity" => Arc::new(NodeAffinity::new(added_affinity(args, faults))),
@@ -237,6 +242,24 @@ fn spread(args: &mut Section<'_>, faults: &mut Faults) -> SpreadDefaults {
             SpreadDefaults::System
         }
     }
+}
+
+fn bind_timeout(args: &mut Section<'_>, faults: &mut Faults) -> Duration {
+    let seconds = args.integer("bindTimeoutSeconds", faults).unwrap_or(600);
+    if seconds < 0 {
+        faults.invalid(
+            &args.path("bindTimeoutSeconds"),
+            seconds,
+            "invalid BindTimeoutSeconds, should not be a negative value",
+        );
+    }
+    let path = args.path("shape");
+    if args.any("shape").is_some_and(|shape| !shape.is_null()) {
+        let rule =
+            "unexpected field, use of shape requires the StorageCapacityScoring feature, which this scheduler lacks";
+        faults.invalid.push(FieldError::forbidden(&path, rule));
+    }
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 fn inter_pod(args: &mut Section<'_>, faults: &mut Faults) -> InterPodAffinityArgs {

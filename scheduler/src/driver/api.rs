@@ -5,7 +5,8 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 
-use crate::framework::{PodConditionUpdate, Preemption};
+use super::{Clock, volumes};
+use crate::framework::{Action, PodConditionUpdate, Preemption};
 use crate::object::{Condition, Name, PodInfo, Time};
 
 /// How often a call is tried that might succeed later.
@@ -49,7 +50,7 @@ pub(super) async fn call(
     Ok(client.request::<Value>(request).await?)
 }
 
-async fn call_patiently(
+pub(super) async fn call_patiently(
     client: &Client,
     method: http::Method,
     path: &str,
@@ -67,11 +68,26 @@ async fn call_patiently(
     call(client, method, path, content, body).await
 }
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
+pub(super) const MERGE: &str = "application/merge-patch+json";
 
 fn pod_path(pod: &PodInfo, subresource: &str) -> String {
     format!("/api/v1/namespaces/{}/pods/{}{subresource}", pod.namespace, pod.name)
+}
+
+/// Does what a decision asks for.
+pub(super) async fn carry_out(client: &Client, clock: &dyn Clock, action: Action) -> Result<(), CallError> {
+    match action {
+        Action::Bind { pod, node } => bind(client, &pod, &node).await,
+        Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
+            update_status(client, &pod, condition.as_ref(), nominated_node_name.as_ref(), clock.now()).await
+        }
+        Action::Preempt(preemption) => preempt(client, &preemption, clock.now(), |_| {}).await,
+        Action::KeepVolume { volume, claim } => volumes::keep(client, &volume, &claim).await,
+        Action::SelectNode { claim, node } => volumes::select_node(client, &claim, &node).await,
+        Action::AwaitClaims { claims, node, timeout } => volumes::await_claims(client, &claims, &node, timeout).await,
+    }
 }
 
 /// Binds a pod to a node. Not tried twice: after an answer that was lost the first may have succeeded.

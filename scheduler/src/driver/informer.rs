@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lean::{Identity, Kind, Watched};
 use crate::object::{Budget, Name, Namespace, Node, PodInfo, Workload, WorkloadKind};
+use crate::schedule::StorageChange;
 
 /// A change, as the main loop hears of it.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) enum Change {
     RemoveWorkload(WorkloadKind, Name, Name),
     PutBudget(Budget),
     RemoveBudget(Name, Name),
+    Storage(StorageChange),
     /// Everything of a kind that was there has been told.
     Synced,
 }

@@ -10,7 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
-use crate::object::{Budget, Meta, Name, Namespace, Node, PodInfo, Workload, WorkloadKind};
+use crate::object::{
+    Attachment, Budget, Claim, CsiDriver, CsiNode, Meta, Name, Namespace, Node, PodInfo, StorageCapacity, StorageClass,
+    Volume, Workload, WorkloadKind,
+};
 
 /// A kind of object that the scheduler watches in all namespaces.
 pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
@@ -193,4 +196,32 @@ small_kind!(
     /// Disruption budgets.
     Budgets, Budget, "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets",
     |value| Budget::deserialize(value)
+);
+small_kind!(
+    /// Claims to volumes.
+    Claims, Claim, "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", |value| Claim::deserialize(value)
+);
+small_kind!(
+    /// Volumes.
+    Volumes, Volume, "", "v1", "PersistentVolume", "persistentvolumes", |value| Volume::deserialize(value)
+);
+small_kind!(
+    /// Storage classes.
+    StorageClasses, StorageClass, "storage.k8s.io", "v1", "StorageClass", "storageclasses", |value| StorageClass::deserialize(value)
+);
+small_kind!(
+    /// The CSI drivers of nodes.
+    CsiNodes, CsiNode, "storage.k8s.io", "v1", "CSINode", "csinodes", |value| CsiNode::deserialize(value)
+);
+small_kind!(
+    /// CSI drivers.
+    CsiDrivers, CsiDriver, "storage.k8s.io", "v1", "CSIDriver", "csidrivers", |value| CsiDriver::deserialize(value)
+);
+small_kind!(
+    /// Room for volumes.
+    StorageCapacities, StorageCapacity, "storage.k8s.io", "v1", "CSIStorageCapacity", "csistoragecapacities", |value| StorageCapacity::deserialize(value)
+);
+small_kind!(
+    /// Volumes attached to nodes.
+    Attachments, Attachment, "storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", |value| Attachment::deserialize(value)
 );

@@ -26,6 +26,8 @@ mod event;
 mod informer;
 mod lean;
 mod run;
+mod sources;
+mod volumes;
 
 pub use clock::{Clock, SystemClock};
 pub use election::LeaderElection;

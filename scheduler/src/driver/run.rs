@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use kube::runtime::watcher;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
@@ -14,13 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::api::{self, CallError};
 use super::election::Candidate;
 use super::event::{Note, Recorder};
-use super::informer::{Change, Informer, Telling};
-use super::lean::{
-    Budgets, Identity, Kind, Namespaces, Nodes, Pods, ReplicaSets, ReplicationControllers, Services, StatefulSets,
-};
+use super::informer::Change;
+use super::sources::spawn_informers;
 use super::{Clock, LeaderElection};
 use crate::framework::{Action, Preemption, Profile, Status};
-use crate::object::{PodInfo, Workload, WorkloadKind};
+use crate::object::PodInfo;
 use crate::schedule::{Failure, Outcome, Placement, Scheduler, SchedulerConfig, SchedulerError};
 
 /// How a driver behaves.
@@ -149,76 +146,6 @@ impl Driver {
     }
 }
 
-fn spawn_informers(
-    tasks: &mut JoinSet<()>,
-    client: &Client,
-    config: &DriverConfig,
-    changes: &mpsc::Sender<Change>,
-    stop: &CancellationToken,
-) -> usize {
-    let mut all = Spawner { tasks, client, page_size: config.page_size, changes, stop, count: 0 };
-    all.spawn::<Nodes>("", Change::PutNode, |id| Change::RemoveNode(id.name.clone()));
-    all.spawn::<Namespaces>(
-        "",
-        |namespace| Change::PutNamespace((*namespace).clone()),
-        |id| Change::RemoveNamespace(id.name.clone()),
-    );
-    all.spawn_workload::<Services>(
-        |workload| Change::PutWorkload(WorkloadKind::Service, (*workload).clone()),
-        |id| Change::RemoveWorkload(WorkloadKind::Service, id.namespace.clone(), id.name.clone()),
-    );
-    all.spawn_workload::<ReplicationControllers>(
-        |workload| Change::PutWorkload(WorkloadKind::ReplicationController, (*workload).clone()),
-        |id| Change::RemoveWorkload(WorkloadKind::ReplicationController, id.namespace.clone(), id.name.clone()),
-    );
-    all.spawn_workload::<ReplicaSets>(
-        |workload| Change::PutWorkload(WorkloadKind::ReplicaSet, (*workload).clone()),
-        |id| Change::RemoveWorkload(WorkloadKind::ReplicaSet, id.namespace.clone(), id.name.clone()),
-    );
-    all.spawn_workload::<StatefulSets>(
-        |workload| Change::PutWorkload(WorkloadKind::StatefulSet, (*workload).clone()),
-        |id| Change::RemoveWorkload(WorkloadKind::StatefulSet, id.namespace.clone(), id.name.clone()),
-    );
-    all.spawn::<Budgets>(
-        "",
-        |budget| Change::PutBudget((*budget).clone()),
-        |id| Change::RemoveBudget(id.namespace.clone(), id.name.clone()),
-    );
-    all.spawn::<Pods>("status.phase!=Succeeded,status.phase!=Failed", Change::PutPod, |id| {
-        Change::RemovePod(id.uid.clone())
-    });
-    all.count
-}
-
-struct Spawner<'a> {
-    tasks: &'a mut JoinSet<()>,
-    client: &'a Client,
-    page_size: u32,
-    changes: &'a mpsc::Sender<Change>,
-    stop: &'a CancellationToken,
-    count: usize,
-}
-
-impl Spawner<'_> {
-    fn spawn<K: Kind>(&mut self, fields: &str, put: fn(Arc<K::Object>) -> Change, remove: fn(&Identity) -> Change) {
-        let mut config = watcher::Config::default().page_size(self.page_size);
-        if !fields.is_empty() {
-            config = config.fields(fields);
-        }
-        let informer = Informer::<K>::new(Telling { put, remove }, self.changes.clone());
-        self.tasks.spawn(informer.run(self.client.clone(), config, self.stop.clone()));
-        self.count += 1;
-    }
-
-    fn spawn_workload<K: Kind<Object = Workload>>(
-        &mut self,
-        put: fn(Arc<Workload>) -> Change,
-        remove: fn(&Identity) -> Change,
-    ) {
-        self.spawn::<K>("", put, remove);
-    }
-}
-
 /// Tells whether this instance leads: `None` before it is known, `Some(false)` when the lead was lost.
 fn spawn_election(
     tasks: &mut JoinSet<()>,
@@ -332,6 +259,7 @@ impl Running {
             Change::RemoveWorkload(kind, namespace, name) => scheduler.remove_workload(kind, &namespace, &name),
             Change::PutBudget(budget) => scheduler.put_budget(budget),
             Change::RemoveBudget(namespace, name) => scheduler.remove_budget(&namespace, &name),
+            Change::Storage(change) => scheduler.change_storage(change, now),
             Change::Synced => self.unsynced -= 1,
         }
     }
@@ -373,14 +301,7 @@ impl Running {
         let (client, clock) = (self.client.clone(), self.clock.clone());
         let handle = self.calls.spawn(async move {
             for action in actions {
-                match action {
-                    Action::Bind { pod, node } => api::bind(&client, &pod, &node).await?,
-                    Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
-                        let nominated = nominated_node_name.as_ref();
-                        api::update_status(&client, &pod, condition.as_ref(), nominated, clock.now()).await?;
-                    }
-                    Action::Preempt(preemption) => api::preempt(&client, &preemption, clock.now(), |_| {}).await?,
-                }
+                api::carry_out(&client, &*clock, action).await?;
             }
             Ok(())
         });
@@ -415,8 +336,8 @@ impl Running {
                 });
                 self.work.insert(handle.id(), Work::Preempt(preemption));
             }
-            Action::Bind { pod, node } => {
-                let handle = self.calls.spawn(async move { api::bind(&client, &pod, &node).await });
+            other => {
+                let handle = self.calls.spawn(async move { api::carry_out(&client, &*clock, other).await });
                 self.work.insert(handle.id(), Work::Status);
             }
         }

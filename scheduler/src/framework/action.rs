@@ -1,8 +1,9 @@
 //! What a decision asks of the cluster. The core only says it; a driver does it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::object::{Name, PodInfo};
+use crate::object::{Claim, Name, PodInfo};
 
 /// Something to be done through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,29 @@ pub enum Action {
         condition: Option<PodConditionUpdate>,
         /// The promised node to set; `None` leaves it, an empty name clears it.
         nominated_node_name: Option<Name>,
+    },
+    /// Note on a volume that it is kept for a claim.
+    KeepVolume {
+        /// The volume's name.
+        volume: Name,
+        /// The claim.
+        claim: Arc<Claim>,
+    },
+    /// Note on a claim for which node its volume is to be made.
+    SelectNode {
+        /// The claim.
+        claim: Arc<Claim>,
+        /// The node's name.
+        node: Name,
+    },
+    /// Wait until claims are bound. It fails when one of them is told to look for another node.
+    AwaitClaims {
+        /// The claims.
+        claims: Vec<Arc<Claim>>,
+        /// The node on which their volumes will be needed.
+        node: Name,
+        /// How long they may take.
+        timeout: Duration,
     },
     /// Put victims out of a pod's way, last of all the last one.
     Preempt(Preemption),

@@ -5,7 +5,7 @@ use std::ops::{BitOr, BitOrAssign};
 use std::sync::Arc;
 
 use super::Status;
-use crate::object::{Condition, Name, Node, PodInfo};
+use crate::object::{Claim, Condition, CsiDriver, CsiNode, Name, Node, PodInfo, StorageCapacity, StorageClass, Volume};
 
 /// Kinds of objects that events are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,12 @@ pub enum EventResource {
     StorageClass,
     /// A node's CSI drivers.
     CsiNode,
+    /// A CSI driver.
+    CsiDriver,
+    /// How much room there is for volumes somewhere.
+    CsiStorageCapacity,
+    /// A volume attached to a node.
+    VolumeAttachment,
     /// A namespace.
     Namespace,
     /// A pod group.
@@ -147,6 +153,18 @@ pub enum Object {
     Pod(Option<Arc<PodInfo>>, Option<Arc<PodInfo>>),
     /// A node.
     Node(Option<Arc<Node>>, Option<Arc<Node>>),
+    /// A claim.
+    Claim(Option<Arc<Claim>>, Option<Arc<Claim>>),
+    /// A volume.
+    Volume(Option<Arc<Volume>>, Option<Arc<Volume>>),
+    /// A storage class.
+    StorageClass(Option<Arc<StorageClass>>, Option<Arc<StorageClass>>),
+    /// A node's CSI drivers.
+    CsiNode(Option<Arc<CsiNode>>, Option<Arc<CsiNode>>),
+    /// A CSI driver.
+    CsiDriver(Option<CsiDriver>, Option<CsiDriver>),
+    /// How much room there is for volumes somewhere.
+    StorageCapacity(Option<StorageCapacity>, Option<StorageCapacity>),
     /// Something that no hint looks into.
     Other,
 }

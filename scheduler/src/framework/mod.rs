@@ -12,6 +12,7 @@ mod profile;
 mod score;
 mod state;
 mod status;
+mod tally;
 
 pub use action::{Action, PodConditionUpdate, Preemption};
 pub use diagnosis::{Diagnosis, FitError, NodeStatuses};
@@ -26,6 +27,7 @@ pub use profile::{ExtensionPoint, Profile, ProfileBuilder, ProfileError};
 pub use score::{NodeScore, PluginScore, normalize_to_max};
 pub use state::CycleState;
 pub use status::{Code, Status};
+pub use tally::{FilterTally, ScoreTally};
 
 /// The best score a plugin may give a node; the worst is 0.
 pub const SCORE_MAX: i64 = 100;

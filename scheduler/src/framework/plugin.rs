@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Verdict;
-use super::{Action, CycleState, Interest, NodeScore, NodeStatuses, Profile, Status};
-use crate::cache::{NodeInfo, Snapshot};
-use crate::object::{Name, PodInfo};
+use super::{Action, CycleState, FilterTally, Interest, NodeScore, NodeStatuses, Profile, ScoreTally, Status};
+use crate::cache::{NodeInfo, Objects, Snapshot};
+use crate::object::{Name, Node, PodInfo};
 use crate::queue::{Nominator, QueuedPod};
 use crate::random::Random;
 
@@ -182,6 +182,22 @@ pub trait FilterPlugin: Send + Sync {
     fn is_node_local(&self, _pod: &PodInfo, _snapshot: &Snapshot) -> bool {
         false
     }
+
+    /// Whether it can give a [`tally`](Self::tally).
+    fn has_tally(&self) -> bool {
+        false
+    }
+
+    /// If the verdict depends on more than the node: a tally, to be told of every node, that agrees with
+    /// [`filter`](Self::filter) for all pods with this one's spec, namespace, labels and controller.
+    fn tally(&self, _pod: &PodInfo, _snapshot: &Snapshot) -> Option<Box<dyn FilterTally>> {
+        None
+    }
+
+    /// A number that differs when anything differs, beside pod and nodes, that kept verdicts depend on.
+    fn stamp(&self, _pod: &PodInfo, _snapshot: &Snapshot) -> u64 {
+        0
+    }
 }
 
 /// What a PostFilter plugin gets to see.
@@ -271,6 +287,28 @@ pub trait ScorePlugin: Send + Sync {
     fn normalizes(&self) -> bool {
         false
     }
+
+    /// Whether normalizing depends only on which scores there are, not on how many nodes have each.
+    fn normalizes_by_extremes(&self) -> bool {
+        false
+    }
+
+    /// Whether it can give a [`tally`](Self::tally).
+    fn has_tally(&self) -> bool {
+        false
+    }
+
+    /// If the score depends on more than the node: a tally, to be told of every node, that agrees with
+    /// [`score`](Self::score) and [`normalize`](Self::normalize) for all pods with this one's spec, namespace, labels
+    /// and controller.
+    fn tally(&self, _pod: &PodInfo, _snapshot: &Snapshot) -> Option<Box<dyn ScoreTally>> {
+        None
+    }
+
+    /// A number that differs when anything differs, beside pod and nodes, that kept scores depend on.
+    fn stamp(&self, _pod: &PodInfo, _snapshot: &Snapshot) -> u64 {
+        0
+    }
 }
 
 /// Keeps books about decisions.
@@ -283,6 +321,17 @@ pub trait ReservePlugin: Send + Sync {
 
     /// Notes that it doesn't, after all. Also called for what was never noted.
     fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name);
+
+    /// Enters the decision into the cluster's books, after [`reserve`](Self::reserve).
+    ///
+    /// # Errors
+    /// It cannot be, after all.
+    fn enter(&self, _state: &mut CycleState, _pod: &PodInfo, _node: &Node, _objects: &mut Objects) -> Verdict {
+        Ok(())
+    }
+
+    /// Strikes it out again. Also called for what was never entered.
+    fn strike(&self, _state: &mut CycleState, _pod: &PodInfo, _node: &Name, _objects: &mut Objects) {}
 }
 
 /// What a Permit plugin decided.

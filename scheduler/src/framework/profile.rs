@@ -13,8 +13,8 @@ use super::{
     Action, BindOutcome, CycleState, Diagnosis, Flow, Interest, NodeScore, NodeSubset, PermitOutcome, PluginScore,
     PostFilterContext, PostFilterOutcome, PreFilterOutcome, SCORE_MAX, Status,
 };
-use crate::cache::{NodeInfo, Snapshot};
-use crate::object::{Name, PodInfo};
+use crate::cache::{NodeInfo, Objects, Snapshot};
+use crate::object::{Name, Node, PodInfo};
 use crate::queue::{Nominator, QueueProfile};
 
 /// A plugin at one extension point.
@@ -319,6 +319,7 @@ impl Profile {
         let mut narrowing = BTreeSet::new();
         let mut unschedulable = None;
         state.skip_filter = 0;
+        state.show(snapshot);
         for entry in &self.pre_filter {
             match entry.plugin.pre_filter(state, pod, snapshot) {
                 Ok(PreFilterOutcome::Skip) => state.skip_filter |= entry.bit(),
@@ -504,6 +505,30 @@ impl Profile {
             }
         }
         Ok(())
+    }
+
+    /// Lets plugins enter a decision into the cluster's books.
+    pub(crate) fn run_enter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Node,
+        objects: &mut Objects,
+    ) -> Verdict {
+        for entry in &self.reserve {
+            if let Err(status) = entry.plugin.enter(state, pod, node, objects) {
+                let wrap = || Status::error(format!("running Reserve plugin {:?}: {status}", &*entry.name));
+                return Err(if status.is_rejection() { status.by(&entry.name) } else { wrap() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets plugins strike it out again.
+    pub(crate) fn run_strike(&self, state: &mut CycleState, pod: &PodInfo, node: &Name, objects: &mut Objects) {
+        for entry in self.reserve.iter().rev() {
+            entry.plugin.strike(state, pod, node, objects);
+        }
     }
 
     pub(crate) fn run_unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) {

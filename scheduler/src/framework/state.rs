@@ -2,25 +2,31 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Status;
+use crate::cache::{Objects, Snapshot};
 
 /// A bag of values, one of each type: what a plugin computes in PreFilter or PreScore for its later calls.
 ///
-/// It is cloned when nodes are tried with pods added or taken away, so large parts that don't change belong in an
-/// `Arc`.
-#[derive(Default)]
+/// A clone shares every value with the original until one of the two changes it.
+#[derive(Clone, Default)]
 pub struct CycleState {
-    entries: Vec<(TypeId, Box<dyn Entry>)>,
-    pub(super) skip_filter: u64,
+    entries: SmallVec<[(TypeId, Arc<dyn Entry>); 4]>,
+    objects: Option<Arc<Objects>>,
+    pub(crate) skip_filter: u64,
     pub(super) skip_score: u64,
 }
 
 trait Entry: Any + Send + Sync {
-    fn boxed(&self) -> Box<dyn Entry>;
+    fn copied(&self) -> Arc<dyn Entry>;
 }
 
 impl<T: Any + Clone + Send + Sync> Entry for T {
-    fn boxed(&self) -> Box<dyn Entry> {
-        Box::new(self.clone())
+    fn copied(&self) -> Arc<dyn Entry> {
+        Arc::new(self.clone())
     }
 }
 
@@ -35,12 +41,30 @@ impl CycleState {
         self.skip_score & (1 << plugin) != 0
     }
 
+    /// Lets plugins look at the cluster's other objects while nodes are judged.
+    pub(crate) fn show(&mut self, snapshot: &Snapshot) {
+        self.objects = Some(snapshot.objects_shared());
+    }
+
+    /// Ends that, so that the objects can be changed without being copied.
+    pub(crate) fn hide(&mut self) {
+        self.objects = None;
+    }
+
+    /// The cluster's objects beside nodes and pods, from PreFilter to Score.
+    ///
+    /// # Errors
+    /// It is too early or too late for that.
+    pub fn objects(&self) -> Result<&Objects, Status> {
+        self.objects.as_deref().ok_or_else(|| Status::error("the cluster's objects cannot be seen now"))
+    }
+
     /// Puts a value in, in place of one of the same type.
     pub fn put<T: Any + Clone + Send + Sync>(&mut self, value: T) {
         let id = TypeId::of::<T>();
         match self.entries.iter_mut().find(|(own, _)| *own == id) {
-            Some((_, entry)) => *entry = Box::new(value),
-            None => self.entries.push((id, Box::new(value))),
+            Some((_, entry)) => *entry = Arc::new(value),
+            None => self.entries.push((id, Arc::new(value))),
         }
     }
 
@@ -56,17 +80,10 @@ impl CycleState {
     pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
         let id = TypeId::of::<T>();
         let (_, entry) = self.entries.iter_mut().find(|(own, _)| *own == id)?;
-        (&mut **entry as &mut dyn Any).downcast_mut()
-    }
-}
-
-impl Clone for CycleState {
-    fn clone(&self) -> Self {
-        Self {
-            entries: self.entries.iter().map(|(id, entry)| (*id, (**entry).boxed())).collect(),
-            skip_filter: self.skip_filter,
-            skip_score: self.skip_score,
+        if Arc::get_mut(entry).is_none() {
+            *entry = (**entry).copied();
         }
+        (Arc::get_mut(entry)? as &mut dyn Any).downcast_mut()
     }
 }
 

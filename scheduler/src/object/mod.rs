@@ -8,6 +8,7 @@ mod meta;
 mod node;
 mod pod;
 mod resources;
+mod storage;
 mod text;
 mod wire;
 mod workload;
@@ -21,6 +22,10 @@ pub use pod::{
 };
 pub(crate) use resources::is_extended;
 pub use resources::{Resources, is_scalar};
+pub use storage::{
+    Attachment, BIND_COMPLETED, Claim, ClaimReference, CsiDriver, CsiNode, SELECTED_NODE, StorageCapacity,
+    StorageClass, Volume,
+};
 pub use text::{Labels, Name};
 pub use workload::{Budget, Namespace, Workload, WorkloadKind};
 

@@ -113,6 +113,15 @@ pub enum VolumeSource {
     Csi(Name),
     /// A disk that only one node may write: kind, identity, and whether it is mounted read-only.
     Disk(&'static str, Name, bool),
+    /// A Ceph block device that only one node may write.
+    Rbd {
+        /// Where its cluster is.
+        monitors: Vec<Name>,
+        /// Pool and image.
+        image: Name,
+        /// Whether it is mounted read-only.
+        read_only: bool,
+    },
 }
 
 /// A rule for spreading pods over a topology.
@@ -362,8 +371,12 @@ fn volume_source(volume: &wire::Volume) -> Option<VolumeSource> {
         return Some(VolumeSource::Disk("iscsi", text(disk, "iqn").into(), read_only(disk)));
     }
     let disk = volume.rbd.as_ref()?;
-    let id = format!("{}/{}/{}", disk["monitors"], text(disk, "pool"), text(disk, "image"));
-    Some(VolumeSource::Disk("rbd", id.into(), read_only(disk)))
+    let monitors = disk["monitors"].as_array().into_iter().flatten().filter_map(|monitor| monitor.as_str());
+    Some(VolumeSource::Rbd {
+        monitors: monitors.map(Name::from).collect(),
+        image: format!("{}/{}", text(disk, "pool"), text(disk, "image")).into(),
+        read_only: read_only(disk),
+    })
 }
 
 impl<'de> Deserialize<'de> for PodInfo {

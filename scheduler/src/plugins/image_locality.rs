@@ -1,5 +1,6 @@
 //! Nodes that have the pod's images already.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::cache::{NodeInfo, Snapshot};
@@ -48,8 +49,14 @@ impl ScorePlugin for ImageLocality {
         Ok(SCORE_MAX * (sum.clamp(SUM_MIN, most) - SUM_MIN) / (most - SUM_MIN))
     }
 
-    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
-        images(pod).all(|image| snapshot.image_spread(image) == 0)
+    fn is_node_local(&self, _: &PodInfo, _: &Snapshot) -> bool {
+        true
+    }
+
+    fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        images(pod).for_each(|image| snapshot.image_spread(image).hash(&mut hasher));
+        hasher.finish()
     }
 }
 

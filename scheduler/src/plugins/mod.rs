@@ -9,10 +9,16 @@ mod node_name;
 mod node_ports;
 mod node_resources;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
+mod topology;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
+mod volumes;
 
 pub use default_binder::DefaultBinder;
 pub use default_preemption::{DefaultPreemption, DefaultPreemptionArgs};
@@ -25,10 +31,14 @@ pub use node_resources::{
     BalancedAllocation, NodeResourcesFit, NodeResourcesFitArgs, ResourceWeight, ScoringStrategy, ShapePoint,
 };
 pub use node_unschedulable::NodeUnschedulable;
+pub use node_volume_limits::NodeVolumeLimits;
 pub use pod_topology_spread::{PodTopologySpread, SpreadDefaults};
 pub use priority_sort::PrioritySort;
 pub use scheduling_gates::SchedulingGates;
 pub use taint_toleration::TaintToleration;
+pub use volume_binding::VolumeBinding;
+pub use volume_restrictions::VolumeRestrictions;
+pub use volume_zone::VolumeZone;
 
 use std::sync::Arc;
 
@@ -47,6 +57,10 @@ pub fn default_plugins() -> Vec<(PluginRef, i64)> {
         (Arc::new(NodeAffinity::default()), 2),
         (Arc::new(NodePorts), 0),
         (Arc::new(NodeResourcesFit::default()), 1),
+        (Arc::new(VolumeRestrictions), 0),
+        (Arc::new(NodeVolumeLimits::default()), 0),
+        (Arc::new(VolumeBinding::default()), 0),
+        (Arc::new(VolumeZone), 0),
         (Arc::new(PodTopologySpread::default()), 2),
         (Arc::new(InterPodAffinity::default()), 2),
         (Arc::new(DefaultPreemption::default()), 0),

@@ -109,6 +109,10 @@ impl ScorePlugin for TaintToleration {
         true
     }
 
+    fn normalizes_by_extremes(&self) -> bool {
+        true
+    }
+
     fn normalized_when_equal(&self, raw: i64) -> Option<i64> {
         Some(if raw == 0 { SCORE_MAX } else { 0 })
     }

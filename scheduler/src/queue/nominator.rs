@@ -10,7 +10,12 @@ use crate::object::{Name, PodInfo};
 pub struct Nominator {
     by_node: BTreeMap<Name, Vec<Arc<PodInfo>>>,
     nodes: BTreeMap<Name, Name>,
+    changes: Vec<Name>,
+    changes_dropped: u64,
 }
+
+/// How many changes are remembered.
+const CHANGES_MAX: usize = 4096;
 
 impl Nominator {
     /// Promises a node to a pod, in place of an earlier promise.
@@ -19,7 +24,27 @@ impl Nominator {
         if !node.is_empty() {
             self.nodes.insert(pod.uid.clone(), node.clone());
             self.by_node.entry(node.clone()).or_default().push(pod);
+            self.note_change(node.clone());
         }
+    }
+
+    fn note_change(&mut self, node: Name) {
+        if self.changes.len() >= CHANGES_MAX {
+            self.changes_dropped += self.changes.len() as u64;
+            self.changes.clear();
+        }
+        self.changes.push(node);
+    }
+
+    /// Where the list of changes ends now.
+    pub(crate) const fn changes_end(&self) -> u64 {
+        self.changes_dropped + self.changes.len() as u64
+    }
+
+    /// The nodes whose promises changed since then, some perhaps twice; `None` if that is too long ago.
+    pub(crate) fn changes_since(&self, cursor: u64) -> Option<&[Name]> {
+        let at = usize::try_from(cursor.checked_sub(self.changes_dropped)?).ok()?;
+        self.changes.get(at..)
     }
 
     /// Takes a promise back.
@@ -31,6 +56,7 @@ impl Nominator {
                 self.by_node.remove(&node);
             }
         }
+        self.note_change(node);
     }
 
     /// Takes note of a newer version of a pod, keeping a promise of ours that the API server doesn't know yet.

@@ -30,7 +30,8 @@ impl Scheduler {
 
     /// A pod came or changed. Pods of other schedulers count once they have a node.
     pub fn put_pod(&mut self, pod: impl Into<Arc<PodInfo>>, now: Time) {
-        let pod = pod.into();
+        let mut pod = pod.into();
+        self.specs.share(&mut pod);
         if pod.is_terminal() {
             self.remove_pod(&pod.uid, now);
         } else if pod.is_assigned() {

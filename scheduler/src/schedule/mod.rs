@@ -5,7 +5,7 @@ mod cluster;
 mod decide;
 mod outcome;
 mod scheduler;
-mod tree;
+mod storage;
 mod what_if;
 
 #[cfg(test)]
@@ -17,4 +17,5 @@ pub(crate) use class::Classes;
 pub use decide::{Decision, nodes_to_find};
 pub use outcome::{Failure, Outcome, Placement};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerError};
+pub use storage::StorageChange;
 pub use what_if::{Trial, WhatIf};

@@ -3,10 +3,15 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use kubewright_api::selector::LabelSelector;
+
 use super::*;
-use crate::object::Time;
+use crate::object::{Time, Workload, WorkloadKind};
 use crate::plugins::default_profile;
 use crate::testing::{NodeMaker, PodMaker, node, pod};
+
+/// How many kinds of pods there are.
+const KINDS: usize = 17;
 
 /// One thing that happens to a cluster.
 #[derive(Clone, Debug)]
@@ -23,7 +28,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0_usize..24, 0_usize..6).prop_map(|(name, kind)| Step::Node(name, kind)),
         1 => (0_usize..24).prop_map(Step::DropNode),
-        5 => (0_usize..9).prop_map(Step::Pod),
+        5 => (0_usize..KINDS).prop_map(Step::Pod),
         1 => (0_usize..80).prop_map(Step::DropPod),
         4 => (1_usize..4).prop_map(Step::Schedule),
         1 => Just(Step::Confirm),
@@ -35,6 +40,8 @@ fn make_node(name: usize, kind: usize) -> NodeMaker {
     let cpu = ["2", "4", "8"][kind % 3];
     let made = node(&format!("n{name}")).capacity(&[("cpu", cpu), ("memory", "8Gi"), ("pods", "6")]);
     let made = made.labels(&[("zone", ["z1", "z2"][name % 2])]);
+    let made = if name.is_multiple_of(3) { made } else { made.labels(&[("rack", ["r1", "r2", "r3", "r4"][name % 4])]) };
+    let made = if name.is_multiple_of(5) { made.image("big:v1", 800 << 20) } else { made };
     match kind {
         3 => made.taints(&[("k", "v", "NoSchedule")]),
         4 => made.taints(&[("k", "v", "PreferNoSchedule")]),
@@ -58,7 +65,41 @@ fn make_pod(number: usize, kind: usize) -> PodMaker {
         5 => made.requests(&[("cpu", "100m")]).node_selector(&[("zone", "z1")]),
         6 => made.requests(&[("cpu", "100m")]).affinity(far),
         7 => made.requests(&[("cpu", "100m")]).spread(&[spread]),
+        9..=15 => make_sociable(made.requests(&[("cpu", "100m")]), kind),
         _ => made.requests(&[("cpu", "2"), ("memory", "2Gi")]),
+    }
+}
+
+/// Pods that care where others are, or for other properties of many nodes.
+fn make_sociable(made: PodMaker, kind: usize) -> PodMaker {
+    let term = |key: &str, app: &str| json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": app}}});
+    let wish = |weight: i32, term: serde_json::Value| json!({"weight": weight, "podAffinityTerm": term});
+    let spread = |key: &str, skew: i32, when: &str| {
+        json!({"maxSkew": skew, "topologyKey": key, "whenUnsatisfiable": when,
+            "labelSelector": {"matchLabels": {"app": "a"}}})
+    };
+    match kind {
+        9 => made
+            .affinity(json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term("zone", "b")]}})),
+        10 => made.affinity(json!({
+            "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish(10, term("rack", "a"))]},
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution":
+                [wish(30, term("kubernetes.io/hostname", "a")), wish(7, term("zone", "b"))]},
+        })),
+        11 => {
+            made.spread(&[spread("zone", 1, "ScheduleAnyway"), spread("kubernetes.io/hostname", 1, "ScheduleAnyway")])
+        }
+        12 => made.spread(&[spread("rack", 2, "DoNotSchedule"), spread("kubernetes.io/hostname", 1, "DoNotSchedule")]),
+        13 => made.labels(&[("app", "served")]),
+        14 => made.images(&["big:v1"]).affinity(json!({"nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 5, "preference": {"matchExpressions":
+                [{"key": "zone", "operator": "In", "values": ["z2"]}]}}]}})),
+        _ => {
+            let mut counted = spread("zone", 1, "DoNotSchedule");
+            counted["nodeTaintsPolicy"] = json!("Honor");
+            counted["minDomains"] = json!(2);
+            made.spread(&[counted]).node_selector(&[("zone", "z1")])
+        }
     }
 }
 
@@ -67,6 +108,7 @@ fn run(steps: &[Step], seed: u64, reuse_results: bool, mut check: impl FnMut(&Sc
     let mut config = SchedulerConfig { seed, reuse_results, ..SchedulerConfig::default() };
     config.percentage_of_nodes_to_score = 50;
     let mut s = Scheduler::new(config, vec![default_profile("default-scheduler").build().unwrap()]).unwrap();
+    s.put_workload(WorkloadKind::Service, served());
     let (mut decisions, mut pods, mut unconfirmed) = (Vec::new(), 0, Vec::new());
     for (second, step) in steps.iter().enumerate() {
         let now = Time::from_second(i64::try_from(second).unwrap()).unwrap();
@@ -136,7 +178,7 @@ fn never_shrinks(steps: &[Step]) -> Vec<Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn results_used_again_change_nothing(steps in steps(), seed in 0_u64..1000) {
@@ -172,18 +214,30 @@ fn results_used_again_change_nothing_at_scale() {
         }
     }
     assert_eq!(run(&steps, 7, true, sound), run(&steps, 7, false, sound));
-    assert!(big(true) == big(false), "300 nodes, of which 150 are enough");
+    for kinds in [&[0, 1, 2, 8][..], &[6], &[7, 1], &[9, 10, 14], &[11, 12, 13], &[15, 10, 6, 7, 13, 3]] {
+        assert!(big(true, kinds) == big(false, kinds), "160 nodes, of which 100 are enough; kinds {kinds:?}");
+    }
 }
 
-fn big(reuse_results: bool) -> Vec<String> {
+/// A service, whose pods are spread by default.
+fn served() -> Workload {
+    Workload {
+        namespace: "default".into(),
+        name: "s".into(),
+        selector: LabelSelector::from_pairs([("app".to_owned(), "served".to_owned())]),
+    }
+}
+
+fn big(reuse_results: bool, kinds: &[usize]) -> Vec<String> {
     let now = Time::UNIX_EPOCH;
     let config = SchedulerConfig { seed: 3, reuse_results, ..SchedulerConfig::default() };
     let mut s = Scheduler::new(config, vec![default_profile("default-scheduler").build().unwrap()]).unwrap();
-    for n in 0..300 {
+    s.put_workload(WorkloadKind::Service, served());
+    for n in 0..160 {
         s.put_node(make_node(n, n % 4).build(), now);
     }
-    for n in 0..900 {
-        s.put_pod(make_pod(n, [0, 1, 2, 8][n % 4]).build(), now);
+    for n in 0..260 {
+        s.put_pod(make_pod(n, kinds[n % kinds.len()]).build(), now);
     }
     let next = || match s.schedule_one(now)? {
         Outcome::Placed(placement) => Some(format!("{} -> {}", placement.pod.name, placement.node())),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::decide::{Decision, Progress, Refusal, View, decide};
 use super::outcome::Held;
 use super::{Classes, Failure, Outcome, Placement};
-use crate::cache::{Cache, Snapshot};
+use crate::cache::{Cache, Snapshot, Specs};
 use crate::framework::{
     Action, ClusterEvent, Code, CycleState, Diagnosis, FitError, Object, PodConditionUpdate, PostFilterContext,
     PostFilterOutcome, Profile, Status,
@@ -74,6 +74,7 @@ pub struct Scheduler {
     pub(super) pending: HashMap<Name, Arc<PodInfo>>,
     pub(super) held: BTreeMap<Name, Held>,
     pub(super) progress: Progress,
+    pub(super) specs: Specs,
 }
 
 impl Scheduler {
@@ -106,6 +107,7 @@ impl Scheduler {
                 percentage_of_nodes_to_score: config.percentage_of_nodes_to_score,
                 classes: config.reuse_results.then(Classes::default),
             },
+            specs: Specs::default(),
         })
     }
 
@@ -168,6 +170,7 @@ impl Scheduler {
 
     /// Assumes, reserves and asks for permission.
     fn place(&mut self, queued: QueuedPod, mut state: CycleState, decision: &Decision, now: Time) -> Outcome {
+        state.hide();
         let pod = Arc::new(queued.pod.on_node(&decision.node));
         if let Err(error) = self.cache.assume(pod.clone()) {
             let status = Status::error(error.to_string());
@@ -175,8 +178,11 @@ impl Scheduler {
         }
         self.queue.nominator.remove(&pod.uid);
         let profile = &self.profiles[&pod.spec.scheduler_name];
+        let node = self.cache.snapshot().node_at(decision.slot).map(|info| info.node.clone()).unwrap_or_default();
+        let snapshot = self.cache.snapshot_mut();
         let permitted = profile
             .run_reserve(&mut state, &pod, &decision.node)
+            .and_then(|()| profile.run_enter(&mut state, &pod, &node, snapshot.objects_mut()))
             .and_then(|()| profile.run_permit(&mut state, &pod, &decision.node));
         let (evaluated, feasible) = (decision.evaluated, decision.feasible);
         let placement = Box::new(Placement { pod: pod.clone(), evaluated, feasible, queued, state });
@@ -225,7 +231,9 @@ impl Scheduler {
     /// Forgets a placement.
     fn withdraw(&mut self, mut placement: Placement, status: Status, now: Time) -> Failure {
         let (pod, node) = (placement.pod.clone(), placement.node().clone());
-        self.profiles[&pod.spec.scheduler_name].run_unreserve(&mut placement.state, &pod, &node);
+        let profile = &self.profiles[&pod.spec.scheduler_name];
+        profile.run_unreserve(&mut placement.state, &pod, &node);
+        profile.run_strike(&mut placement.state, &pod, &node, self.cache.snapshot_mut().objects_mut());
         // Confirmed or gone meanwhile: then there is nothing to forget.
         let _ = self.cache.forget(&pod.uid);
         self.failed(placement.queued, status, now)

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::counts::Counts;
 use super::{InterPodAffinity, matches_all, with_namespaces};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{CycleState, FilterPlugin, PreFilterOutcome, PreFilterPlugin, Status};
+use crate::framework::{CycleState, FilterPlugin, FilterTally, PreFilterOutcome, PreFilterPlugin, Status};
 use crate::object::{Labels, Name, PodAffinityTerm, PodInfo};
 
 /// The pod's terms, and where in the cluster there is what they and the other pods' terms speak of.
 #[derive(Clone)]
-struct State {
-    near: Arc<[PodAffinityTerm]>,
-    far: Arc<[PodAffinityTerm]>,
+pub(super) struct State {
+    pub(super) near: Arc<[PodAffinityTerm]>,
+    pub(super) far: Arc<[PodAffinityTerm]>,
     namespace_labels: Option<Labels>,
     /// Where pods are that want this one far.
     repelled: Counts,
@@ -24,17 +24,29 @@ struct State {
 
 /// Which of the counts a pod adds to, under which label.
 #[derive(Clone, Copy)]
-enum Side {
+pub(super) enum Side {
     Repelled,
     Wanted,
     Unwanted,
 }
 
-type Effects = Vec<(Side, Name)>;
+pub(super) type Effects = Vec<(Side, Name)>;
 
 impl State {
+    /// The pod's terms, and nothing counted yet.
+    pub(super) fn new(pod: &PodInfo, snapshot: &Snapshot) -> Self {
+        Self {
+            near: with_namespaces(pod.spec.affinity.iter(), snapshot),
+            far: with_namespaces(pod.spec.anti_affinity.iter(), snapshot),
+            namespace_labels: snapshot.objects().namespace_labels(&pod.namespace).cloned(),
+            repelled: Counts::default(),
+            wanted: Counts::default(),
+            unwanted: Counts::default(),
+        }
+    }
+
     /// What another pod adds to the domains of its node.
-    fn effects(&self, pod: &PodInfo, other: &PodInfo) -> Effects {
+    pub(super) fn effects(&self, pod: &PodInfo, other: &PodInfo) -> Effects {
         let mut effects = Effects::new();
         for term in &other.spec.anti_affinity {
             if term.matches(pod, self.namespace_labels.as_ref()) {
@@ -85,15 +97,7 @@ impl PreFilterPlugin for InterPodAffinity {
         pod: &PodInfo,
         snapshot: &Snapshot,
     ) -> Result<PreFilterOutcome, Status> {
-        let spec = &pod.spec;
-        let mut own = State {
-            near: with_namespaces(spec.affinity.iter(), snapshot),
-            far: with_namespaces(spec.anti_affinity.iter(), snapshot),
-            namespace_labels: snapshot.objects().namespace_labels(&pod.namespace).cloned(),
-            repelled: Counts::default(),
-            wanted: Counts::default(),
-            unwanted: Counts::default(),
-        };
+        let mut own = State::new(pod, snapshot);
         if own.near.is_empty() && own.far.is_empty() {
             own.count(pod, snapshot, snapshot.nodes_with_anti_affinity());
             if own.repelled.is_empty() {
@@ -149,6 +153,18 @@ impl FilterPlugin for InterPodAffinity {
 
     fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
         filters_nothing(pod, snapshot)
+    }
+
+    fn has_tally(&self) -> bool {
+        true
+    }
+
+    fn tally(&self, pod: &PodInfo, snapshot: &Snapshot) -> Option<Box<dyn FilterTally>> {
+        Some(Self::filter_tally(pod, snapshot))
+    }
+
+    fn stamp(&self, _: &PodInfo, snapshot: &Snapshot) -> u64 {
+        snapshot.objects().namespaces_version()
     }
 }
 

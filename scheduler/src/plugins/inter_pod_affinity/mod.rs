@@ -3,6 +3,7 @@
 mod counts;
 mod filtering;
 mod scoring;
+mod tally;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::counts::Counts;
 use super::{InterPodAffinity, with_namespaces};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
+use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, ScoreTally, Status};
 use crate::object::{Labels, Name, PodAffinityTerm, PodInfo, Weighted};
 
 /// What each domain is worth.
@@ -11,14 +11,14 @@ use crate::object::{Labels, Name, PodAffinityTerm, PodInfo, Weighted};
 struct State(Counts);
 
 /// The pod's wishes with their weights, negative for what it wants far.
-struct Wishes {
-    own: Vec<(PodAffinityTerm, i64)>,
+pub(super) struct Wishes {
+    pub(super) own: Vec<(PodAffinityTerm, i64)>,
     namespace_labels: Option<Labels>,
     hard_weight: i64,
 }
 
 impl Wishes {
-    fn of(pod: &PodInfo, snapshot: &Snapshot, hard_weight: i32) -> Self {
+    pub(super) fn of(pod: &PodInfo, snapshot: &Snapshot, hard_weight: i32) -> Self {
         let resolved = |wishes: &[Weighted], sign: i64| -> Vec<(PodAffinityTerm, i64)> {
             let terms = with_namespaces(wishes.iter().map(|wish| &wish.pod_affinity_term), snapshot);
             let weights = wishes.iter().map(|wish| sign * i64::from(wish.weight));
@@ -31,7 +31,7 @@ impl Wishes {
     }
 
     /// What a placed pod and the new one wish of each other: weights under labels.
-    fn effects(&self, pod: &PodInfo, other: &PodInfo) -> Vec<(Name, i64)> {
+    pub(super) fn effects(&self, pod: &PodInfo, other: &PodInfo) -> Vec<(Name, i64)> {
         let mut effects = Vec::new();
         for (term, weight) in &self.own {
             if term.matches(other, None) {
@@ -103,19 +103,8 @@ impl ScorePlugin for InterPodAffinity {
         Ok(counts.sum(node.labels()))
     }
 
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "upstream computes this in floating point and truncates, and so must we to agree with it"
-    )]
     fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [NodeScore]) -> Result<(), Status> {
-        let least = scores.iter().map(|entry| entry.score).min().unwrap_or(0);
-        let most = scores.iter().map(|entry| entry.score).max().unwrap_or(0);
-        let span = (most - least) as f64;
-        for entry in scores {
-            let above = (entry.score - least) as f64;
-            entry.score = if most > least { (SCORE_MAX as f64 * (above / span)) as i64 } else { 0 };
-        }
+        stretch(&mut scores.iter_mut().map(|entry| &mut entry.score).collect::<Vec<_>>());
         Ok(())
     }
 
@@ -130,5 +119,33 @@ impl ScorePlugin for InterPodAffinity {
 
     fn normalized_when_equal(&self, _: i64) -> Option<i64> {
         Some(0)
+    }
+
+    fn has_tally(&self) -> bool {
+        true
+    }
+
+    fn tally(&self, pod: &PodInfo, snapshot: &Snapshot) -> Option<Box<dyn ScoreTally>> {
+        Some(self.score_tally(pod, snapshot))
+    }
+
+    fn stamp(&self, _: &PodInfo, snapshot: &Snapshot) -> u64 {
+        snapshot.objects().namespaces_version()
+    }
+}
+
+/// Stretches scores so that the least becomes 0 and the largest the most there is.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "upstream computes this in floating point and truncates, and so must we to agree with it"
+)]
+pub(super) fn stretch(scores: &mut [&mut i64]) {
+    let least = scores.iter().map(|score| **score).min().unwrap_or(0);
+    let most = scores.iter().map(|score| **score).max().unwrap_or(0);
+    let span = (most - least) as f64;
+    for score in scores {
+        let above = (**score - least) as f64;
+        **score = if most > least { (SCORE_MAX as f64 * (above / span)) as i64 } else { 0 };
     }
 }

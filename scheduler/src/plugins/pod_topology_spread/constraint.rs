@@ -1,5 +1,7 @@
 //! Constraints made ready for counting.
 
+use std::hash::{Hash, Hasher};
+
 use kubewright_api::selector::{LabelSelector, Operator, Requirement};
 
 use super::PodTopologySpread;
@@ -36,16 +38,17 @@ impl Constraint {
             && (!self.honors_taints || !repels(&node.node.taints, pod))
     }
 
+    /// Whether it is about another pod.
+    pub(super) fn is_about(&self, pod: &PodInfo, other: &PodInfo) -> bool {
+        other.namespace == pod.namespace
+            && other.deletion_timestamp.is_none()
+            && !self.selector.is_everything()
+            && self.selector.matches(&other.labels)
+    }
+
     /// For each group of pods in the cluster, whether it is about them.
     pub(super) fn matching_groups(&self, pod: &PodInfo, snapshot: &Snapshot) -> Vec<bool> {
-        if self.selector.is_everything() {
-            return snapshot.groups().ask(|_| false);
-        }
-        snapshot.groups().ask(|other| {
-            other.namespace == pod.namespace
-                && other.deletion_timestamp.is_none()
-                && self.selector.matches(&other.labels)
-        })
+        snapshot.groups().ask(|other| self.is_about(pod, other))
     }
 }
 
@@ -100,9 +103,23 @@ impl PodTopologySpread {
         defaults.map(|raw| Constraint::new(raw, selector.clone())).collect()
     }
 
-    /// Whether no constraint of any kind applies.
-    pub(super) fn is_idle(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
-        pod.spec.spread.is_empty() && (self.defaults.is_empty() || selector_of_workloads(pod, snapshot).is_everything())
+    /// Whether no constraint of one kind applies.
+    pub(super) fn is_idle(&self, pod: &PodInfo, kind: Unsatisfiable, snapshot: &Snapshot) -> bool {
+        let of_kind = |raw: &SpreadConstraint| raw.when_unsatisfiable == kind;
+        if !pod.spec.spread.is_empty() {
+            return !pod.spec.spread.iter().any(of_kind);
+        }
+        !self.defaults.iter().any(of_kind) || selector_of_workloads(pod, snapshot).is_everything()
+    }
+
+    /// A number that differs when the constraints of one kind do.
+    pub(super) fn stamp_of(&self, pod: &PodInfo, kind: Unsatisfiable, snapshot: &Snapshot) -> u64 {
+        if !pod.spec.spread.is_empty() || !self.defaults.iter().any(|raw| raw.when_unsatisfiable == kind) {
+            return 0;
+        }
+        let mut hasher = std::hash::DefaultHasher::new();
+        selector_of_workloads(pod, snapshot).requirements().hash(&mut hasher);
+        hasher.finish()
     }
 }
 

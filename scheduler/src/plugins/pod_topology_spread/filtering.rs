@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::PodTopologySpread;
 use super::constraint::{Constraint, count, has_all_keys};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{CycleState, FilterPlugin, PreFilterOutcome, PreFilterPlugin, Status};
+use crate::framework::{CycleState, FilterPlugin, FilterTally, PreFilterOutcome, PreFilterPlugin, Status};
 use crate::object::{Name, PodInfo, Unsatisfiable};
 
 /// The constraints, and how many pods there are in each of their domains.
@@ -80,7 +80,7 @@ impl PreFilterPlugin for PodTopologySpread {
     }
 
     fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
-        self.is_idle(pod, snapshot)
+        self.is_idle(pod, Unsatisfiable::DoNotSchedule, snapshot)
     }
 }
 
@@ -119,6 +119,18 @@ impl FilterPlugin for PodTopologySpread {
     }
 
     fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
-        self.is_idle(pod, snapshot)
+        self.is_idle(pod, Unsatisfiable::DoNotSchedule, snapshot)
+    }
+
+    fn has_tally(&self) -> bool {
+        true
+    }
+
+    fn tally(&self, pod: &PodInfo, snapshot: &Snapshot) -> Option<Box<dyn FilterTally>> {
+        Some(self.filter_tally(pod, snapshot))
+    }
+
+    fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+        self.stamp_of(pod, Unsatisfiable::DoNotSchedule, snapshot)
     }
 }

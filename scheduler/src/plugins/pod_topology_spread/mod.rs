@@ -3,6 +3,7 @@
 mod constraint;
 mod filtering;
 mod scoring;
+mod tally;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::constraint::{Constraint, count, has_all_keys};
 use super::{HOSTNAME, PodTopologySpread};
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
-use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
+use crate::framework::{CycleState, Flow, NodeScore, PreScorePlugin, SCORE_MAX, ScorePlugin, ScoreTally, Status};
 use crate::object::{Name, PodInfo, Unsatisfiable};
 
 /// The constraints, how many pods there are in each domain, and how much each constraint weighs.
@@ -23,7 +23,7 @@ struct State {
 
 /// The more domains there are, the more each pod in one of them counts.
 #[allow(clippy::cast_precision_loss, reason = "a number of nodes needs no more than 53 bits")]
-fn weight(domains: usize) -> f64 {
+pub(super) fn weight(domains: usize) -> f64 {
     ((domains + 2) as f64).ln()
 }
 
@@ -81,48 +81,32 @@ impl PreScorePlugin for PodTopologySpread {
 }
 
 impl ScorePlugin for PodTopologySpread {
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "upstream computes this in floating point and rounds, and so must we to agree with it"
-    )]
     fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
         let state: &State = state.get().ok_or_else(|| Status::error("PreScore of PodTopologySpread has not run"))?;
         if state.ignored.contains(&node.slot) {
             return Ok(0);
         }
-        let mut score = 0.0;
-        for (at, constraint) in state.constraints.iter().enumerate() {
-            let Some(domain) = node.labels().get(&constraint.topology_key) else { continue };
+        let term = |(at, constraint): (usize, &Constraint)| {
+            let domain = node.labels().get(&constraint.topology_key)?;
             let pods = if constraint.topology_key == HOSTNAME {
                 count(&state.groups[at], node)
             } else {
                 state.domains[at].get(domain).copied().unwrap_or(0)
             };
-            score += pods as f64 * state.weights[at] + f64::from(constraint.max_skew - 1);
-        }
-        Ok(f64::round(score) as i64)
+            Some((pods, state.weights[at], constraint.max_skew))
+        };
+        Ok(raw_score(state.constraints.iter().enumerate().filter_map(term)))
     }
 
     fn normalize(&self, state: &CycleState, _: &PodInfo, scores: &mut [NodeScore]) -> Result<(), Status> {
         let state: &State = state.get().ok_or_else(|| Status::error("PreScore of PodTopologySpread has not run"))?;
-        let counted = |entry: &&NodeScore| !state.ignored.contains(&entry.node);
-        let least = scores.iter().filter(counted).map(|entry| entry.score).min().unwrap_or(0);
-        let most = scores.iter().filter(counted).map(|entry| entry.score).max().unwrap_or(0);
-        for entry in scores {
-            entry.score = if state.ignored.contains(&entry.node) {
-                0
-            } else if most == 0 {
-                SCORE_MAX
-            } else {
-                SCORE_MAX * (most + least - entry.score) / most
-            };
-        }
+        let ignored = |entry: &NodeScore| state.ignored.contains(&entry.node);
+        normalize(scores.iter_mut().map(|entry| (ignored(entry), &mut entry.score)).collect());
         Ok(())
     }
 
     fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
-        self.is_idle(pod, snapshot)
+        self.is_idle(pod, Unsatisfiable::ScheduleAnyway, snapshot)
     }
 
     fn normalizes(&self) -> bool {
@@ -131,5 +115,42 @@ impl ScorePlugin for PodTopologySpread {
 
     fn normalized_when_equal(&self, _: i64) -> Option<i64> {
         None
+    }
+
+    fn has_tally(&self) -> bool {
+        true
+    }
+
+    fn tally(&self, pod: &PodInfo, snapshot: &Snapshot) -> Option<Box<dyn ScoreTally>> {
+        Some(self.score_tally(pod, snapshot))
+    }
+
+    fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+        self.stamp_of(pod, Unsatisfiable::ScheduleAnyway, snapshot)
+    }
+}
+
+/// What the pods in a node's domains come to: number of pods, weight and skew for each constraint.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "upstream computes this in floating point and rounds, and so must we to agree with it"
+)]
+pub(super) fn raw_score(terms: impl Iterator<Item = (i64, f64, i32)>) -> i64 {
+    let score: f64 =
+        terms.fold(0.0, |sum, (pods, weight, max_skew)| sum + (pods as f64 * weight + f64::from(max_skew - 1)));
+    f64::round(score) as i64
+}
+
+/// Turns scores around, so that fewer pods are better; ignored nodes get nothing.
+pub(super) fn normalize(scores: Vec<(bool, &mut i64)>) {
+    let counted = || scores.iter().filter(|(ignored, _)| !ignored).map(|(_, score)| **score);
+    let (least, most) = (counted().min().unwrap_or(0), counted().max().unwrap_or(0));
+    for (ignored, score) in scores {
+        *score = match most {
+            _ if ignored => 0,
+            0 => SCORE_MAX,
+            _ => SCORE_MAX * (most + least - *score) / most,
+        };
     }
 }

@@ -134,14 +134,14 @@ fn pods_of_a_service_are_spread_by_default() {
         snapshot(["a", "b"].map(|name| node(name).labels(&[("kubernetes.io/hostname", name)])), [foo("1", "a")]);
     let asked = pod("p").labels(&[("foo", "")]).build();
     let plugin = PodTopologySpread::default();
-    assert!(plugin.is_idle(&asked, &cluster));
+    assert!(plugin.is_idle(&asked, Unsatisfiable::ScheduleAnyway, &cluster));
     let service = Workload {
         namespace: asked.namespace.clone(),
         name: "s".into(),
         selector: LabelSelector::from_pairs([("foo", "")]),
     };
     cluster.objects_mut().put_workload(WorkloadKind::Service, service);
-    assert!(!plugin.is_idle(&asked, &cluster));
+    assert!(!plugin.is_idle(&asked, Unsatisfiable::ScheduleAnyway, &cluster));
     assert_eq!(plugin.constraints(&asked, Unsatisfiable::ScheduleAnyway, &cluster).len(), 2);
     assert!(plugin.constraints(&asked, Unsatisfiable::DoNotSchedule, &cluster).is_empty());
 }

@@ -6,17 +6,34 @@
 pub(super) struct Summary {
     /// How many can take the pod.
     pub(super) feasible: u32,
-    /// How many of those must be scored in the company of the others.
-    pub(super) odd: u32,
+    /// The cell of those, or [`MIXED`] if they are of several.
+    pub(super) cell: u32,
     /// The best score among those that can take it.
     pub(super) best: i32,
     /// How many have that score.
     pub(super) ties: u32,
 }
 
+/// Nodes of several cells.
+const MIXED: u32 = u32::MAX;
+
 impl Summary {
     pub(super) const fn infeasible() -> Self {
-        Self { feasible: 0, odd: 0, best: i32::MIN, ties: 0 }
+        Self { feasible: 0, cell: MIXED, best: i32::MIN, ties: 0 }
+    }
+
+    pub(super) const fn one(score: i32, cell: u32) -> Self {
+        Self { feasible: 1, cell, best: score, ties: 1 }
+    }
+
+    /// Whether its nodes are of several cells.
+    pub(super) const fn is_mixed(self) -> bool {
+        self.feasible > 0 && self.cell == MIXED
+    }
+
+    /// Whether there are nodes on both sides, and of different cells.
+    pub(super) const fn differs_from(self, other: Self) -> bool {
+        self.feasible > 0 && other.feasible > 0 && self.cell != other.cell
     }
 
     fn join(self, other: Self) -> Self {
@@ -27,7 +44,12 @@ impl Summary {
         };
         Self {
             feasible: self.feasible + other.feasible,
-            odd: self.odd + other.odd,
+            cell: match (self.feasible, other.feasible) {
+                (0, _) => other.cell,
+                (_, 0) => self.cell,
+                _ if self.cell == other.cell => self.cell,
+                _ => MIXED,
+            },
             best: self.best.max(other.best),
             ties,
         }
@@ -56,10 +78,6 @@ impl Tree {
 
     pub(super) fn all(&self) -> Summary {
         self.sums[1]
-    }
-
-    pub(super) fn leaf(&self, at: usize) -> Summary {
-        self.sums[self.width + at]
     }
 
     pub(super) fn set(&mut self, at: usize, leaf: Summary) {
@@ -98,6 +116,22 @@ impl Tree {
         None
     }
 
+    /// The stretch of nodes that a scan from `start` on would look at to find so many: up to the end, and from the
+    /// beginning again.
+    pub(super) fn window(&self, nodes: usize, start: usize, wanted: u32) -> Window {
+        let all = self.all().feasible;
+        if all < wanted {
+            return Window { parts: [(start, nodes), (0, start)], length: nodes };
+        }
+        let before = self.range(0, start).feasible;
+        if before + wanted <= all {
+            let end = self.nth_feasible(before + wanted - 1) + 1;
+            return Window { parts: [(start, end), (0, 0)], length: end - start };
+        }
+        let end = self.nth_feasible(before + wanted - all - 1) + 1;
+        Window { parts: [(start, nodes), (0, end)], length: nodes - start + end }
+    }
+
     /// The fewest inner nodes and leaves that cover a stretch, from left to right.
     fn cover(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + use<> {
         let (mut low, mut high) = (from + self.width, to + self.width);
@@ -133,6 +167,12 @@ impl Tree {
     }
 }
 
+/// A stretch of nodes, perhaps in two parts.
+pub(super) struct Window {
+    pub(super) parts: [(usize, usize); 2],
+    pub(super) length: usize,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -140,7 +180,7 @@ mod tests {
     use super::*;
 
     fn leaf(score: Option<i32>) -> Summary {
-        score.map_or(Summary::infeasible(), |best| Summary { feasible: 1, odd: 0, best, ties: 1 })
+        score.map_or(Summary::infeasible(), |best| Summary::one(best, 0))
     }
 
     proptest! {

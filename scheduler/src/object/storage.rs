@@ -1,0 +1,491 @@
+//! Volumes, the claims to them, and what is known of who provides them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kubewright_api::quantity::Quantity;
+use kubewright_api::selector::LabelSelector;
+use serde::{Deserialize, Deserializer};
+
+use super::wire::null_is_default;
+use super::{Labels, Name, NodeSelector, OwnerReference, Time};
+
+/// The annotation by which a scheduler says on which node a claim's volume will be needed.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// The annotation by which a controller says that a claim is bound for good.
+pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+
+/// Metadata with annotations, which other kinds do without.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Meta {
+    name: Name,
+    namespace: Name,
+    uid: Name,
+    resource_version: Name,
+    labels: Labels,
+    annotations: Labels,
+    #[serde(deserialize_with = "super::meta::time")]
+    deletion_timestamp: Option<Time>,
+    #[serde(deserialize_with = "null_is_default")]
+    owner_references: Vec<OwnerReference>,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claim {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+    /// Its identity.
+    pub uid: Name,
+    /// Which version of it this is.
+    pub resource_version: Name,
+    /// Whether it is on its way out.
+    pub deleting: bool,
+    /// The pod that it was made for: the UID of the managing owner, if that is a pod.
+    pub owner_pod: Name,
+    /// The volume it is bound to, or is to be bound to.
+    pub volume_name: Name,
+    /// Its storage class; empty for none.
+    pub class: Name,
+    /// How it may be mounted, such as `ReadWriteOncePod`.
+    pub access_modes: Vec<Name>,
+    /// Which volumes will do; `None` for any.
+    pub selector: Option<LabelSelector>,
+    /// How many bytes it asks for, if it says so.
+    pub size: Option<i64>,
+    /// Whether it wants a raw block device.
+    pub block: bool,
+    /// Its VolumeAttributesClass.
+    pub attributes_class: Name,
+    /// Whether its volume was lost.
+    pub lost: bool,
+    /// Whether a controller said that binding is over.
+    pub bind_completed: bool,
+    /// The node for which its volume is to be provisioned; empty for none.
+    pub selected_node: Name,
+}
+
+impl Claim {
+    /// Whether it has a volume for good.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        !self.volume_name.is_empty() && self.bind_completed
+    }
+}
+
+fn bytes(amounts: &BTreeMap<Name, Quantity>) -> Option<i64> {
+    amounts.get("storage").map(Quantity::value)
+}
+
+fn class_of(annotations: &Labels, class: Name) -> Name {
+    annotations.get(BETA_CLASS).cloned().unwrap_or(class)
+}
+
+impl<'de> Deserialize<'de> for Claim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            spec: Spec,
+            #[serde(default)]
+            status: Status,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Spec {
+            volume_name: Name,
+            storage_class_name: Name,
+            #[serde(deserialize_with = "null_is_default")]
+            access_modes: Vec<Name>,
+            selector: Option<LabelSelector>,
+            #[serde(deserialize_with = "null_is_default")]
+            resources: Resources,
+            volume_mode: Name,
+            volume_attributes_class_name: Name,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Resources {
+            #[serde(deserialize_with = "null_is_default")]
+            requests: BTreeMap<Name, Quantity>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Status {
+            phase: Name,
+        }
+        let Wire { metadata, spec, status } = Wire::deserialize(deserializer)?;
+        let owner = metadata.owner_references.iter().find(|owner| owner.controller && owner.kind == "Pod");
+        Ok(Self {
+            owner_pod: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            class: class_of(&metadata.annotations, spec.storage_class_name),
+            bind_completed: metadata.annotations.get(BIND_COMPLETED).is_some(),
+            selected_node: metadata.annotations.get(SELECTED_NODE).cloned().unwrap_or_default(),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            volume_name: spec.volume_name,
+            access_modes: spec.access_modes,
+            selector: spec.selector,
+            size: bytes(&spec.resources.requests),
+            block: spec.volume_mode == "Block",
+            attributes_class: spec.volume_attributes_class_name,
+            lost: status.phase == "Lost",
+        })
+    }
+}
+
+/// The claim that a volume is bound to or kept for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ClaimReference {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+    /// Its identity; empty if a user wrote the reference.
+    pub uid: Name,
+}
+
+/// A PersistentVolume.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Volume {
+    /// Its name.
+    pub name: Name,
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether it is on its way out.
+    pub deleting: bool,
+    /// Its storage class; empty for none.
+    pub class: Name,
+    /// How it may be mounted.
+    pub access_modes: Vec<Name>,
+    /// Its size in bytes.
+    pub size: i64,
+    /// Whether it is a raw block device.
+    pub block: bool,
+    /// Its VolumeAttributesClass.
+    pub attributes_class: Name,
+    /// From which nodes it can be reached; `None` for all.
+    pub nodes: Option<NodeSelector>,
+    /// Whose it is.
+    pub claim: Option<ClaimReference>,
+    /// Whether anybody may have it.
+    pub available: bool,
+    /// The CSI driver and its handle for the volume, if it is a CSI volume.
+    pub csi: Option<(Name, Name)>,
+}
+
+impl Volume {
+    /// Whether it is bound to that claim, or kept for it.
+    #[must_use]
+    pub fn is_for(&self, claim: &Claim) -> bool {
+        self.claim.as_ref().is_some_and(|own| {
+            own.name == claim.name && own.namespace == claim.namespace && (own.uid.is_empty() || own.uid == claim.uid)
+        })
+    }
+
+    /// Whether a node can reach it.
+    #[must_use]
+    pub fn is_reachable_from(&self, node: &super::Node) -> bool {
+        self.nodes.as_ref().is_none_or(|nodes| nodes.matches(node))
+    }
+}
+
+impl<'de> Deserialize<'de> for Volume {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            spec: Spec,
+            #[serde(default)]
+            status: Status,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Spec {
+            storage_class_name: Name,
+            #[serde(deserialize_with = "null_is_default")]
+            access_modes: Vec<Name>,
+            #[serde(deserialize_with = "null_is_default")]
+            capacity: BTreeMap<Name, Quantity>,
+            volume_mode: Name,
+            volume_attributes_class_name: Name,
+            #[serde(deserialize_with = "null_is_default")]
+            node_affinity: Affinity,
+            claim_ref: Option<ClaimReference>,
+            csi: Option<Csi>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Affinity {
+            required: Option<NodeSelector>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Csi {
+            driver: Name,
+            volume_handle: Name,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Status {
+            phase: Name,
+        }
+        let Wire { metadata, spec, status } = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            class: class_of(&metadata.annotations, spec.storage_class_name),
+            name: metadata.name,
+            labels: metadata.labels,
+            deleting: metadata.deletion_timestamp.is_some(),
+            access_modes: spec.access_modes,
+            size: bytes(&spec.capacity).unwrap_or(0),
+            block: spec.volume_mode == "Block",
+            attributes_class: spec.volume_attributes_class_name,
+            nodes: spec.node_affinity.required,
+            claim: spec.claim_ref,
+            available: status.phase == "Available",
+            csi: spec.csi.map(|csi| (csi.driver, csi.volume_handle)),
+        })
+    }
+}
+
+/// A StorageClass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageClass {
+    /// Its name.
+    pub name: Name,
+    /// Who makes volumes of it.
+    pub provisioner: Name,
+    /// Whether claims wait for a pod; `None` if it doesn't say.
+    pub waits_for_consumer: Option<bool>,
+    /// Where volumes can be made: terms of which one must hold, each of labels with their values. Empty for anywhere.
+    pub topologies: Vec<Vec<(Name, BTreeSet<Name>)>>,
+}
+
+impl StorageClass {
+    /// Whether it makes volumes at all.
+    #[must_use]
+    pub fn provisions(&self) -> bool {
+        !self.provisioner.is_empty() && self.provisioner != "kubernetes.io/no-provisioner"
+    }
+
+    /// Whether it can make a volume for a node with those labels.
+    #[must_use]
+    pub fn reaches(&self, labels: &Labels) -> bool {
+        let holds = |term: &Vec<(Name, BTreeSet<Name>)>| {
+            !term.is_empty()
+                && term.iter().all(|(key, values)| labels.get(key).is_some_and(|value| values.contains(value)))
+        };
+        self.topologies.is_empty() || self.topologies.iter().any(holds)
+    }
+}
+
+impl<'de> Deserialize<'de> for StorageClass {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            provisioner: Name,
+            #[serde(default)]
+            volume_binding_mode: Option<Name>,
+            #[serde(default, deserialize_with = "null_is_default")]
+            allowed_topologies: Vec<Term>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Term {
+            #[serde(deserialize_with = "null_is_default")]
+            match_label_expressions: Vec<Expression>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Expression {
+            key: Name,
+            #[serde(deserialize_with = "null_is_default")]
+            values: BTreeSet<Name>,
+        }
+        let wire = Wire::deserialize(deserializer)?;
+        let term = |term: Term| term.match_label_expressions.into_iter().map(|e| (e.key, e.values)).collect();
+        Ok(Self {
+            name: wire.metadata.name,
+            provisioner: wire.provisioner,
+            waits_for_consumer: wire.volume_binding_mode.map(|mode| mode == "WaitForFirstConsumer"),
+            topologies: wire.allowed_topologies.into_iter().map(term).collect(),
+        })
+    }
+}
+
+/// A CSINode: the drivers on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CsiNode {
+    /// The node's name.
+    pub name: Name,
+    /// The drivers, each with how many volumes it can attach, if there is a limit.
+    pub drivers: BTreeMap<Name, Option<i64>>,
+    /// The in-tree plugins whose volumes a CSI driver serves there.
+    pub migrated: Name,
+}
+
+impl<'de> Deserialize<'de> for CsiNode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            spec: Spec,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Spec {
+            #[serde(deserialize_with = "null_is_default")]
+            drivers: Vec<Driver>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Driver {
+            name: Name,
+            #[serde(deserialize_with = "null_is_default")]
+            allocatable: Allocatable,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Allocatable {
+            count: Option<i64>,
+        }
+        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
+        let migrated = metadata.annotations.get("storage.alpha.kubernetes.io/migrated-plugins").cloned();
+        let drivers = spec.drivers.into_iter().map(|driver| (driver.name, driver.allocatable.count)).collect();
+        Ok(Self { name: metadata.name, drivers, migrated: migrated.unwrap_or_default() })
+    }
+}
+
+/// A CSIDriver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CsiDriver {
+    /// Its name.
+    pub name: Name,
+    /// Whether it tells how much room there is.
+    pub storage_capacity: bool,
+    /// Whether pods must not go to nodes without it.
+    pub must_be_installed: bool,
+}
+
+impl<'de> Deserialize<'de> for CsiDriver {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            spec: Spec,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Spec {
+            #[serde(deserialize_with = "null_is_default")]
+            storage_capacity: bool,
+            #[serde(deserialize_with = "null_is_default")]
+            prevent_pod_scheduling_if_missing: bool,
+        }
+        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            name: metadata.name,
+            storage_capacity: spec.storage_capacity,
+            must_be_installed: spec.prevent_pod_scheduling_if_missing,
+        })
+    }
+}
+
+/// A CSIStorageCapacity: how much room there is for volumes of a class in some part of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageCapacity {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+    /// The class.
+    pub class: Name,
+    /// The nodes; `None` for no node at all.
+    pub nodes: Option<LabelSelector>,
+    /// How large a volume can be, in bytes, if that is known.
+    pub volume_size_max: Option<i64>,
+}
+
+impl<'de> Deserialize<'de> for StorageCapacity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            storage_class_name: Name,
+            #[serde(default)]
+            node_topology: Option<LabelSelector>,
+            #[serde(default)]
+            capacity: Option<Quantity>,
+            #[serde(default)]
+            maximum_volume_size: Option<Quantity>,
+        }
+        let wire = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            namespace: wire.metadata.namespace,
+            name: wire.metadata.name,
+            class: wire.storage_class_name,
+            nodes: wire.node_topology,
+            volume_size_max: wire.maximum_volume_size.or(wire.capacity).map(|size| size.value()),
+        })
+    }
+}
+
+/// A VolumeAttachment: a volume that is attached to a node, or is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its name.
+    pub name: Name,
+    /// The node.
+    pub node: Name,
+    /// The driver.
+    pub driver: Name,
+    /// The PersistentVolume; empty if it is given inline.
+    pub volume: Name,
+}
+
+impl<'de> Deserialize<'de> for Attachment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            spec: Spec,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Spec {
+            attacher: Name,
+            node_name: Name,
+            #[serde(deserialize_with = "null_is_default")]
+            source: Source,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Source {
+            persistent_volume_name: Name,
+        }
+        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            name: metadata.name,
+            node: spec.node_name,
+            driver: spec.attacher,
+            volume: spec.source.persistent_volume_name,
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! What was found out for pods of one kind, kept until the nodes concerned change.
+//!
+//! Most pods are one of many made from a template. What plugins say of a node by the node alone holds for all of them
+//! and is kept, one entry for each node; what they say by more than that is kept in tallies. A decision then looks only
+//! at the nodes that changed since the last one for such a pod, and comes to what scanning all nodes would have come to:
+//! by a [`Tree`](tree::Tree) where nodes differ in nothing but a score, by going through the entries otherwise. What
+//! cannot be decided in either way is left to the scan.
+
+mod columns;
+mod kept;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::decide::{Decision, Progress, View, nodes_to_find};
+use crate::cache::{Snapshot, SpecKey};
+use crate::framework::{CycleState, Status};
+use crate::object::{Labels, Name, OwnerReference, PodInfo};
+use kept::Class;
+
+/// How many classes are kept at most, and how many entries all of them together.
+const CLASSES_MAX: usize = 1024;
+const ENTRIES_MAX: usize = 1 << 24;
+/// How many kinds of pods are remembered to have been seen once.
+const SEEN_MAX: usize = 1 << 16;
+/// A class is brought up to date although it fell far behind if it was asked for so few decisions ago.
+const LATELY: u64 = 8;
+
+/// All classes that are kept.
+#[derive(Default)]
+pub(crate) struct Classes {
+    classes: HashMap<Key, Class>,
+    seen: BTreeSet<u64>,
+    places: Vec<u32>,
+    layout: u64,
+    clock: u64,
+}
+
+/// What pods of a class have in common: the spec, and where more than nodes matters all that other pods can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    profile: Name,
+    spec: SpecKey,
+    more: Option<(Name, Labels, Option<OwnerReference>)>,
+}
+
+impl Classes {
+    /// Decides, if that can be done without looking at every node.
+    pub(super) fn decide(
+        &mut self,
+        view: View<'_>,
+        pod: &Arc<PodInfo>,
+        state: &mut CycleState,
+        progress: &mut Progress,
+    ) -> Option<Result<Decision, Status>> {
+        if view.profile.score.is_empty() || !pod.nominated_node_name.is_empty() {
+            return None;
+        }
+        if view.nominator.node_of(&pod.uid).is_some() {
+            return None;
+        }
+        let local = is_node_local(view, pod);
+        if !local && (!view.nominator.is_empty() || !is_tallied(view, pod)) {
+            return None;
+        }
+        self.clock += 1;
+        self.settle(view.snapshot);
+        let more = (!local).then(|| (pod.namespace.clone(), pod.labels.clone(), pod.controller.clone()));
+        let key = Key { profile: view.profile.name().clone(), spec: SpecKey(pod.spec.clone()), more };
+        let clock = self.clock;
+        let wanted = nodes_to_find(view.snapshot.len(), progress.percentage(view.profile));
+        if self.classes.get(&key).is_some_and(|class| !class.is_current(view, pod)) {
+            self.classes.remove(&key);
+        }
+        if !self.classes.contains_key(&key) {
+            if !self.saw_before(&key) {
+                return None;
+            }
+            self.make_room(view.snapshot.len());
+            let class = Class::new(view, pod, local)?;
+            self.classes.insert(key.clone(), class);
+        }
+        let class = self.classes.get_mut(&key)?;
+        let lately = clock - std::mem::replace(&mut class.used, clock) <= LATELY;
+        if !lately && class.lag(view) > 2 * wanted as u64 {
+            return None;
+        }
+        if class.catch_up(view, pod, &self.places).is_none() {
+            self.classes.remove(&key);
+            return None;
+        }
+        *state = class.state.clone();
+        class.decide(view, pod, wanted, progress)
+    }
+
+    /// Whether such a pod was seen before. What is seen only once is not worth keeping anything for.
+    fn saw_before(&mut self, key: &Key) -> bool {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = std::hash::DefaultHasher::new();
+        key.hash(&mut hasher);
+        if self.seen.len() >= SEEN_MAX {
+            self.seen.clear();
+        }
+        !self.seen.insert(hasher.finish())
+    }
+
+    /// Forgets everything when nodes came or went.
+    fn settle(&mut self, snapshot: &Snapshot) {
+        if self.layout == snapshot.layout() {
+            return;
+        }
+        self.layout = snapshot.layout();
+        self.classes.clear();
+        self.places.clear();
+        self.places.resize(snapshot.slot_count(), u32::MAX);
+        for (place, slot) in snapshot.order().iter().enumerate() {
+            self.places[slot.at()] = u32::try_from(place).unwrap_or(u32::MAX);
+        }
+    }
+
+    fn make_room(&mut self, nodes: usize) {
+        let most = CLASSES_MAX.min(ENTRIES_MAX / nodes.max(1)).max(1);
+        while self.classes.len() >= most {
+            let oldest = self.classes.values().map(|class| class.used).min();
+            self.classes.retain(|_, class| Some(class.used) != oldest);
+        }
+    }
+}
+
+/// Whether all plugins judge nodes for this pod by nothing but the pod's spec and the node.
+fn is_node_local(view: View<'_>, pod: &PodInfo) -> bool {
+    let View { profile, snapshot, .. } = view;
+    profile.filter.iter().all(|entry| entry.plugin.is_node_local(pod, snapshot))
+        && profile.score.iter().all(|entry| entry.plugin.is_node_local(pod, snapshot))
+        && profile.pre_filter.iter().all(|entry| entry.plugin.is_node_local(pod, snapshot))
+}
+
+/// Whether all other plugins promise tallies.
+fn is_tallied(view: View<'_>, pod: &PodInfo) -> bool {
+    let View { profile, snapshot, .. } = view;
+    let filters = |id: u32| profile.filter.iter().any(|entry| entry.id == id && entry.plugin.has_tally());
+    profile.filter.iter().all(|entry| entry.plugin.has_tally() || entry.plugin.is_node_local(pod, snapshot))
+        && profile.score.iter().all(|entry| entry.plugin.has_tally() || entry.plugin.is_node_local(pod, snapshot))
+        && profile.pre_filter.iter().all(|entry| filters(entry.id) || entry.plugin.is_node_local(pod, snapshot))
+}
