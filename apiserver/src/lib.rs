@@ -59,6 +59,7 @@ pub mod authn;
 pub mod authz;
 pub mod body;
 pub mod bootstrap;
+pub mod cel;
 #[cfg(feature = "serve")]
 pub mod connect;
 mod der;

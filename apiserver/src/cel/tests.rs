@@ -1,0 +1,152 @@
+use serde_json::{Value as Json, json};
+
+use super::*;
+
+fn run(source: &str, object: &Json) -> Result<Json, String> {
+    let env = Env::new().with("self", Type::Dyn);
+    let program = Program::compile(source, &env).map_err(|error| error.to_string())?;
+    let value = program.eval(&[("self", Value::json(object))], &mut Budget::per_call());
+    value.map_err(|error| error.to_string()).map(|value| value.to_json().unwrap_or_else(|| format!("{value:?}").into()))
+}
+
+#[track_caller]
+fn gives(source: &str, expected: Json) {
+    let object = json!({"a": 1, "b": [1, 2, 3], "s": "text", "m": {"x": "1", "y": "2"}, "d": 1.5, "n": null});
+    assert_eq!(run(source, &object).as_ref(), Ok(&expected), "{source}");
+}
+
+#[track_caller]
+fn fails(source: &str, message: &str) {
+    let error = run(source, &json!({"a": 1, "b": [1, 2, 3]})).unwrap_err();
+    assert!(error.contains(message), "{source}: {error}");
+}
+
+#[test]
+fn operators_and_precedence() {
+    gives("1 + 2 * 3 - 4 / 2", json!(5));
+    gives("-(1 + 2) % 2", json!(-1));
+    gives("1 < 2 && 2.5 >= 2.0 || false", json!(true));
+    gives("self.a == 1 ? 'one' : 'many'", json!("one"));
+    gives("2 in self.b && 'x' in self.m && !('z' in self.m)", json!(true));
+    gives("1u + 2u == 3u", json!(true));
+    gives("'a' + \"b\" + r'\\n' + '\\u0041'", json!("ab\\nA"));
+    gives("b'ab' == bytes('ab')", json!(true));
+    gives("[1, 2] + [3] == self.b", json!(true));
+    gives("{'x': 1}.x + {'x': 2}['x']", json!(3));
+    gives("-9223372036854775808 < 0", json!(true));
+    gives("dyn(1) == dyn(1.0) && dyn(1) == dyn(1u)", json!(true));
+    gives("'a' < 'b' && duration('1h') > duration('59m')", json!(true));
+}
+
+#[test]
+fn macros() {
+    gives("self.b.all(x, x > 0) && self.b.exists(x, x == 2) && self.b.exists_one(x, x == 3)", json!(true));
+    gives("self.b.map(x, x * 2).filter(x, x > 2)", json!([4, 6]));
+    gives("self.b.map(x, x > 1, x * 10)", json!([20, 30]));
+    gives("self.m.all(k, self.m[k].size() == 1)", json!(true));
+    gives("has(self.a) && !has(self.zzz) && !has(self.m.z)", json!(true));
+    gives("self.m.transformMap(k, v, k + v)", json!({"x": "x1", "y": "y2"}));
+    gives("self.b.transformList(i, v, i + v)", json!([1, 3, 5]));
+    gives("self.b.all(i, v, i < v)", json!(true));
+    gives("cel.bind(x, self.a + 1, x * x)", json!(4));
+    gives("self.b.all(x, x / 0 == 1 || x > 0)", json!(true));
+}
+
+#[test]
+fn optionals() {
+    gives("self.?zzz.orValue('none')", json!("none"));
+    gives("self.?m.?x.orValue('none')", json!("1"));
+    gives("self.b[?9].hasValue()", json!(false));
+    gives("optional.of(3).optMap(x, x + 1).value()", json!(4));
+    gives("[?self.?a, ?self.?zzz]", json!([1]));
+    gives("{?'k': self.?zzz, 'l': 1}", json!({"l": 1}));
+}
+
+#[test]
+fn libraries() {
+    gives("'Hello'.lowerAscii().replace('l', 'L').split('e')", json!(["h", "LLo"]));
+    gives("'a,b'.split(',').join('-')", json!("a-b"));
+    gives("'abc'.substring(1, 2) + 'abc'.charAt(0) + string('abc'.indexOf('c'))", json!("ba2"));
+    gives("'abc123'.find('[0-9]+') + string('a1b2'.findAll('[0-9]').size())", json!("1232"));
+    gives("'%s is %d and %.2f'.format(['a', 3, 1.5])", json!("a is 3 and 1.50"));
+    gives("[3, 1, 2].max() + [3, 1].min() + [1, 2].sum()", json!(7));
+    gives("[1, 2].isSorted() && ![2, 1].isSorted() && [2, 1].sort() == [1, 2]", json!(true));
+    gives("sets.contains([1, 2, 3], [1, 3]) && sets.equivalent([1], [1, 1])", json!(true));
+    gives("url('https://a.b:80/c?d=e').getHostname() + url('https://a.b:80/c?d=e').getQuery()['d'][0]", json!("a.be"));
+    gives("ip('10.0.0.1').family() == 4 && cidr('10.0.0.0/8').containsIP('10.1.2.3') && !isIP('x')", json!(true));
+    gives("cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && ip('::1').isLoopback()", json!(true));
+    gives("quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('50k').asInteger() == 50000", json!(true));
+    gives("quantity('1500m').isInteger()", json!(false));
+    gives("semver('1.2.3').isLessThan(semver('1.10.0')) && isSemver('v1.0', true)", json!(true));
+    gives("!format.dns1123Label().validate('ab').hasValue() && format.named('uuid').hasValue()", json!(true));
+    gives("format.dns1123Label().validate('A_').value().size() > 0", json!(true));
+    gives("timestamp('2026-01-02T03:04:05Z').getHours() + duration('90m').getMinutes()", json!(93));
+    gives("timestamp('2026-01-02T03:04:05Z').getHours('+02:00')", json!(5));
+    gives("string(duration('90s')) + string(1.5) + string(true)", json!("90s1.5true"));
+    gives("int('5') + int(2.9) + size('äb')", json!(9));
+    gives("type(1) == int && type('a') == string", json!(true));
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    fails("self.zzz", "no such key: zzz");
+    fails("self.b[5]", "index out of bounds: 5");
+    fails("1 / 0", "division by zero");
+    fails("9223372036854775807 + 1", "integer overflow");
+    fails("self.a + 'x'", "no such overload");
+    fails("1 +", "ERROR: <input>:1:4: Syntax error: no viable alternative at input '<EOF>'");
+    fails("foo", "ERROR: <input>:1:1: undeclared reference to 'foo' (in container '')\n | foo\n | ^");
+    fails("self.a.foo()", "undeclared reference to 'foo'");
+    fails("'a' == 1", "found no matching overload for '_==_' applied to '(string, int)'");
+    fails("'a'.startsWith(1)", "found no matching overload for 'startsWith' applied to 'string.(int)'");
+    fails("[1, 'a']", "expected type 'int' but found 'string'");
+    fails("'a'.matches('(')", "invalid matches argument");
+    fails(&"(".repeat(5000), "recursion limit");
+    fails(&format!("1{}", " + 1".repeat(5000)), "recursion limit");
+}
+
+#[test]
+fn objects_of_a_schema_are_checked_and_read_by_it() {
+    let inner = Type::object("inner", [("at", Type::Timestamp), ("load", Type::Double)]);
+    let env = Env::new().with("self", Type::object("object", [("spec", inner)])).returning(Type::Bool);
+    let error = Program::compile("self.spec.foo == 1", &env).unwrap_err();
+    assert!(error.message.contains("1:10: undefined field 'foo'"), "{error}");
+    let ty = env.variables[0].1.clone();
+    let object = json!({"spec": {"at": "2026-01-01T00:00:00Z", "load": 2}});
+    let program = Program::compile("self.spec.at < timestamp('2026-01-02T00:00:00Z') && self.spec.load > 1.5", &env);
+    let value = program.unwrap().eval(&[("self", Value::typed(&object, Some(&ty)))], &mut Budget::per_call());
+    assert!(matches!(value, Ok(Value::Bool(true))), "{value:?}");
+    assert!(Program::compile("self.spec.load", &env).unwrap_err().message.contains("must evaluate to bool"));
+}
+
+#[test]
+fn a_run_ends_when_its_budget_is_spent() {
+    let list: Vec<i64> = (0..2000).collect();
+    let source = "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))";
+    let error = run(source, &json!(list)).unwrap_err();
+    assert_eq!(error, "operation cancelled: actual cost limit exceeded");
+    let mut budget = Budget::new(1000);
+    let program = Program::compile("1 + 1 == 2", &Env::new()).unwrap();
+    program.eval(&[], &mut budget).unwrap();
+    assert_eq!(budget.spent(), 2);
+}
+
+#[test]
+fn estimates_follow_the_sizes_of_the_schema() {
+    let text = Sizes { max: 100, ..Sizes::default() };
+    let list = |max: u64| Sizes { max, element: Some(Box::new(text.clone())), ..Sizes::default() };
+    let cost = |source: &str, sizes: &Sizes| {
+        let program = Program::compile(source, &Env::new().with("self", Type::list(Type::String))).unwrap();
+        program.estimate(&[("self", sizes)]).max
+    };
+    let (few, many) = (cost("self.all(x, x == 'a')", &list(10)), cost("self.all(x, x == 'a')", &list(1_000_000)));
+    assert!(few < 100 && many > 1_000_000, "{few} {many}");
+    assert!(cost("self.all(x, self.all(y, x == y))", &list(10_000)) > 100_000_000);
+}
+
+#[test]
+fn names_that_are_read() {
+    let env = Env::new().with("self", Type::Dyn).with("oldSelf", Type::Dyn);
+    assert!(Program::compile("self.a == oldSelf.a", &env).unwrap().reads("oldSelf"));
+    assert!(!Program::compile("self.all(oldSelf, oldSelf > 0)", &env).unwrap().reads("oldSelf"));
+}

@@ -1,0 +1,427 @@
+//! Values. JSON is read where it lies: a field is looked at when an expression looks at it.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kubewright_api::quantity::Quantity;
+use serde_json::Value as Json;
+
+use super::functions::format::NamedFormat;
+use super::functions::semver::Semver;
+use super::functions::urls::Url;
+use super::types::{Type, unescape_property};
+use super::{EvalError, time};
+
+/// Text: borrowed from the object that is looked at, or made by an expression.
+#[derive(Clone, Debug)]
+pub enum Text<'a> {
+    /// Out of an object.
+    Borrowed(&'a str),
+    /// Made.
+    Shared(Arc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+/// What a map goes by. Whole numbers are equal whether signed or not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i128),
+    /// Text.
+    String(String),
+}
+
+/// Something that the embedder lends to expressions, such as an authorizer: read and called from them.
+pub trait Host<'a>: Send + Sync {
+    /// Its type's name.
+    fn type_name(&self) -> &'static str;
+
+    /// A field; `None` if it has no such.
+    fn field(&self, name: &str, budget: &mut super::Budget) -> Option<Result<Value<'a>, EvalError>> {
+        let _ = (name, budget);
+        None
+    }
+
+    /// A call of a member function; `None` if it has no such.
+    fn call(&self, function: &str, args: &[Value<'a>]) -> Option<Result<Value<'a>, EvalError>> {
+        let _ = (function, args);
+        None
+    }
+}
+
+/// A value of the expression language.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// `null`
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A whole number without sign.
+    Uint(u64),
+    /// A floating-point number.
+    Double(f64),
+    /// Text.
+    String(Text<'a>),
+    /// Bytes.
+    Bytes(Arc<[u8]>),
+    /// A moment.
+    Timestamp(Timestamp),
+    /// A length of time.
+    Duration(SignedDuration),
+    /// A list that an expression made.
+    List(Arc<Vec<Self>>),
+    /// A map that an expression made.
+    Map(Arc<BTreeMap<Key, Self>>),
+    /// A list or an object out of JSON, with its type if that is known.
+    Json(&'a Json, Option<&'a Type>),
+    /// A type.
+    Type(Arc<str>),
+    /// A value that may be missing.
+    Optional(Option<Arc<Self>>),
+    /// An IP address.
+    Ip(IpAddr),
+    /// An address range: an address and the length of its prefix.
+    Cidr(IpAddr, u8),
+    /// A URL.
+    Url(Arc<Url>),
+    /// A quantity.
+    Quantity(Quantity),
+    /// A semantic version.
+    Semver(Arc<Semver>),
+    /// A named format.
+    Format(&'static NamedFormat),
+    /// Something that the embedder lends.
+    Host(Arc<dyn Host<'a> + 'a>),
+}
+
+impl<'a> Value<'a> {
+    /// Text that was made.
+    pub fn text(text: impl Into<Arc<str>>) -> Self {
+        Self::String(Text::Shared(text.into()))
+    }
+
+    /// A list.
+    #[must_use]
+    pub fn list(values: Vec<Self>) -> Self {
+        Self::List(Arc::new(values))
+    }
+
+    /// A value that is there.
+    #[must_use]
+    pub fn some(value: Self) -> Self {
+        Self::Optional(Some(Arc::new(value)))
+    }
+
+    /// JSON of an unknown type: whole numbers are ints, all others doubles.
+    #[must_use]
+    pub fn json(json: &'a Json) -> Self {
+        Self::typed(json, None)
+    }
+
+    /// JSON of a type, which tells times, durations, bytes and kinds of numbers.
+    #[must_use]
+    pub fn typed(json: &'a Json, ty: Option<&'a Type>) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(truth) => Self::Bool(*truth),
+            Json::Number(number) => match (number.as_i64(), ty) {
+                (_, Some(Type::Double)) | (None, _) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
+                (Some(whole), _) => Self::Int(whole),
+            },
+            Json::String(text) => match ty {
+                Some(Type::Timestamp) => match time::timestamp(text) {
+                    Some(at) => Self::Timestamp(at),
+                    None => Self::String(Text::Borrowed(text)),
+                },
+                Some(Type::Duration) => match time::duration(text) {
+                    Some(length) => Self::Duration(length),
+                    None => Self::String(Text::Borrowed(text)),
+                },
+                Some(Type::Bytes) => {
+                    use base64::Engine;
+                    match base64::engine::general_purpose::STANDARD.decode(text) {
+                        Ok(bytes) => Self::Bytes(bytes.into()),
+                        Err(_) => Self::String(Text::Borrowed(text)),
+                    }
+                }
+                _ => Self::String(Text::Borrowed(text)),
+            },
+            Json::Array(_) | Json::Object(_) => Self::Json(json, ty),
+        }
+    }
+
+    /// The value as JSON, where it has a counterpart.
+    #[must_use]
+    pub fn to_json(&self) -> Option<Json> {
+        Some(match self {
+            Self::Null => Json::Null,
+            Self::Bool(truth) => (*truth).into(),
+            Self::Int(number) => (*number).into(),
+            Self::Uint(number) => (*number).into(),
+            Self::Double(number) => (*number).into(),
+            Self::String(text) => (**text).into(),
+            Self::Bytes(bytes) => {
+                use base64::Engine;
+                base64::engine::general_purpose::STANDARD.encode(bytes).into()
+            }
+            Self::Timestamp(at) => at.to_string().into(),
+            Self::Duration(length) => time::seconds_text(*length).into(),
+            Self::List(values) => Json::Array(values.iter().map(Self::to_json).collect::<Option<_>>()?),
+            Self::Map(entries) => {
+                let entry = |(key, value): (&Key, &Self)| match key {
+                    Key::String(key) => Some((key.clone(), value.to_json()?)),
+                    _ => None,
+                };
+                Json::Object(entries.iter().map(entry).collect::<Option<_>>()?)
+            }
+            Self::Json(json, _) => (*json).clone(),
+            Self::Quantity(quantity) => quantity.to_string().into(),
+            _ => return None,
+        })
+    }
+
+    /// The type's name, as `type(x)` shows it.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null_type",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Uint(_) => "uint",
+            Self::Double(_) => "double",
+            Self::String(_) => "string",
+            Self::Bytes(_) => "bytes",
+            Self::Timestamp(_) => "google.protobuf.Timestamp",
+            Self::Duration(_) => "google.protobuf.Duration",
+            Self::List(_) | Self::Json(Json::Array(_), _) => "list",
+            Self::Map(_) | Self::Json(..) => "map",
+            Self::Type(_) => "type",
+            Self::Optional(_) => "optional_type",
+            Self::Ip(_) => "net.IP",
+            Self::Cidr(..) => "net.CIDR",
+            Self::Url(_) => "kubernetes.URL",
+            Self::Quantity(_) => "kubernetes.Quantity",
+            Self::Semver(_) => "kubernetes.Semver",
+            Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Host(host) => host.type_name(),
+        }
+    }
+
+    /// Elements, entries, characters or bytes.
+    pub(super) fn size(&self) -> Option<usize> {
+        Some(match self {
+            Self::String(text) => text.chars().count(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(values) => values.len(),
+            Self::Map(entries) => entries.len(),
+            Self::Json(Json::Array(list), _) => list.len(),
+            Self::Json(Json::Object(map), _) => map.len(),
+            _ => return None,
+        })
+    }
+
+    /// The elements of a list.
+    pub(super) fn elements(&self) -> Option<Vec<Self>> {
+        match self {
+            Self::List(values) => Some(values.to_vec()),
+            Self::Json(Json::Array(list), ty) => {
+                let element = ty.and_then(|ty| ty.below(None));
+                Some(list.iter().map(|json| Self::typed(json, element)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The entries of a map. Of an object these are its fields.
+    pub(super) fn entries(&self) -> Option<Vec<(Self, Self)>> {
+        match self {
+            Self::Map(entries) => Some(entries.iter().map(|(key, value)| (key.value(), value.clone())).collect()),
+            Self::Json(Json::Object(map), ty) => Some(
+                map.iter()
+                    .map(|(key, json)| {
+                        let value = Self::typed(json, ty.and_then(|ty| ty.below(Some(key))));
+                        (Self::String(Text::Borrowed(key)), value)
+                    })
+                    .collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// A field of an object or an entry of a map.
+    pub(super) fn field(&self, name: &str) -> Result<Option<Self>, EvalError> {
+        match self {
+            Self::Map(entries) => Ok(entries.get(&Key::String(name.to_owned())).cloned()),
+            Self::Json(Json::Object(map), ty) => {
+                if let Some(Type::Object(object)) = ty {
+                    let property = unescape_property(name);
+                    let value = map.get(&property).filter(|json| !json.is_null());
+                    return Ok(value.map(|json| Self::typed(json, object.fields.get(name))));
+                }
+                Ok(map.get(name).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
+            }
+            _ => Err(EvalError::no_overload()),
+        }
+    }
+
+    /// The value at a key or an index.
+    pub(super) fn at(&self, index: &Self) -> Result<Option<Self>, EvalError> {
+        match self {
+            Self::Map(entries) => Ok(entries.get(&index.key()?).cloned()),
+            Self::Json(Json::Object(map), ty) => match index {
+                Self::String(name) => {
+                    Ok(map.get(&**name).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
+                }
+                _ => Ok(None),
+            },
+            Self::List(values) => Ok(index.position()?.and_then(|at| values.get(at).cloned())),
+            Self::Json(Json::Array(list), ty) => {
+                let json = index.position()?.and_then(|at| list.get(at));
+                Ok(json.map(|json| Self::typed(json, ty.and_then(|ty| ty.below(None)))))
+            }
+            _ => Err(EvalError::no_overload()),
+        }
+    }
+
+    fn position(&self) -> Result<Option<usize>, EvalError> {
+        match self {
+            Self::Int(at) => Ok(usize::try_from(*at).ok()),
+            Self::Uint(at) => Ok(usize::try_from(*at).ok()),
+            // As in Go, a double that is a whole number will do.
+            Self::Double(at) if at.fract() == 0.0 && *at >= 0.0 && *at < 1e15 => {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and in range")]
+                let at = *at as usize;
+                Ok(Some(at))
+            }
+            _ => Err(EvalError::new("unsupported index type in list")),
+        }
+    }
+
+    /// The value as a key of a map.
+    pub(super) fn key(&self) -> Result<Key, EvalError> {
+        match self {
+            Self::Bool(truth) => Ok(Key::Bool(*truth)),
+            Self::Int(number) => Ok(Key::Int((*number).into())),
+            Self::Uint(number) => Ok(Key::Int((*number).into())),
+            Self::Double(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+                #[allow(clippy::cast_possible_truncation, reason = "whole, and in range")]
+                let number = *number as i128;
+                Ok(Key::Int(number))
+            }
+            Self::String(text) => Ok(Key::String(text.to_string())),
+            _ => Err(EvalError::new("unsupported key type")),
+        }
+    }
+
+    /// Whether two values are equal; values of different types are not.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::String(a), Self::String(b)) => **a == **b,
+            (Self::Bytes(a), Self::Bytes(b)) => a == b,
+            (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
+            (Self::Duration(a), Self::Duration(b)) => a == b,
+            (Self::Type(a), Self::Type(b)) => a == b,
+            (Self::Ip(a), Self::Ip(b)) => a == b,
+            (Self::Cidr(a, p), Self::Cidr(b, q)) => (a, p) == (b, q),
+            (Self::Url(a), Self::Url(b)) => a == b,
+            (Self::Quantity(a), Self::Quantity(b)) => a == b,
+            (Self::Semver(a), Self::Semver(b)) => a == b,
+            (Self::Format(a), Self::Format(b)) => std::ptr::eq(*a, *b),
+            (Self::Optional(a), Self::Optional(b)) => match (a, b) {
+                (Some(a), Some(b)) => a.equals(b),
+                (a, b) => a.is_none() && b.is_none(),
+            },
+            (Self::Int(_) | Self::Uint(_) | Self::Double(_), Self::Int(_) | Self::Uint(_) | Self::Double(_)) => {
+                self.compare(other) == Some(Ordering::Equal)
+            }
+            (Self::Json(a, None), Self::Json(b, None)) if std::ptr::eq(*a, *b) => true,
+            _ => self.equal_parts(other),
+        }
+    }
+
+    fn equal_parts(&self, other: &Self) -> bool {
+        if let (Some(a), Some(b)) = (self.elements(), other.elements()) {
+            return a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.equals(b));
+        }
+        let (Some(a), true) = (self.entries(), self.size() == other.size()) else { return false };
+        a.iter().all(|(key, value)| other.at(key).ok().flatten().is_some_and(|other| value.equals(&other)))
+    }
+
+    /// How two values are ordered, if they are.
+    pub(super) fn compare(&self, other: &Self) -> Option<Ordering> {
+        let whole = |value: &Self| match value {
+            Self::Int(number) => Some(i128::from(*number)),
+            Self::Uint(number) => Some(i128::from(*number)),
+            _ => None,
+        };
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
+            (Self::String(a), Self::String(b)) => Some((**a).cmp(&**b)),
+            (Self::Bytes(a), Self::Bytes(b)) => Some(a.cmp(b)),
+            (Self::Timestamp(a), Self::Timestamp(b)) => Some(a.cmp(b)),
+            (Self::Duration(a), Self::Duration(b)) => Some(a.cmp(b)),
+            (Self::Double(a), Self::Double(b)) => a.partial_cmp(b),
+            (Self::Double(a), b) => whole(b).and_then(|b| compare_mixed(*a, b)),
+            (a, Self::Double(b)) => whole(a).and_then(|a| compare_mixed(*b, a)).map(Ordering::reverse),
+            (a, b) => Some(whole(a)?.cmp(&whole(b)?)),
+        }
+    }
+}
+
+fn compare_mixed(double: f64, whole: i128) -> Option<Ordering> {
+    if double.is_nan() {
+        return None;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "saturates, which orders as well")]
+    let truncated = double.trunc() as i128;
+    Some(truncated.cmp(&whole).then(double.fract().partial_cmp(&0.0).unwrap_or(Ordering::Equal)))
+}
+
+impl Key {
+    pub(super) fn value<'a>(&self) -> Value<'a> {
+        match self {
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Int(number) => match i64::try_from(*number) {
+                Ok(number) => Value::Int(number),
+                Err(_) => Value::Uint(u64::try_from(*number).unwrap_or(u64::MAX)),
+            },
+            Self::String(text) => Value::text(text.as_str()),
+        }
+    }
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.to_json()) {
+            (_, Some(json)) => write!(f, "{json}"),
+            (Self::Type(name), None) => f.write_str(name),
+            (Self::Ip(address), None) => write!(f, "{address}"),
+            (Self::Cidr(address, prefix), None) => write!(f, "{address}/{prefix}"),
+            (Self::Optional(Some(value)), None) => write!(f, "optional({value:?})"),
+            (Self::Optional(None), None) => f.write_str("optional.none()"),
+            (value, None) => f.write_str(value.type_name()),
+        }
+    }
+}
