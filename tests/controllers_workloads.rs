@@ -35,7 +35,17 @@ impl Cluster {
         let server = ApiServer::builder(Arc::new(MemoryStore::new())).build().await.expect("a server");
         let client = kube::Client::new(server.as_user(User::admin()), "default");
         let cancel = CancellationToken::new();
-        let manager = Manager::builder(client.clone())
+        kubewright::controllers::grant_access(&client).await.expect("roles for controllers");
+        // Each controller with its own rights only, as in the reference assembly.
+        let own = server.clone();
+        let account = move |account: &str| {
+            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
+            let user = User::new(&format!("system:serviceaccount:kube-system:{account}"), &groups);
+            kube::Client::new(own.as_user(user), "default")
+        };
+        let reader = server.as_user(User::new("system:kube-controller-manager", &["system:authenticated"]));
+        let manager = Manager::builder(kube::Client::new(reader, "default"))
+            .client_of_account(account)
             .with_all()
             .configure(|config| {
                 config.root_ca = Some("certificates".into());

@@ -49,6 +49,7 @@
 //! The crate has no features. Objects are read as lean structs ([`objects`]), never written back whole: changes travel
 //! as merge patches which hold only for the version that was seen.
 
+mod access;
 mod api;
 pub mod cache;
 pub mod clusterroleaggregation;
@@ -87,37 +88,69 @@ pub mod ttlafterfinished;
 #[cfg(test)]
 mod world;
 
+pub use access::grant_access;
 pub use error::Error;
 pub use manager::{Builder, Config, Context, Controller, LeaderElection, Manager, Queue, Setup, all_controllers};
 
 use manager::Recipe;
 
-/// Every controller there is: upstream's name, the name its events are recorded under, and how it is made.
+/// Every controller there is: upstream's name, the name its events are recorded under, whose rights it needs, and how
+/// it is made.
 const RECIPES: &[Recipe] = &[
-    recipe("serviceaccount-controller", "service-account-controller", serviceaccount::make),
-    recipe("root-ca-certificate-publisher-controller", "root-ca-certificate-publisher", rootca::make),
-    recipe("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", clusterroleaggregation::make),
-    recipe("namespace-controller", "namespace-controller", namespace::make),
-    recipe("garbage-collector-controller", "garbage-collector-controller", garbage::make),
-    recipe("deployment-controller", "deployment-controller", deployment::make),
-    recipe("replicaset-controller", "replicaset-controller", replicaset::make),
-    recipe("replicationcontroller-controller", "replication-controller", replicationcontroller::make),
-    recipe("daemonset-controller", "daemonset-controller", daemonset::make),
-    recipe("statefulset-controller", "statefulset-controller", statefulset::make),
-    recipe("job-controller", "job-controller", job::make),
-    recipe("cronjob-controller", "cronjob-controller", cronjob::make),
-    recipe("ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished::make),
-    recipe("endpointslice-controller", "endpoint-slice-controller", endpointslice::make),
-    recipe("endpointslice-mirroring-controller", "endpoint-slice-mirroring-controller", endpointslicemirroring::make),
-    recipe("endpoints-controller", "endpoint-controller", endpoints::make),
-    recipe("resourcequota-controller", "resourcequota-controller", resourcequota::make),
-    recipe("disruption-controller", "controllermanager", disruption::make),
-    recipe("node-lifecycle-controller", "node-controller", nodelifecycle::make),
-    recipe("taint-eviction-controller", "taint-eviction-controller", tainteviction::make),
-    recipe("node-ipam-controller", "cidrAllocator", nodeipam::make),
-    recipe("pod-garbage-collector-controller", "pod-garbage-collector", podgc::make),
+    recipe(
+        "serviceaccount-controller",
+        "service-account-controller",
+        "service-account-controller",
+        serviceaccount::make,
+    ),
+    recipe(
+        "root-ca-certificate-publisher-controller",
+        "root-ca-certificate-publisher",
+        "root-ca-cert-publisher",
+        rootca::make,
+    ),
+    recipe(
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation-controller",
+        clusterroleaggregation::make,
+    ),
+    recipe("namespace-controller", "namespace-controller", "namespace-controller", namespace::make),
+    recipe("garbage-collector-controller", "garbage-collector-controller", "generic-garbage-collector", garbage::make),
+    recipe("deployment-controller", "deployment-controller", "deployment-controller", deployment::make),
+    recipe("replicaset-controller", "replicaset-controller", "replicaset-controller", replicaset::make),
+    recipe(
+        "replicationcontroller-controller",
+        "replication-controller",
+        "replication-controller",
+        replicationcontroller::make,
+    ),
+    recipe("daemonset-controller", "daemonset-controller", "daemon-set-controller", daemonset::make),
+    recipe("statefulset-controller", "statefulset-controller", "statefulset-controller", statefulset::make),
+    recipe("job-controller", "job-controller", "job-controller", job::make),
+    recipe("cronjob-controller", "cronjob-controller", "cronjob-controller", cronjob::make),
+    recipe(
+        "ttl-after-finished-controller",
+        "ttl-after-finished-controller",
+        "ttl-after-finished-controller",
+        ttlafterfinished::make,
+    ),
+    recipe("endpointslice-controller", "endpoint-slice-controller", "endpointslice-controller", endpointslice::make),
+    recipe(
+        "endpointslice-mirroring-controller",
+        "endpoint-slice-mirroring-controller",
+        "endpointslicemirroring-controller",
+        endpointslicemirroring::make,
+    ),
+    recipe("endpoints-controller", "endpoint-controller", "endpoint-controller", endpoints::make),
+    recipe("resourcequota-controller", "resourcequota-controller", "resourcequota-controller", resourcequota::make),
+    recipe("disruption-controller", "controllermanager", "disruption-controller", disruption::make),
+    recipe("node-lifecycle-controller", "node-controller", "node-controller", nodelifecycle::make),
+    recipe("taint-eviction-controller", "taint-eviction-controller", "node-controller", tainteviction::make),
+    recipe("node-ipam-controller", "cidrAllocator", "node-controller", nodeipam::make),
+    recipe("pod-garbage-collector-controller", "pod-garbage-collector", "pod-garbage-collector", podgc::make),
 ];
 
-const fn recipe(name: &'static str, component: &'static str, make: manager::Make) -> Recipe {
-    Recipe { name, component, make }
+const fn recipe(name: &'static str, component: &'static str, account: &'static str, make: manager::Make) -> Recipe {
+    Recipe { name, component, account, make }
 }

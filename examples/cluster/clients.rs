@@ -9,6 +9,7 @@ use crate::control_plane::ControlPlane;
 use crate::flags::Flags;
 
 /// Makes clients.
+#[derive(Clone)]
 pub(crate) enum Clients {
     /// Of the API server in this process, without sockets.
     InProcess(ApiServer),
@@ -46,9 +47,19 @@ impl Clients {
         self.of(User::new("system:kube-scheduler", &["system:authenticated"]))
     }
 
-    /// The controllers': all of them share one client, so it may do what they may do together.
-    pub(crate) fn controllers(&self) -> kube::Client {
-        self.of(User::new("system:kube-controller-manager", &["system:masters", "system:authenticated"]))
+    /// The controller manager's: it reads for all controllers.
+    pub(crate) fn controller_manager(&self) -> kube::Client {
+        self.of(User::new("system:kube-controller-manager", &["system:authenticated"]))
+    }
+
+    /// Makes the clients by which each controller writes as its own service account. Through a kubeconfig all of them
+    /// are whom it says.
+    pub(crate) fn controllers(&self) -> impl Fn(&str) -> kube::Client + Send + Sync + 'static {
+        let clients = self.clone();
+        move |account| {
+            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
+            clients.of(User::new(&format!("system:serviceaccount:kube-system:{account}"), &groups))
+        }
     }
 
     /// The service proxy's.

@@ -35,7 +35,7 @@ pub(crate) async fn start(
             running.start_scheduler(clients, stages).await?;
         }
         if flags.runs(Component::Controllers) {
-            running.start_controllers(flags, addresses, clients, authority, stages)?;
+            running.start_controllers(flags, addresses, clients, authority, stages).await?;
         }
         if flags.runs(Component::Node) {
             running.nodes = Some(Nodes::start(flags, addresses, clients, authority, stages).await?);
@@ -67,7 +67,7 @@ impl Running {
         Ok(())
     }
 
-    fn start_controllers(
+    async fn start_controllers(
         &mut self,
         flags: &Flags,
         addresses: &Addresses,
@@ -80,7 +80,11 @@ impl Running {
             Clients::Remote { authority, .. } => Some(authority.clone()),
         };
         let cidr = (flags.runtime != RuntimeKind::Cri).then(|| addresses.pods.clone());
-        let manager = Manager::builder(clients.controllers()).configure(|config| {
+        if let Clients::InProcess(_) = clients {
+            kubewright::controllers::grant_access(&clients.admin()).await?;
+        }
+        let manager = Manager::builder(clients.controller_manager()).client_of_account(clients.controllers());
+        let manager = manager.configure(|config| {
             config.root_ca = root_ca;
             config.cluster_cidrs.extend(cidr);
         });

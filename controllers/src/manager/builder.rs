@@ -91,6 +91,8 @@ pub(crate) struct Recipe {
     pub(crate) name: &'static str,
     /// Under which name it records events.
     pub(crate) component: &'static str,
+    /// The service account in `kube-system` whose role upstream made for it.
+    pub(crate) account: &'static str,
     /// Makes it; `None` if the settings don't ask for it.
     pub(crate) make: Make,
 }
@@ -109,6 +111,8 @@ pub(super) enum Built {
 pub(super) struct Part {
     pub(super) name: &'static str,
     pub(super) component: &'static str,
+    /// What it writes with.
+    pub(super) client: Client,
     pub(super) built: Built,
 }
 
@@ -118,10 +122,13 @@ pub fn all_controllers() -> Vec<&'static str> {
     crate::RECIPES.iter().map(|recipe| recipe.name).collect()
 }
 
+type ClientOf = Box<dyn Fn(&str) -> Client + Send + Sync>;
+
 /// Chooses controllers and settings.
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     client: Client,
+    client_of: Option<ClientOf>,
     config: Config,
     chosen: BTreeSet<&'static str>,
     election: Option<LeaderElection>,
@@ -135,7 +142,15 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, config: Config::default(), chosen: BTreeSet::new(), election: None }
+        Self { client, client_of: None, config: Config::default(), chosen: BTreeSet::new(), election: None }
+    }
+
+    /// Lets each controller write as its own service account in `kube-system`, such as `deployment-controller`: the
+    /// function makes that account's client. What all of them read, events and the leader's lease stay with the
+    /// manager's own client. Without it that client does everything. See [`grant_access`](crate::grant_access).
+    pub fn client_of_account(mut self, client_of: impl Fn(&str) -> Client + Send + Sync + 'static) -> Self {
+        self.client_of = Some(Box::new(client_of));
+        self
     }
 
     /// Changes settings.
@@ -192,7 +207,8 @@ impl Builder {
                 Some(Made::Async(controller)) => Built::Lane { brain: Brain::Async(controller), queue, synced },
                 Some(Made::Driver(driver)) => Built::Driver(driver),
             };
-            parts.push(Part { name: recipe.name, component: recipe.component, built });
+            let client = self.client_of.as_ref().map_or_else(|| self.client.clone(), |of| of(recipe.account));
+            parts.push(Part { name: recipe.name, component: recipe.component, client, built });
         }
         Ok(Manager { client: self.client, caches, parts, workers: self.config.workers, election: self.election })
     }

@@ -88,8 +88,9 @@ impl Manager {
         for informer in self.caches.informers() {
             tasks.spawn(informer.run(self.client.clone(), cancel.clone()));
         }
-        let applier = Arc::new(Applier { api, caches: self.caches.clone(), recorder });
-        for Part { name, component, built } in self.parts {
+        for Part { name, component, client, built } in self.parts {
+            let (caches, recorder) = (self.caches.clone(), recorder.clone());
+            let applier = Arc::new(Applier { api: Api::new(client), caches, recorder });
             let environment = Environment { component, applier: applier.clone() };
             match built {
                 Built::Lane { brain, queue, synced } => {
@@ -99,7 +100,7 @@ impl Manager {
                 Built::Driver(driver) => _ = tasks.spawn(driver.run(environment, cancel.clone())),
             }
         }
-        drop(applier);
+        drop(recorder);
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a controller's task panicked");
