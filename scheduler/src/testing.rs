@@ -165,6 +165,17 @@ impl PodMaker {
         self
     }
 
+    /// Sets a field of the spec, as JSON.
+    pub fn spec(mut self, field: &str, value: Value) -> Self {
+        self.0["spec"][field] = value;
+        self
+    }
+
+    /// Makes it one of a pod group.
+    pub fn group(self, name: &str) -> Self {
+        self.spec("schedulingGroup", json!({"podGroupName": name}))
+    }
+
     /// Adds a volume, as JSON.
     pub fn volume(mut self, volume: Value) -> Self {
         push(&mut self.0["spec"]["volumes"], volume);
@@ -244,6 +255,12 @@ impl NodeMaker {
 
     pub fn cordoned(mut self, cordoned: bool) -> Self {
         self.0["spec"]["unschedulable"] = json!(cordoned);
+        self
+    }
+
+    /// Sets the features that its kubelet declares.
+    pub fn declares(mut self, features: &[&str]) -> Self {
+        self.0["status"]["declaredFeatures"] = json!(features);
         self
     }
 

@@ -13,10 +13,11 @@ use super::reader::{Faults, Section};
 use crate::framework::PluginRef;
 use crate::object::{NodeSelector, Preferred, SpreadConstraint};
 use crate::plugins::{
-    AddedAffinity, BalancedAllocation, DefaultBinder, DefaultPreemption, DefaultPreemptionArgs, ImageLocality,
-    InterPodAffinity, InterPodAffinityArgs, NodeAffinity, NodeName, NodePorts, NodeResourcesFit, NodeResourcesFitArgs,
-    NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, PrioritySort, ResourceWeight, SchedulingGates,
-    ScoringStrategy, ShapePoint, SpreadDefaults, TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
+    AddedAffinity, BalancedAllocation, DefaultBinder, DefaultPreemption, DefaultPreemptionArgs, GangScheduling,
+    ImageLocality, InterPodAffinity, InterPodAffinityArgs, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+    NodeResourcesFit, NodeResourcesFitArgs, NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, PrioritySort,
+    ResourceWeight, SchedulingGates, ScoringStrategy, ShapePoint, SpreadDefaults, TaintToleration, VolumeBinding,
+    VolumeRestrictions, VolumeZone,
 };
 
 /// Makes a plugin from its settings, which are null when the file has none.
@@ -73,6 +74,8 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "VolumeRestrictions" => Arc::new(VolumeRestrictions),
         "NodeVolumeLimits" => Arc::new(NodeVolumeLimits::default()),
         "VolumeZone" => Arc::new(VolumeZone),
+        "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),
+        "GangScheduling" => Arc::new(GangScheduling),
         "VolumeBinding" => Arc::new(VolumeBinding::new(bind_timeout(args, faults))),
         "ImageLocality" => Arc::new(ImageLocality),
         "DefaultBinder" => Arc::new(DefaultBinder),

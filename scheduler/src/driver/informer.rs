@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::lean::{Identity, Kind, Watched};
-use crate::object::{Budget, Name, Namespace, Node, PodInfo, Workload, WorkloadKind};
+use crate::object::{Budget, Name, Namespace, Node, PodGroup, PodInfo, Workload, WorkloadKind};
 use crate::schedule::StorageChange;
 
 /// A change, as the main loop hears of it.
@@ -28,6 +28,8 @@ pub(super) enum Change {
     PutBudget(Budget),
     RemoveBudget(Name, Name),
     Storage(StorageChange),
+    PutPodGroup(PodGroup),
+    RemovePodGroup(Name, Name),
     /// Everything of a kind that was there has been told.
     Synced,
 }

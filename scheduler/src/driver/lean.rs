@@ -11,8 +11,8 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
 use crate::object::{
-    Attachment, Budget, Claim, CsiDriver, CsiNode, Meta, Name, Namespace, Node, PodInfo, StorageCapacity, StorageClass,
-    Volume, Workload, WorkloadKind,
+    Attachment, Budget, Claim, CsiDriver, CsiNode, Meta, Name, Namespace, Node, PodGroup, PodInfo, StorageCapacity,
+    StorageClass, Volume, Workload, WorkloadKind,
 };
 
 /// A kind of object that the scheduler watches in all namespaces.
@@ -224,4 +224,8 @@ small_kind!(
 small_kind!(
     /// Volumes attached to nodes.
     Attachments, Attachment, "storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", |value| Attachment::deserialize(value)
+);
+small_kind!(
+    /// Pod groups.
+    PodGroups, PodGroup, "scheduling.k8s.io", "v1alpha2", "PodGroup", "podgroups", |value| PodGroup::deserialize(value)
 );

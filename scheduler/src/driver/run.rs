@@ -123,7 +123,8 @@ impl Driver {
         let (changes_in, changes) = mpsc::channel(CHANGES_MAX);
         let (notes, notes_out) = mpsc::channel(NOTES_MAX);
         let mut helpers = JoinSet::new();
-        let informers = spawn_informers(&mut helpers, &client, &config, &changes_in, &stop);
+        let gangs = scheduler.places_gangs();
+        let informers = spawn_informers(&mut helpers, &client, &config, gangs, &changes_in, &stop);
         drop(changes_in);
         helpers.spawn(Recorder::new(client.clone(), clock.clone(), config.instance.clone()).run(notes_out));
         let leads = spawn_election(&mut helpers, &client, &clock, config.leader_election, &stop);
@@ -259,6 +260,8 @@ impl Running {
             Change::RemoveWorkload(kind, namespace, name) => scheduler.remove_workload(kind, &namespace, &name),
             Change::PutBudget(budget) => scheduler.put_budget(budget),
             Change::RemoveBudget(namespace, name) => scheduler.remove_budget(&namespace, &name),
+            Change::PutPodGroup(group) => scheduler.put_pod_group(group, now),
+            Change::RemovePodGroup(namespace, name) => scheduler.remove_pod_group(&namespace, &name),
             Change::Storage(change) => scheduler.change_storage(change, now),
             Change::Synced => self.unsynced -= 1,
         }

@@ -11,17 +11,19 @@ use tokio_util::sync::CancellationToken;
 use super::DriverConfig;
 use super::informer::{Change, Informer, Telling};
 use super::lean::{
-    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, Identity, Kind, Namespaces, Nodes, Pods, ReplicaSets,
-    ReplicationControllers, Services, StatefulSets, StorageCapacities, StorageClasses, Volumes,
+    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, Identity, Kind, Namespaces, Nodes, PodGroups, Pods,
+    ReplicaSets, ReplicationControllers, Services, StatefulSets, StorageCapacities, StorageClasses, Volumes,
 };
 use crate::object::{Workload, WorkloadKind};
 use crate::schedule::StorageChange;
 
-/// Starts all watches; tells how many there are.
+/// Starts all watches; tells how many there are. Pod groups are watched only where gangs are placed, for not every
+/// server has them.
 pub(super) fn spawn_informers(
     tasks: &mut JoinSet<()>,
     client: &Client,
     config: &DriverConfig,
+    gangs: bool,
     changes: &mpsc::Sender<Change>,
     stop: &CancellationToken,
 ) -> usize {
@@ -54,6 +56,13 @@ pub(super) fn spawn_informers(
         |id| Change::RemoveBudget(id.namespace.clone(), id.name.clone()),
     );
     all.spawn_storage();
+    if gangs {
+        all.spawn::<PodGroups>(
+            "",
+            |group| Change::PutPodGroup((*group).clone()),
+            |id| Change::RemovePodGroup(id.namespace.clone(), id.name.clone()),
+        );
+    }
     all.spawn::<Pods>("status.phase!=Succeeded,status.phase!=Failed", Change::PutPod, |id| {
         Change::RemovePod(id.uid.clone())
     });

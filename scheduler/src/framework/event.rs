@@ -5,7 +5,9 @@ use std::ops::{BitOr, BitOrAssign};
 use std::sync::Arc;
 
 use super::Status;
-use crate::object::{Claim, Condition, CsiDriver, CsiNode, Name, Node, PodInfo, StorageCapacity, StorageClass, Volume};
+use crate::object::{
+    Claim, Condition, CsiDriver, CsiNode, Name, Node, PodGroup, PodInfo, StorageCapacity, StorageClass, Volume,
+};
 
 /// Kinds of objects that events are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +167,8 @@ pub enum Object {
     CsiDriver(Option<CsiDriver>, Option<CsiDriver>),
     /// How much room there is for volumes somewhere.
     StorageCapacity(Option<StorageCapacity>, Option<StorageCapacity>),
+    /// A pod group.
+    PodGroup(PodGroup),
     /// Something that no hint looks into.
     Other,
 }

@@ -23,6 +23,7 @@ pub use plugin::{
     PostBindPlugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
     PreFilterOutcome, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
 };
+pub(crate) use profile::Permission;
 pub use profile::{ExtensionPoint, Profile, ProfileBuilder, ProfileError};
 pub use score::{NodeScore, PluginScore, normalize_to_max};
 pub use state::CycleState;

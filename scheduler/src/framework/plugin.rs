@@ -8,7 +8,7 @@ use super::event::Verdict;
 use super::{Action, CycleState, FilterTally, Interest, NodeScore, NodeStatuses, Profile, ScoreTally, Status};
 use crate::cache::{NodeInfo, Objects, Snapshot};
 use crate::object::{Name, Node, PodInfo};
-use crate::queue::{Nominator, QueuedPod};
+use crate::queue::{Gangs, Nominator, QueuedPod};
 use crate::random::Random;
 
 /// A plugin, shared between the extension points it serves.
@@ -51,6 +51,11 @@ pub trait Plugin: Send + Sync + 'static {
     /// Which events may make a pod schedulable that this plugin rejected. Without any, none but a timeout does.
     fn events(&self) -> Vec<Interest> {
         Vec::new()
+    }
+
+    /// Whether pods of a pod group are to be placed in one go where this plugin is.
+    fn places_gangs(&self) -> bool {
+        false
     }
 
     /// Itself as PreEnqueue plugin.
@@ -120,7 +125,7 @@ pub trait PreEnqueuePlugin: Send + Sync {
     ///
     /// # Errors
     /// The pod must wait.
-    fn pre_enqueue(&self, pod: &PodInfo) -> Verdict;
+    fn pre_enqueue(&self, pod: &PodInfo, gangs: &Gangs) -> Verdict;
 }
 
 /// Orders the pods to be tried.
@@ -335,12 +340,21 @@ pub trait ReservePlugin: Send + Sync {
 }
 
 /// What a Permit plugin decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermitOutcome {
     /// Go on.
     Allow,
     /// Wait until allowed, at most so long.
     Wait(Duration),
+    /// Go on, and so may these waiting pods, as far as this plugin is concerned.
+    AllowWith(Vec<Name>),
+    /// Wait for these pods, which are to be tried now.
+    WaitFor {
+        /// The pods, by their identity.
+        others: Vec<Name>,
+        /// For how long at most.
+        most: Duration,
+    },
 }
 
 /// Holds decisions back.
@@ -349,7 +363,13 @@ pub trait PermitPlugin: Send + Sync {
     ///
     /// # Errors
     /// The pod must not be bound.
-    fn permit(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) -> Result<PermitOutcome, Status>;
+    fn permit(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Name,
+        gangs: &Gangs,
+    ) -> Result<PermitOutcome, Status>;
 }
 
 /// Prepares the cluster for a pod.

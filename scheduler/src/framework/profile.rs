@@ -15,7 +15,7 @@ use super::{
 };
 use crate::cache::{NodeInfo, Objects, Snapshot};
 use crate::object::{Name, Node, PodInfo};
-use crate::queue::{Nominator, QueueProfile};
+use crate::queue::{Gangs, Nominator, QueueProfile};
 
 /// A plugin at one extension point.
 pub(crate) struct Entry<T: ?Sized> {
@@ -199,6 +199,7 @@ impl ProfileBuilder {
             bind: plugins.at(ExtensionPoint::Bind, |p| p.bind())?,
             post_bind: plugins.at(ExtensionPoint::PostBind, |p| p.post_bind())?,
             interests: ids.iter().map(|plugin| (plugin.name().into(), plugin.events())).collect(),
+            places_gangs: ids.iter().any(|plugin| plugin.places_gangs()),
         };
         if profile.bind.is_empty() {
             return Err(ProfileError::NoBind(self.name.clone()));
@@ -257,6 +258,18 @@ pub struct Profile {
     bind: Vec<Entry<dyn BindPlugin>>,
     post_bind: Vec<Entry<dyn PostBindPlugin>>,
     interests: Vec<(Name, Vec<Interest>)>,
+    pub(crate) places_gangs: bool,
+}
+
+/// What Permit plugins decided.
+#[derive(Default)]
+pub(crate) struct Permission {
+    /// Who makes the pod wait, and for how long.
+    pub(crate) waits: BTreeMap<Name, std::time::Duration>,
+    /// Waiting pods that may go on, as far as a plugin is concerned.
+    pub(crate) allowed: Vec<(Name, Name)>,
+    /// Pods to be tried now.
+    pub(crate) wanted: Vec<Name>,
 }
 
 /// A PreFilter plugin, or several together, said no for the whole cluster.
@@ -537,25 +550,33 @@ impl Profile {
         }
     }
 
-    /// Runs Permit plugins; gives those that make the pod wait, and for how long.
+    /// Runs Permit plugins.
     pub(crate) fn run_permit(
         &self,
         state: &mut CycleState,
         pod: &PodInfo,
         node: &Name,
-    ) -> Result<BTreeMap<Name, std::time::Duration>, Status> {
-        let mut waits = BTreeMap::new();
+        gangs: &Gangs,
+    ) -> Result<Permission, Status> {
+        let mut permission = Permission::default();
         for entry in &self.permit {
-            match entry.plugin.permit(state, pod, node) {
+            match entry.plugin.permit(state, pod, node, gangs) {
                 Ok(PermitOutcome::Allow) => {}
-                Ok(PermitOutcome::Wait(time)) => drop(waits.insert(entry.name.clone(), time)),
+                Ok(PermitOutcome::Wait(time)) => drop(permission.waits.insert(entry.name.clone(), time)),
+                Ok(PermitOutcome::WaitFor { others, most }) => {
+                    permission.waits.insert(entry.name.clone(), most);
+                    permission.wanted.extend(others);
+                }
+                Ok(PermitOutcome::AllowWith(others)) => {
+                    permission.allowed.extend(others.into_iter().map(|uid| (uid, entry.name.clone())));
+                }
                 Err(status) if status.is_rejection() => return Err(status.by(&entry.name)),
                 Err(status) => {
                     return Err(Status::error(format!("running Permit plugin {:?}: {status}", &*entry.name)));
                 }
             }
         }
-        Ok(waits)
+        Ok(permission)
     }
 
     /// What must be done to bind a pod: the PreBind plugins' actions, then the first willing Bind plugin's.

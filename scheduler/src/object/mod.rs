@@ -27,7 +27,7 @@ pub use storage::{
     StorageClass, Volume,
 };
 pub use text::{Labels, Name};
-pub use workload::{Budget, Namespace, Workload, WorkloadKind};
+pub use workload::{Budget, Namespace, PodGroup, Workload, WorkloadKind};
 
 /// A point in time, as given by whoever drives the scheduler.
 pub type Time = jiff::Timestamp;

@@ -88,6 +88,8 @@ pub struct PodSpec {
     pub resource_claims: usize,
     /// The pod group it is scheduled with; empty for none.
     pub pod_group: Name,
+    /// The features that its node must declare.
+    pub features: Vec<Name>,
 }
 
 /// A port of the node.
@@ -254,6 +256,7 @@ impl PodInfo {
 
 impl PodSpec {
     fn from_wire(spec: wire::Spec, resources: &PodResources, namespace: &Name) -> Self {
+        let features = features(&spec);
         let images: Vec<Name> = spec.init_containers.iter().chain(&spec.containers).map(image_of).collect();
         let affinity = spec.affinity.unwrap_or_default();
         let nodes = affinity.node_affinity.unwrap_or_default();
@@ -297,8 +300,24 @@ impl PodSpec {
             volumes: spec.volumes.iter().filter_map(volume_source).collect(),
             resource_claims: spec.resource_claims.len(),
             pod_group: spec.scheduling_group.unwrap_or_default().pod_group_name,
+            features,
         }
     }
+}
+
+/// The features that a node must declare to run such a pod.
+fn features(spec: &wire::Spec) -> Vec<Name> {
+    let restarts_all = |container: &wire::Container| {
+        container.restart_policy_rules.iter().any(|rule| rule.action == "RestartAllContainers")
+    };
+    let mut features = Vec::new();
+    if spec.init_containers.iter().chain(&spec.containers).any(restarts_all) {
+        features.push("RestartAllContainersOnContainerExits".into());
+    }
+    if spec.host_network && spec.host_users == Some(false) {
+        features.push("UserNamespacesHostNetworkSupport".into());
+    }
+    features
 }
 
 fn image_of(container: &wire::Container) -> Name {

@@ -54,6 +54,9 @@ pub(super) struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     pub(super) resource_claims: Vec<serde_json::Value>,
     pub(super) scheduling_group: Option<SchedulingGroup>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) host_network: bool,
+    pub(super) host_users: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -78,6 +81,14 @@ pub(super) struct Container {
     #[serde(deserialize_with = "null_is_default")]
     pub(super) resources: ResourceRequirements,
     pub(super) restart_policy: Option<String>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) restart_policy_rules: Vec<RestartRule>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RestartRule {
+    pub(super) action: Name,
 }
 
 impl Container {

@@ -2,9 +2,11 @@
 
 mod default_binder;
 mod default_preemption;
+mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
+mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_resources;
@@ -22,9 +24,11 @@ mod volumes;
 
 pub use default_binder::DefaultBinder;
 pub use default_preemption::{DefaultPreemption, DefaultPreemptionArgs};
+pub use gang_scheduling::GangScheduling;
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::{InterPodAffinity, InterPodAffinityArgs};
 pub use node_affinity::{AddedAffinity, NodeAffinity};
+pub use node_declared_features::NodeDeclaredFeatures;
 pub use node_name::NodeName;
 pub use node_ports::NodePorts;
 pub use node_resources::{
@@ -67,6 +71,7 @@ pub fn default_plugins() -> Vec<(PluginRef, i64)> {
         (Arc::new(BalancedAllocation::default()), 1),
         (Arc::new(ImageLocality), 1),
         (Arc::new(DefaultBinder), 0),
+        (Arc::new(NodeDeclaredFeatures), 0),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::framework::{ActionType, EventResource, Interest, Object, Plugin, PreEnqueuePlugin, Status};
 use crate::object::{Name, PodInfo};
+use crate::queue::Gangs;
 
 /// Keeps pods with scheduling gates waiting.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +28,7 @@ impl Plugin for SchedulingGates {
 }
 
 impl PreEnqueuePlugin for SchedulingGates {
-    fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), Status> {
+    fn pre_enqueue(&self, pod: &PodInfo, _: &Gangs) -> Result<(), Status> {
         let gates = &pod.spec.scheduling_gates;
         if gates.is_empty() {
             return Ok(());
@@ -46,7 +47,7 @@ mod tests {
     fn gates_keep_a_pod_out() {
         let check = |gates: &[&str]| {
             let pod = pod("p").gates(gates).build();
-            PreEnqueuePlugin::pre_enqueue(&SchedulingGates, &pod).map_err(|status| status.message())
+            PreEnqueuePlugin::pre_enqueue(&SchedulingGates, &pod, &Gangs::default()).map_err(|status| status.message())
         };
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&["foo", "bar"]), Err("waiting for scheduling gates: [foo bar]".into()));

@@ -4,11 +4,14 @@
 //! the *back-off* queue of pods tried recently; and the *unschedulable* pods, which wait for an event that their
 //! rejecting plugins call news. Nothing here knows what time it is: whoever drives the queue says so.
 
+mod gangs;
 mod heap;
 mod hints;
 mod nominator;
 mod queued;
 
+pub(crate) use gangs::Stage;
+pub use gangs::{Gang, Gangs};
 pub(crate) use hints::QueueProfile;
 pub use nominator::Nominator;
 pub use queued::QueuedPod;
@@ -65,6 +68,8 @@ pub struct SchedulingQueue {
     in_flight: BTreeMap<Name, Vec<(ClusterEvent, Object)>>,
     /// Nodes promised to pods.
     pub nominator: Nominator,
+    /// Pods that are to be placed together.
+    pub gangs: Gangs,
     /// Pods for which room is being made: they are kept out until that is over.
     pub(crate) preempting: BTreeSet<Name>,
     sequence: u64,
@@ -86,6 +91,7 @@ impl SchedulingQueue {
             unschedulable: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             nominator: Nominator::default(),
+            gangs: Gangs::default(),
             preempting: BTreeSet::new(),
             sequence: 0,
         }
@@ -183,11 +189,29 @@ impl SchedulingQueue {
         if popped.is_none() && self.config.pop_from_backoff {
             popped = self.backoff.pop(&|a, b| released_before(&*sort, a, b));
         }
-        let mut queued = popped?;
+        let queued = popped?;
+        Some(self.popped(queued, now))
+    }
+
+    /// Takes out a pod that waits, wherever, unless a plugin keeps it out; it is in flight then.
+    pub(crate) fn pop_one(&mut self, uid: &str, now: Time) -> Option<QueuedPod> {
+        if self.get(uid)?.gating_plugin.is_some() {
+            return None;
+        }
+        let sort = self.sort.clone();
+        let mut found = None;
+        for (heap, order) in self.heaps() {
+            found = found.or_else(|| heap.remove(uid, &|a, b| order(&*sort, a, b)));
+        }
+        let queued = found.or_else(|| self.unschedulable.remove(uid))?;
+        Some(self.popped(queued, now))
+    }
+
+    fn popped(&mut self, mut queued: QueuedPod, now: Time) -> QueuedPod {
         queued.attempts += 1;
         queued.initial_attempt.get_or_insert(now);
         self.in_flight.insert(queued.pod.uid.clone(), Vec::new());
-        Some(queued)
+        queued
     }
 
     /// A popped pod needs the queue no more.
@@ -393,7 +417,7 @@ impl SchedulingQueue {
         let first = profile.pre_enqueue.iter().filter(|(name, _)| Some(name) == gate.as_ref());
         let rest = profile.pre_enqueue.iter().filter(|(name, _)| Some(name) != gate.as_ref());
         for (name, plugin) in first.chain(rest) {
-            if plugin.pre_enqueue(&queued.pod).is_err() {
+            if plugin.pre_enqueue(&queued.pod, &self.gangs).is_err() {
                 queued.unschedulable_plugins.insert(name.clone());
                 queued.gating_plugin = Some(name.clone());
                 return;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Failure, Scheduler};
 use crate::framework::{ActionType, ClusterEvent, EventResource, Object, Status, node_changes, pod_changes};
-use crate::object::{Budget, Name, Namespace, Node, PodInfo, Time, Workload, WorkloadKind};
+use crate::object::{Budget, Name, Namespace, Node, PodGroup, PodInfo, Time, Workload, WorkloadKind};
+use crate::queue::Stage;
 
 impl Scheduler {
     /// A node came or changed.
@@ -45,6 +46,7 @@ impl Scheduler {
         if self.pending.remove(&pod.uid).is_some() {
             self.queue.remove(&pod.uid);
         }
+        self.queue.gangs.put(&pod, Stage::Bound);
         let was_assumed = self.cache.is_assumed(&pod.uid);
         let old = self.cache.put_pod(pod.clone()).filter(|_| !was_assumed);
         let Some(old) = old else {
@@ -66,6 +68,7 @@ impl Scheduler {
             }
             return;
         }
+        self.queue.gangs.put(&pod, Stage::Waiting);
         let Some(old) = old else {
             self.queue.add(pod.clone(), now);
             let object = Object::Pod(None, Some(pod));
@@ -85,6 +88,7 @@ impl Scheduler {
     pub fn remove_pod(&mut self, uid: &str, now: Time) {
         if let Some(pod) = self.pending.remove(uid) {
             self.queue.remove(uid);
+            self.queue.gangs.remove(&pod);
             if self.cache.is_assumed(uid) {
                 self.drop_assumed(uid, now);
             } else if !pod.nominated_node_name.is_empty() {
@@ -93,6 +97,7 @@ impl Scheduler {
             return;
         }
         if let Some(pod) = self.cache.remove_pod(uid) {
+            self.queue.gangs.remove(&pod);
             self.queue.on_event(ClusterEvent::ASSIGNED_POD_DELETE, &Object::Pod(Some(pod), None), now);
         }
     }
@@ -127,6 +132,18 @@ impl Scheduler {
     /// A namespace went.
     pub fn remove_namespace(&mut self, name: &str) {
         self.cache.snapshot_mut().objects_mut().remove_namespace(name);
+    }
+
+    /// A pod group came or changed.
+    pub fn put_pod_group(&mut self, group: PodGroup, now: Time) {
+        self.queue.gangs.put_group(group.clone());
+        let event = ClusterEvent::new(EventResource::PodGroup, ActionType::ADD);
+        self.queue.on_event(event, &Object::PodGroup(group), now);
+    }
+
+    /// A pod group went.
+    pub fn remove_pod_group(&mut self, namespace: &Name, name: &Name) {
+        self.queue.gangs.remove_group(namespace, name);
     }
 
     /// A workload came or changed.

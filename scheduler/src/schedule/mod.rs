@@ -3,6 +3,7 @@
 mod class;
 mod cluster;
 mod decide;
+mod gang;
 mod outcome;
 mod scheduler;
 mod storage;

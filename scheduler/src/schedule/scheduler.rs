@@ -1,7 +1,7 @@
 //! The scheduler's state, and its cycle.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::outcome::Held;
 use super::{Classes, Failure, Outcome, Placement};
 use crate::cache::{Cache, Snapshot, Specs};
 use crate::framework::{
-    Action, ClusterEvent, Code, CycleState, Diagnosis, FitError, Object, PodConditionUpdate, PostFilterContext,
-    PostFilterOutcome, Profile, Status,
+    Action, ClusterEvent, Code, CycleState, Diagnosis, FitError, Object, Permission, PodConditionUpdate,
+    PostFilterContext, PostFilterOutcome, Profile, Status,
 };
 use crate::object::{Name, PodInfo, Time};
-use crate::queue::{QueueConfig, QueuedPod, SchedulingQueue};
+use crate::queue::{QueueConfig, QueuedPod, SchedulingQueue, Stage};
 use crate::random::Random;
 
 /// How a scheduler behaves.
@@ -75,6 +75,8 @@ pub struct Scheduler {
     pub(super) held: BTreeMap<Name, Held>,
     pub(super) progress: Progress,
     pub(super) specs: Specs,
+    /// What became of pods that were placed together with another.
+    pub(super) told_later: VecDeque<Outcome>,
 }
 
 impl Scheduler {
@@ -108,6 +110,7 @@ impl Scheduler {
                 classes: config.reuse_results.then(Classes::default),
             },
             specs: Specs::default(),
+            told_later: VecDeque::new(),
         })
     }
 
@@ -129,6 +132,12 @@ impl Scheduler {
         &self.queue
     }
 
+    /// Whether any profile places gangs.
+    #[must_use]
+    pub fn places_gangs(&self) -> bool {
+        self.profiles.values().any(|profile| profile.places_gangs)
+    }
+
     /// The profile for pods of that scheduler name.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&Profile> {
@@ -137,29 +146,50 @@ impl Scheduler {
 
     /// Tries to place the next pod, if one is to be tried now.
     pub fn schedule_one(&mut self, now: Time) -> Option<Outcome> {
-        let mut queued = self.queue.pop(now)?;
-        let pod = queued.pod.clone();
-        if pod.deletion_timestamp.is_some() {
-            self.queue.done(&pod.uid);
-            let message = format!("skip schedule deleting pod: {}/{}", pod.namespace, pod.name);
-            return Some(Outcome::Skipped { pod, message: Some(message) });
+        if let Some(outcome) = self.told_later.pop_front() {
+            return Some(outcome);
         }
-        if self.cache.is_assumed(&pod.uid) || !self.profiles.contains_key(&pod.spec.scheduler_name) {
-            self.queue.done(&pod.uid);
-            return Some(Outcome::Skipped { pod, message: None });
+        let mut queued = self.queue.pop(now)?;
+        if let Some(outcome) = self.skip(&queued) {
+            return Some(outcome);
+        }
+        if self.profiles[&queued.pod.spec.scheduler_name].places_gangs && !queued.pod.spec.pod_group.is_empty() {
+            let outcomes = self.schedule_gang(queued, now);
+            self.told_later.extend(outcomes);
+            return self.told_later.pop_front();
         }
         queued.unschedulable_plugins.clear();
         queued.pending_plugins.clear();
-        let mut state = CycleState::new();
-        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(&pod, &mut state)));
-        let decided = decided.unwrap_or_else(|panic| Err(Refusal::Failed(panicked(&*panic))));
+        let (state, decided) = self.decide_safely(&queued.pod);
         Some(match decided {
             Ok(decision) => self.place(queued, state, &decision, now),
             Err(refusal) => {
-                let failure = self.refused(queued, &state, refusal, now);
+                let failure = self.refused(queued, &state, refusal, true, now);
                 Outcome::Failed(Box::new(failure))
             }
         })
+    }
+
+    /// Pods that need not be placed any more.
+    pub(super) fn skip(&mut self, queued: &QueuedPod) -> Option<Outcome> {
+        let pod = queued.pod.clone();
+        let message = if pod.deletion_timestamp.is_some() {
+            Some(format!("skip schedule deleting pod: {}/{}", pod.namespace, pod.name))
+        } else if self.cache.is_assumed(&pod.uid) || !self.profiles.contains_key(&pod.spec.scheduler_name) {
+            None
+        } else {
+            return None;
+        };
+        self.queue.done(&pod.uid);
+        Some(Outcome::Skipped { pod, message })
+    }
+
+    /// Decides; a plugin that panics fails the pod.
+    pub(super) fn decide_safely(&mut self, pod: &Arc<PodInfo>) -> (CycleState, Result<Decision, Refusal>) {
+        let mut state = CycleState::new();
+        let decided = catch_unwind(AssertUnwindSafe(|| self.decide(pod, &mut state)));
+        let decided = decided.unwrap_or_else(|panic| Err(Refusal::Failed(panicked(&*panic))));
+        (state, decided)
     }
 
     fn decide(&mut self, pod: &Arc<PodInfo>, state: &mut CycleState) -> Result<Decision, Refusal> {
@@ -169,36 +199,59 @@ impl Scheduler {
     }
 
     /// Assumes, reserves and asks for permission.
-    fn place(&mut self, queued: QueuedPod, mut state: CycleState, decision: &Decision, now: Time) -> Outcome {
+    fn place(&mut self, queued: QueuedPod, state: CycleState, decision: &Decision, now: Time) -> Outcome {
+        let (placement, permission) = match self.assume(queued, state, decision, now) {
+            Ok(placed) => placed,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        for (uid, plugin) in permission.allowed {
+            self.permit(&uid, &plugin);
+        }
+        for uid in permission.wanted {
+            self.queue.activate(&uid, now);
+        }
+        let pod = placement.pod.clone();
+        if permission.waits.is_empty() {
+            self.queue.done(&pod.uid);
+            return Outcome::Placed(placement);
+        }
+        let deadline = |wait: Duration| now.checked_add(wait).unwrap_or(Time::MAX);
+        let by = permission.waits.into_iter().map(|(plugin, wait)| (plugin, deadline(wait))).collect();
+        self.held.insert(pod.uid.clone(), Held { placement, by });
+        Outcome::Waiting(pod)
+    }
+
+    pub(super) fn assume(
+        &mut self,
+        queued: QueuedPod,
+        mut state: CycleState,
+        decision: &Decision,
+        now: Time,
+    ) -> Result<(Box<Placement>, Permission), Box<Failure>> {
         state.hide();
         let pod = Arc::new(queued.pod.on_node(&decision.node));
         if let Err(error) = self.cache.assume(pod.clone()) {
             let status = Status::error(error.to_string());
-            return Outcome::Failed(Box::new(self.failed(queued, status, now)));
+            return Err(Box::new(self.failed(queued, status, now)));
         }
         self.queue.nominator.remove(&pod.uid);
+        self.queue.gangs.put(&pod, Stage::Assumed);
+        let (evaluated, feasible) = (decision.evaluated, decision.feasible);
+        let mut placement = Box::new(Placement { pod, evaluated, feasible, queued, state });
+        let run = AssertUnwindSafe(|| self.reserve(&mut placement, decision));
+        match catch_unwind(run).unwrap_or_else(|panic| Err(panicked(&*panic))) {
+            Ok(permission) => Ok((placement, permission)),
+            Err(status) => Err(Box::new(self.withdraw(*placement, status, now))),
+        }
+    }
+
+    fn reserve(&mut self, placement: &mut Placement, decision: &Decision) -> Result<Permission, Status> {
+        let Placement { pod, state, .. } = placement;
         let profile = &self.profiles[&pod.spec.scheduler_name];
         let node = self.cache.snapshot().node_at(decision.slot).map(|info| info.node.clone()).unwrap_or_default();
-        let snapshot = self.cache.snapshot_mut();
-        let permitted = profile
-            .run_reserve(&mut state, &pod, &decision.node)
-            .and_then(|()| profile.run_enter(&mut state, &pod, &node, snapshot.objects_mut()))
-            .and_then(|()| profile.run_permit(&mut state, &pod, &decision.node));
-        let (evaluated, feasible) = (decision.evaluated, decision.feasible);
-        let placement = Box::new(Placement { pod: pod.clone(), evaluated, feasible, queued, state });
-        match permitted {
-            Ok(waits) if waits.is_empty() => {
-                self.queue.done(&pod.uid);
-                Outcome::Placed(placement)
-            }
-            Ok(waits) => {
-                let deadline = |wait: Duration| now.checked_add(wait).unwrap_or(Time::MAX);
-                let by = waits.into_iter().map(|(plugin, wait)| (plugin, deadline(wait))).collect();
-                self.held.insert(pod.uid.clone(), Held { placement, by });
-                Outcome::Waiting(pod)
-            }
-            Err(status) => Outcome::Failed(Box::new(self.withdraw(*placement, status, now))),
-        }
+        profile.run_reserve(state, pod, &decision.node)?;
+        profile.run_enter(state, pod, &node, self.cache.snapshot_mut().objects_mut())?;
+        profile.run_permit(state, pod, &decision.node, &self.queue.gangs)
     }
 
     /// What must be done to bind a placed pod.
@@ -229,13 +282,15 @@ impl Scheduler {
     }
 
     /// Forgets a placement.
-    fn withdraw(&mut self, mut placement: Placement, status: Status, now: Time) -> Failure {
+    pub(super) fn withdraw(&mut self, mut placement: Placement, status: Status, now: Time) -> Failure {
         let (pod, node) = (placement.pod.clone(), placement.node().clone());
         let profile = &self.profiles[&pod.spec.scheduler_name];
         profile.run_unreserve(&mut placement.state, &pod, &node);
         profile.run_strike(&mut placement.state, &pod, &node, self.cache.snapshot_mut().objects_mut());
         // Confirmed or gone meanwhile: then there is nothing to forget.
-        let _ = self.cache.forget(&pod.uid);
+        if self.cache.forget(&pod.uid).is_ok() && self.pending.contains_key(&pod.uid) {
+            self.queue.gangs.put(&pod, Stage::Waiting);
+        }
         self.failed(placement.queued, status, now)
     }
 
@@ -277,7 +332,15 @@ impl Scheduler {
         outcomes
     }
 
-    fn refused(&mut self, mut queued: QueuedPod, state: &CycleState, refusal: Refusal, now: Time) -> Failure {
+    /// The pod fits nowhere; room is made for it if that is wanted and possible.
+    pub(super) fn refused(
+        &mut self,
+        mut queued: QueuedPod,
+        state: &CycleState,
+        refusal: Refusal,
+        make_room: bool,
+        now: Time,
+    ) -> Failure {
         let mut error = match refusal {
             Refusal::DoesNotFit(error) => error,
             Refusal::NoNodes => {
@@ -288,7 +351,7 @@ impl Scheduler {
         };
         let profile = &self.profiles[&queued.pod.spec.scheduler_name];
         let mut outcome = PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
-        if profile.has_post_filter() {
+        if make_room && profile.has_post_filter() {
             let context = PostFilterContext {
                 profile,
                 snapshot: self.cache.snapshot(),
