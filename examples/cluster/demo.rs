@@ -1,6 +1,6 @@
 //! The demonstration: apply the manifest, show the rollout, send requests through the Service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,13 +33,14 @@ pub(crate) async fn run(client: &kube::Client, stages: Stages, answers: bool) ->
         stages.note("applied", &object);
     }
     let rollout = tokio::time::timeout(ROLLOUT_LIMIT, follow(client, stages)).await;
-    rollout.with_context(|| format!("the rollout did not finish within {} s", ROLLOUT_LIMIT.as_secs()))??;
+    let replicas =
+        rollout.with_context(|| format!("the rollout did not finish within {} s", ROLLOUT_LIMIT.as_secs()))??;
     stages.ready("rolled out", "deployment/hello: all replicas are available");
     if !answers {
         stages.note("requests", "not sent: nothing answers under this runtime or without a data plane");
         return Ok(());
     }
-    let (address, tally) = ask(client).await?;
+    let (address, tally) = ask(client, replicas).await?;
     stages.ready("service", &format!("{REQUESTS} requests to http://{address}/ were answered by:"));
     for (pod, count) in &tally {
         stages.note("", &format!("{pod}  {}", "■".repeat(*count)));
@@ -66,8 +67,8 @@ async fn apply(client: &kube::Client) -> anyhow::Result<Vec<String>> {
     Ok(applied)
 }
 
-/// Prints what happens to the pods until the deployment is complete.
-async fn follow(client: &kube::Client, stages: Stages) -> anyhow::Result<()> {
+/// Prints what happens to the pods until the deployment is complete; tells how many replicas it has.
+async fn follow(client: &kube::Client, stages: Stages) -> anyhow::Result<usize> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let mut pods = watcher::watcher(pods, watcher::Config::default().labels("app=hello")).default_backoff().boxed();
@@ -83,7 +84,7 @@ async fn follow(client: &kube::Client, stages: Stages) -> anyhow::Result<()> {
             }
             Some(event) = deployments.next() => {
                 if let Ok(Event::Apply(deployment) | Event::InitApply(deployment)) = event && complete(&deployment) {
-                    return Ok(());
+                    return Ok(deployment.status.and_then(|status| status.replicas).unwrap_or_default().try_into()?);
                 }
             }
         }
@@ -131,33 +132,37 @@ fn describe(pod: &Pod) -> String {
 }
 
 /// Sends requests through the Service and counts which pod answered.
-async fn ask(client: &kube::Client) -> anyhow::Result<(SocketAddr, BTreeMap<String, usize>)> {
+async fn ask(client: &kube::Client, replicas: usize) -> anyhow::Result<(SocketAddr, BTreeMap<String, usize>)> {
     let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
     let spec = services.get(NAME).await?.spec.context("service/hello has no spec")?;
     let port = spec.ports.unwrap_or_default().first().map(|port| port.port).context("service/hello has no port")?;
     let ip = spec.cluster_ip.context("service/hello has no cluster IP")?;
     let address: SocketAddr = format!("{ip}:{port}").parse()?;
+    await_answers(address, replicas).await?;
     let mut tally = BTreeMap::new();
     for _ in 0..REQUESTS {
-        let answer = answer(address).await?;
-        *tally.entry(answer).or_default() += 1;
+        *tally.entry(request(address).await?).or_default() += 1;
     }
-    ensure!(!tally.is_empty(), "no pod answered");
     Ok((address, tally))
 }
 
-/// Asks until the data plane has followed the endpoints, which takes a moment after the rollout.
-async fn answer(address: SocketAddr) -> anyhow::Result<String> {
+/// Asks until every replica has answered: the data plane follows the endpoints a moment after the rollout.
+async fn await_answers(address: SocketAddr, replicas: usize) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + REQUEST_LIMIT;
-    loop {
-        match request(address).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if tokio::time::Instant::now() > deadline => {
-                return Err(error.context(format!("no answer from http://{address}/")));
+    let mut answered = BTreeSet::new();
+    while answered.len() < replicas {
+        let answer = request(address).await;
+        let late = tokio::time::Instant::now() > deadline;
+        match answer {
+            Ok(pod) => {
+                answered.insert(pod);
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if late => return Err(error.context(format!("no answer from http://{address}/"))),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
+        ensure!(!late, "only {} of {replicas} pods answer at http://{address}/", answered.len());
     }
+    Ok(())
 }
 
 async fn request(address: SocketAddr) -> anyhow::Result<String> {
