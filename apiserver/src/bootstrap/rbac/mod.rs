@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::authz::rbac::{GROUP, PolicyRule};
 
 const POLICY: &str = include_str!("policy.txt");
+const NODE: &str = "clusterrole system:node";
 const AGGREGATE_LABEL: &str = "rbac.authorization.k8s.io/aggregate-to-";
 const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 
@@ -22,13 +23,7 @@ pub struct PolicyObject {
 /// All objects of the policy, roles before bindings. Aggregated roles come with the rules they aggregate.
 #[must_use]
 pub fn policy() -> Vec<PolicyObject> {
-    let mut objects: Vec<PolicyObject> = Vec::new();
-    for line in POLICY.lines().filter(|line| !line.starts_with('#')) {
-        match line.strip_prefix("  ") {
-            Some(rule) => add_rule(&mut objects, rule),
-            None => objects.extend(heading(line)),
-        }
-    }
+    let mut objects = read(POLICY.lines());
     aggregate(&mut objects);
     objects
 }
@@ -36,8 +31,22 @@ pub fn policy() -> Vec<PolicyObject> {
 /// The rules of the role `system:node`, by which the node authorizer goes.
 #[must_use]
 pub fn node_rules() -> Vec<PolicyRule> {
-    let node = policy().into_iter().find(|object| object.object["metadata"]["name"] == "system:node");
-    node.and_then(|node| serde_json::from_value(node.object["rules"].clone()).ok()).unwrap_or_default()
+    // Only its own lines are read: every server that starts asks for them.
+    let from = POLICY.lines().skip_while(|line| *line != NODE);
+    let own = from.take_while(|line| *line == NODE || line.starts_with("  "));
+    let node = read(own).pop();
+    node.and_then(|mut node| serde_json::from_value(node.object["rules"].take()).ok()).unwrap_or_default()
+}
+
+fn read<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<PolicyObject> {
+    let mut objects: Vec<PolicyObject> = Vec::new();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        match line.strip_prefix("  ") {
+            Some(rule) => add_rule(&mut objects, rule),
+            None => objects.extend(heading(line)),
+        }
+    }
+    objects
 }
 
 fn metadata(name: &str, namespace: Option<&str>) -> Value {
@@ -160,7 +169,9 @@ mod tests {
         );
         let binding = find("clusterrolebindings", "cluster-admin");
         assert_eq!(binding["subjects"][0], json!({"apiGroup": GROUP, "kind": "Group", "name": "system:masters"}));
-        assert!(!node_rules().is_empty());
+        let node: Vec<PolicyRule> =
+            serde_json::from_value(find("clusterroles", "system:node")["rules"].clone()).unwrap();
+        assert!(node == node_rules() && !node.is_empty());
         for part in policy() {
             let rules = &part.object["rules"];
             serde_json::from_value::<Vec<PolicyRule>>(rules.clone())
