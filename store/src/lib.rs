@@ -40,7 +40,7 @@
 //! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
 //! - `raft`: `RaftStore`, a store that several replicas keep together.
 //! - `etcd`: `EtcdStore`, a store that is an etcd cluster.
-//! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store.
+//! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store; brings `disk`, for backups.
 //! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
 //!
 //! # Where next
@@ -48,6 +48,8 @@
 //! [`Store`] for the promises, [`StoreExt`] for conveniences, [`Txn`] for what a commit can do,
 //! [`WatchStream`] for watches, [`Membership`] for stores that several machines keep.
 
+#[cfg(feature = "disk")]
+mod backup;
 mod clock;
 #[cfg(feature = "disk")]
 mod codec;
@@ -79,6 +81,8 @@ mod store;
 mod txn;
 mod watch;
 
+#[cfg(feature = "disk")]
+pub use backup::{Backup, BackupInfo, BackupStream, Progress, verify_backup};
 pub use clock::{Clock, ManualClock, TokioClock};
 pub use compactor::Compactor;
 #[cfg(feature = "disk")]
@@ -89,7 +93,7 @@ pub use error::Error;
 pub use etcd::{EtcdConfig, EtcdStore, EtcdTls};
 pub use ext::{Conditional, StoreExt};
 #[cfg(feature = "face")]
-pub use face::{Face, FaceConfig};
+pub use face::{Face, FaceConfig, FaceTls};
 pub use key::{Key, KeyRange};
 pub use lease::{Lease, LeaseId, LeaseStatus};
 pub use membership::{Member, MemberChange, Members, Membership};

@@ -118,6 +118,13 @@ impl Inner {
     }
 }
 
+#[cfg(feature = "disk")]
+impl crate::Backup for MemoryStore {
+    fn backup(&self) -> Result<crate::BackupStream, Error> {
+        self.inner.core.backup()
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {

@@ -171,7 +171,7 @@ pub(crate) enum Request {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ResponseOp {
-    #[prost(oneof = "Response", tags = "1, 2, 3")]
+    #[prost(oneof = "Response", tags = "1, 2, 3, 4")]
     pub(crate) response: Option<Response>,
 }
 
@@ -183,6 +183,8 @@ pub(crate) enum Response {
     Put(PutResponse),
     #[prost(message, tag = "3")]
     DeleteRange(DeleteRangeResponse),
+    #[prost(message, tag = "4")]
+    Txn(TxnResponse),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
@@ -401,6 +403,63 @@ pub(crate) struct MemberListResponse {
     pub(crate) header: Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct MemberListRequest {
+    #[prost(bool, tag = "1")]
+    pub(crate) linearizable: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberAddRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) peer_urls: Vec<String>,
+    #[prost(bool, tag = "2")]
+    pub(crate) is_learner: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberAddResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) member: Option<Member>,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) members: Vec<Member>,
+}
+
+/// To remove a member, to promote one, and to make one the leader.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct MemberRequest {
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberUpdateRequest {
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) peer_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SnapshotResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint64, tag = "2")]
+    pub(crate) remaining_bytes: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) blob: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct HashResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) hash: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

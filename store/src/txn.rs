@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use crate::{Entry, Error, Key, KeyRange, LeaseId, Page, RangeOptions, Revision};
 
+/// How deep transactions may lie in one another.
+pub(crate) const DEPTH_MAX: usize = 16;
+
 /// Compares, and what to do if all of them hold or not.
 ///
 /// ```
@@ -74,13 +77,46 @@ impl Txn {
     /// # Errors
     /// [`Error::InvalidRequest`].
     pub fn validate(&self) -> Result<(), Error> {
+        self.check_keys(DEPTH_MAX)?;
+        for ops in [&self.success, &self.failure] {
+            // Of one operation, nothing can be in another's way.
+            if ops.len() > 1 || ops.iter().any(|op| matches!(op, Op::Txn(_))) {
+                Changes::of(ops)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self, depth: usize) -> Result<(), Error> {
+        if depth == 0 {
+            return Err(Error::invalid("too many transactions within one another"));
+        }
         for compare in &self.compares {
             if compare.range.start().is_empty() && compare.range.as_exact().is_some() {
                 return Err(Error::invalid("key is not provided"));
             }
         }
-        validate_branch(&self.success)?;
-        validate_branch(&self.failure)
+        for op in self.ops() {
+            if op.has_empty_key() {
+                return Err(Error::invalid("key is not provided"));
+            }
+            if let Op::Txn(inner) = op {
+                inner.check_keys(depth - 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The branch that runs.
+    pub(crate) fn branch(&self, succeeded: bool) -> &[Op] {
+        if succeeded { &self.success } else { &self.failure }
+    }
+
+    /// The longest list in it, where those of transactions inside count on top, as in etcd.
+    pub(crate) fn ops_max(&self) -> usize {
+        let inside = self.ops().map(|op| if let Op::Txn(inner) = op { inner.ops_max() } else { 0 });
+        let own = self.compares.len().max(self.success.len()).max(self.failure.len());
+        own + inside.max().unwrap_or_default()
     }
 
     fn ops(&self) -> impl Iterator<Item = &Op> {
@@ -88,32 +124,46 @@ impl Txn {
     }
 }
 
-fn validate_branch(ops: &[Op]) -> Result<(), Error> {
-    if ops.iter().any(Op::has_empty_key) {
-        return Err(Error::invalid("key is not provided"));
-    }
-    if ops.len() < 2 {
-        return Ok(());
-    }
-    let mut put = HashSet::new();
-    for op in ops {
-        if let Op::Put(p) = op
-            && !put.insert(&p.key)
-        {
-            return Err(Error::invalid("duplicate key given in txn request"));
+/// What a list of operations may put and delete, whichever branches run: no key twice.
+#[derive(Default)]
+struct Changes<'a> {
+    puts: HashSet<&'a Key>,
+    deletes: Vec<&'a Op>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(ops: &'a [Op]) -> Result<Self, Error> {
+        let is_delete = |op: &&Op| matches!(op, Op::Delete(_) | Op::DeleteRange(_));
+        let mut all = Self { puts: HashSet::new(), deletes: ops.iter().filter(is_delete).collect() };
+        for op in ops {
+            let Op::Txn(inner) = op else { continue };
+            let (then, otherwise) = (Self::of(&inner.success)?, Self::of(&inner.failure)?);
+            // Only one of the two branches runs, so that they may put the same key.
+            for key in then.puts.union(&otherwise.puts) {
+                all.put(key)?;
+            }
+            all.deletes.extend(then.deletes);
+            all.deletes.extend(otherwise.deletes);
         }
+        for op in ops {
+            if let Op::Put(put) = op {
+                all.put(&put.key)?;
+            }
+        }
+        Ok(all)
     }
-    for op in ops {
-        let overlaps = match op {
-            Op::Delete(key) => put.contains(key),
-            Op::DeleteRange(range) => put.iter().any(|key| range.contains(key)),
+
+    fn put(&mut self, key: &'a Key) -> Result<(), Error> {
+        let is_deleted = self.deletes.iter().any(|op| match op {
+            Op::Delete(deleted) => deleted == key,
+            Op::DeleteRange(range) => range.contains(key),
             _ => false,
-        };
-        if overlaps {
+        });
+        if is_deleted || !self.puts.insert(key) {
             return Err(Error::invalid("duplicate key given in txn request"));
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What a compare looks at.
@@ -259,6 +309,9 @@ pub enum Op {
     Get(Key),
     /// Read a range. `consistency` is ignored: a transaction is linearizable.
     Range(KeyRange, RangeOptions),
+    /// A transaction within this one. Its compares are judged before anything is written, like those of the
+    /// outer one.
+    Txn(Txn),
 }
 
 impl Op {
@@ -278,8 +331,12 @@ impl Op {
     }
 
     /// Whether it cannot write.
-    pub const fn is_read_only(&self) -> bool {
-        matches!(self, Self::Get(_) | Self::Range(..))
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::Range(..) => true,
+            Self::Put(_) | Self::Delete(_) | Self::DeleteRange(_) => false,
+            Self::Txn(inner) => inner.is_read_only(),
+        }
     }
 
     fn has_empty_key(&self) -> bool {
@@ -287,6 +344,7 @@ impl Op {
             Self::Put(put) => put.key.is_empty(),
             Self::Delete(key) | Self::Get(key) => key.is_empty(),
             Self::DeleteRange(range) | Self::Range(range, _) => range.as_exact().is_some_and(|key| key.is_empty()),
+            Self::Txn(_) => false,
         }
     }
 
@@ -295,6 +353,7 @@ impl Op {
             Self::Put(put) => put.key.len() + put.value.len(),
             Self::Delete(key) | Self::Get(key) => key.len(),
             Self::DeleteRange(range) | Self::Range(range, _) => range.start().len(),
+            Self::Txn(inner) => inner.size(),
         }
     }
 }
@@ -317,6 +376,13 @@ pub enum OpResult {
     Got(Option<Arc<Entry>>),
     /// Of [`Op::Range`].
     Range(Page),
+    /// Of [`Op::Txn`].
+    Txn {
+        /// Whether every compare held, so which branch ran.
+        succeeded: bool,
+        /// One result for each operation of the branch that ran.
+        results: Vec<Self>,
+    },
 }
 
 /// A transaction that was carried out.
@@ -344,6 +410,7 @@ impl Committed {
             OpResult::Deleted(entries) => entries.first(),
             OpResult::Got(entry) => entry.as_ref(),
             OpResult::Range(page) => page.entries.first(),
+            OpResult::Txn { .. } => None,
         })
     }
 }

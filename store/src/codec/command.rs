@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Decoder, Reason, put_bytes, put_lease, put_number, put_range};
 use crate::state::Command;
+use crate::txn::DEPTH_MAX;
 use crate::{Compare, CompareOp, CompareTarget, Consistency, LeaseId, Op, Put, RangeOptions, Revision, Txn};
 
 const TXN: u8 = 1;
@@ -16,12 +17,7 @@ pub(crate) fn encode_command(command: &Command, to: &mut Vec<u8>) {
         Command::Txn(txn) => {
             to.reserve(txn.size() + 64);
             to.push(TXN);
-            put_number(to, txn.compares.len() as u64);
-            txn.compares.iter().for_each(|c| put_compare(to, c));
-            for ops in [&txn.success, &txn.failure] {
-                put_number(to, ops.len() as u64);
-                ops.iter().for_each(|op| put_op(to, op));
-            }
+            put_txn(to, txn);
         }
         Command::Compact(revision) => {
             to.push(COMPACT);
@@ -43,7 +39,7 @@ pub(crate) fn encode_command(command: &Command, to: &mut Vec<u8>) {
 pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Reason> {
     let mut from = Decoder::new(bytes);
     let command = match from.byte()? {
-        TXN => Command::Txn(txn(&mut from)?),
+        TXN => Command::Txn(txn(&mut from, DEPTH_MAX)?),
         COMPACT => Command::Compact(from.revision()?),
         LEASE_GRANT => Command::LeaseGrant {
             id: optional(&mut from)?.map(|id| LeaseId(id as i64)),
@@ -63,16 +59,26 @@ fn nanoseconds(from: &mut Decoder<'_>) -> Result<Duration, Reason> {
     }
 }
 
-fn txn(from: &mut Decoder<'_>) -> Result<Txn, Reason> {
+fn put_txn(to: &mut Vec<u8>, txn: &Txn) {
+    put_number(to, txn.compares.len() as u64);
+    txn.compares.iter().for_each(|c| put_compare(to, c));
+    for ops in [&txn.success, &txn.failure] {
+        put_number(to, ops.len() as u64);
+        ops.iter().for_each(|op| put_op(to, op));
+    }
+}
+
+fn txn(from: &mut Decoder<'_>, depth: usize) -> Result<Txn, Reason> {
+    let depth = depth.checked_sub(1).ok_or("too many transactions within one another")?;
     let mut txn = Txn::new();
     for _ in 0..from.count(4)? {
         txn.compares.push(compare(from)?);
     }
     for _ in 0..from.count(2)? {
-        txn.success.push(op(from)?);
+        txn.success.push(op(from, depth)?);
     }
     for _ in 0..from.count(2)? {
-        txn.failure.push(op(from)?);
+        txn.failure.push(op(from, depth)?);
     }
     Ok(txn)
 }
@@ -170,10 +176,14 @@ fn put_op(to: &mut Vec<u8>, op: &Op) {
             put_range(to, range);
             put_options(to, options);
         }
+        Op::Txn(inner) => {
+            to.push(5);
+            put_txn(to, inner);
+        }
     }
 }
 
-fn op(from: &mut Decoder<'_>) -> Result<Op, Reason> {
+fn op(from: &mut Decoder<'_>, depth: usize) -> Result<Op, Reason> {
     Ok(match from.byte()? {
         0 => {
             let flags = from.byte()?;
@@ -186,6 +196,7 @@ fn op(from: &mut Decoder<'_>) -> Result<Op, Reason> {
         2 => Op::DeleteRange(from.range()?),
         3 => Op::Get(from.key()?),
         4 => Op::Range(from.range()?, options(from)?),
+        5 => Op::Txn(txn(from, depth)?),
         _ => return Err("unknown operation"),
     })
 }

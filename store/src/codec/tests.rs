@@ -35,6 +35,16 @@ fn options() -> impl Strategy<Value = RangeOptions> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    plain_op().prop_recursive(3, 8, 3, |inner| {
+        (vec(compare(), 0..2), vec(inner.clone(), 0..3), vec(inner, 0..3)).prop_map(|(c, s, f)| {
+            let mut txn = Txn::new();
+            (txn.compares, txn.success, txn.failure) = (c, s, f);
+            Op::Txn(txn)
+        })
+    })
+}
+
+fn plain_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         (key(), vec(any::<u8>(), 0..300), lease(), any::<[bool; 2]>()).prop_map(|(k, v, l, f)| {
             let mut put = Put::new(k, v).lease(l);

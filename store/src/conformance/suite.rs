@@ -38,6 +38,8 @@ macro_rules! conformance_suite {
                 an_empty_key_is_refused
                 a_put_may_keep_value_or_lease
                 deleting_a_range_deletes_what_is_in_it
+                a_transaction_may_hold_others
+                a_key_changes_once_also_across_transactions_within
             }
             ranges {
                 a_range_is_in_byte_order

@@ -170,3 +170,38 @@ pub async fn deleting_a_range_deletes_what_is_in_it(fixture: Fixture) {
     let before = store.get(&"p/3".into(), ReadOptions::at(Revision(6))).await;
     assert!(before.expect("history").is_some());
 }
+
+/// A transaction within another is judged before anything is written, and takes the same revision.
+pub async fn a_transaction_may_hold_others(fixture: Fixture) {
+    let store = &fixture.store;
+    store.put("a", "1").await.expect("put");
+    let judged = Txn::new().when(Compare::value("a", "1")).then(Op::put("b", "then")).then(Op::get("a"));
+    let judged = judged.otherwise(Op::put("b", "otherwise"));
+    let empty = Txn::new().when(Compare::exists("nowhere")).then(Op::put("d", "1"));
+    let deep = Txn::new().then(Op::Txn(Txn::new().then(Op::put("c", "1"))));
+    let outer = Txn::new().then(Op::put("a", "2")).then(Op::Txn(judged)).then(Op::Txn(empty)).then(Op::Txn(deep));
+    let committed = store.commit(outer).await.expect("txn");
+    assert_eq!((committed.revision, committed.succeeded), (Revision(3), true));
+    let [_, judged, empty, deep] = &committed.results[..] else { panic!("{committed:?}") };
+    let OpResult::Txn { succeeded: true, results } = judged else { panic!("{judged:?}") };
+    let [OpResult::Put { entry, .. }, OpResult::Got(Some(seen))] = &results[..] else { panic!("{results:?}") };
+    assert_eq!((&entry.value[..], &seen.value[..]), (&b"then"[..], &b"2"[..]));
+    assert_eq!(*empty, OpResult::Txn { succeeded: false, results: Vec::new() });
+    assert!(matches!(deep, OpResult::Txn { succeeded: true, results } if results.len() == 1), "{deep:?}");
+    let page = store.read_prefix("").await.expect("range");
+    assert_eq!(keys(&page.entries), ["a", "b", "c"]);
+    assert!(page.entries.iter().all(|entry| entry.mod_revision == Revision(3)));
+}
+
+/// Also across transactions within one another a key is put once, and not put and deleted; but of two branches
+/// only one runs.
+pub async fn a_key_changes_once_also_across_transactions_within(fixture: Fixture) {
+    let store = &fixture.store;
+    let put = || Op::Txn(Txn::new().then(Op::put("a", "1")));
+    assert_invalid(store.commit(Txn::new().then(put()).then(put())).await);
+    assert_invalid(store.commit(Txn::new().then(Op::put("a", "1")).then(put())).await);
+    assert_invalid(store.commit(Txn::new().then(Op::delete("a")).then(put())).await);
+    let either = Txn::new().then(Op::put("a", "1")).otherwise(Op::put("a", "2"));
+    let committed = store.commit(Txn::new().then(Op::Txn(either))).await.expect("txn");
+    assert_eq!(committed.revision, Revision(2));
+}

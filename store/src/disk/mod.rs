@@ -4,6 +4,7 @@ pub(crate) mod files;
 pub(crate) mod log;
 pub(crate) mod record;
 pub(crate) mod recover;
+mod restore;
 #[cfg(test)]
 pub(crate) mod sim;
 pub(crate) mod snapshot;

@@ -39,7 +39,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Recove
     };
     let segments: Vec<u64> = names.iter().filter_map(|n| segment_first(n)).collect();
     let mut replay = Replay { disk: &**disk, state, applied, bytes: 0 };
-    let log = match replay.segments(&segments)? {
+    let log = match replay.segments(&segments, &mut |_| ())? {
         Some(tail) => Log::resume(disk.clone(), tail, segment_bytes)?,
         None => Log::create(disk.clone(), applied + 1, segment_bytes)?,
     };
@@ -47,6 +47,23 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, segment_bytes: u64) -> Result<Recove
     recovered.log.forget(applied)?;
     snapshot::remove_before(&**disk, applied)?;
     Ok(recovered)
+}
+
+/// Reads all that a start would read, changes nothing and answers the state and how much was read.
+pub(crate) fn check(disk: &dyn Disk, progress: &mut dyn FnMut(u64)) -> Result<(State, u64), Error> {
+    let mut names = disk.list().map_err(|e| Error::io("list", disk.path(""), e))?;
+    names.sort_unstable();
+    let (mut state, mut applied, mut read) = (State::new(), 0, 0);
+    if let Some(index) = names.iter().filter_map(|n| snapshot::index(n)).next_back() {
+        (state, read) = snapshot::read(disk, index)?;
+        applied = index;
+        progress(read);
+    }
+    let segments: Vec<u64> = names.iter().filter_map(|n| segment_first(n)).collect();
+    let mut replay = Replay { disk, state, applied, bytes: 0 };
+    // A log that a crash cut short goes on where it ends, at the next start.
+    replay.segments(&segments, &mut |bytes| progress(read + bytes))?;
+    Ok((replay.state, read + replay.bytes))
 }
 
 /// The names of all files, in order, once what a crash left half made is gone.
@@ -139,14 +156,18 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Applies all segments; says where the log goes on, if there is any.
-    fn segments(&mut self, segments: &[u64]) -> Result<Option<Tail>, Error> {
+    fn segments(&mut self, segments: &[u64], progress: &mut dyn FnMut(u64)) -> Result<Option<Tail>, Error> {
         let Some(first) = segments.first() else { return Ok(None) };
         if *first > self.applied + 1 {
             let reason = format!("the log before index {first} is missing");
             return Err(corrupt(self.disk, &segment_name(*first), 0, reason));
         }
         let (disk, applied) = (self.disk, self.applied);
-        let tail = read_segments(disk, segments, &mut |name, offset, record| self.record(name, offset, record))?;
+        let tail = read_segments(disk, segments, &mut |name, offset, record| {
+            self.record(name, offset, record)?;
+            progress(self.bytes);
+            Ok(())
+        })?;
         match tail {
             Some(tail) if tail.next_index <= applied => {
                 let reason = format!("the log ends before index {applied}");

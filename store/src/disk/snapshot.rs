@@ -13,7 +13,7 @@ use crate::Error;
 use crate::driver::Core;
 use crate::state::{ImageSink, ImageSource, State};
 
-const MAGIC: &[u8; 8] = b"kwstsnap";
+pub(crate) const MAGIC: &[u8; 8] = b"kwstsnap";
 const PREFIX: &str = "snapshot-";
 const TEMPORARY: &str = "snapshot.tmp";
 /// A block is at most about one request and a bit.
@@ -71,9 +71,7 @@ fn write_file(
             return Ok(None);
         }
         let place = offset + buffer.len() as u64;
-        buffer.extend_from_slice(&(block.len() as u32).to_le_bytes());
-        buffer.extend_from_slice(&checksum(place, &block).to_le_bytes());
-        buffer.extend_from_slice(&block);
+        put_block(&mut buffer, place, &block);
         if buffer.len() >= BUFFER {
             file.write_at(offset, &buffer)?;
             offset += buffer.len() as u64;
@@ -86,6 +84,13 @@ fn write_file(
     disk.rename(TEMPORARY, &name(index))?;
     disk.sync_names()?;
     Ok(Some(offset))
+}
+
+/// Appends a block that will lie at `place` of the file.
+pub(crate) fn put_block(to: &mut Vec<u8>, place: u64, block: &[u8]) {
+    to.extend_from_slice(&(block.len() as u32).to_le_bytes());
+    to.extend_from_slice(&checksum(place, block).to_le_bytes());
+    to.extend_from_slice(block);
 }
 
 /// Reads the snapshot of `index`; answers the state and the snapshot's length.
@@ -104,18 +109,34 @@ pub(crate) fn read(disk: &dyn Disk, index: u64) -> Result<(State, u64), Error> {
         }
         Err(error) => return Err(bad_header(disk, &name, &error)),
     }
+    let state = read_blocks(&*file, length, &mut |_| ());
+    let state = state.map_err(io)?.map_err(|(offset, reason)| corrupt(disk, &name, offset, reason.to_owned()))?;
+    Ok((state, length))
+}
+
+/// What is wrong, and where.
+type Damage = (u64, &'static str);
+
+/// Reads the blocks between the header and `length`, telling how far it is.
+pub(crate) fn read_blocks(
+    file: &dyn DiskFile,
+    length: u64,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<Result<State, Damage>> {
     let mut sink = ImageSink::default();
     let mut offset = HEADER;
     while offset < length {
-        let bad = |reason: &str| corrupt(disk, &name, offset, reason.to_owned());
-        let block = read_block(&*file, offset, length - offset).map_err(io)?;
-        let block = block.map_err(bad)?;
-        sink.block(&block).map_err(bad)?;
-        offset += block.len() as u64 + 8;
+        let taken = read_block(file, offset, length - offset)?.and_then(|block| {
+            sink.block(&block)?;
+            Ok(block.len() as u64 + 8)
+        });
+        match taken {
+            Ok(size) => offset += size,
+            Err(reason) => return Ok(Err((offset, reason))),
+        }
+        progress(offset);
     }
-    let state = sink.finish();
-    let state = state.map_err(|reason| corrupt(disk, &name, offset, reason.to_owned()))?;
-    Ok((state, length))
+    Ok(sink.finish().map_err(|reason| (offset, reason)))
 }
 
 fn read_block(file: &dyn DiskFile, offset: u64, rest: u64) -> io::Result<Result<Vec<u8>, &'static str>> {

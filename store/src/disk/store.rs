@@ -300,6 +300,12 @@ impl Inner {
     }
 }
 
+impl crate::Backup for DiskStore {
+    fn backup(&self) -> Result<crate::BackupStream, Error> {
+        self.inner.core.backup()
+    }
+}
+
 #[async_trait]
 impl Store for DiskStore {
     async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {

@@ -3,6 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::hub::Hub;
+#[cfg(feature = "disk")]
+use super::pins::Pins;
 use super::watcher::Watcher;
 use crate::state::{Applied, Command, State};
 use crate::{
@@ -29,12 +31,9 @@ impl Default for Limits {
 impl Limits {
     /// Everything that can be refused before a transaction gets in line.
     pub(crate) fn check(&self, txn: &Txn) -> Result<(), Error> {
-        let ops = txn.success.len().max(txn.failure.len());
-        for (size, limit, unit) in [
-            (ops, self.txn_ops_max, "operations"),
-            (txn.compares.len(), self.txn_ops_max, "operations"),
-            (txn.size(), self.request_bytes_max, "bytes"),
-        ] {
+        for (size, limit, unit) in
+            [(txn.ops_max(), self.txn_ops_max, "operations"), (txn.size(), self.request_bytes_max, "bytes")]
+        {
             if size > limit {
                 return Err(Error::TooLarge { size, limit, unit });
             }
@@ -48,11 +47,20 @@ pub(crate) struct Core {
     state: RwLock<State>,
     pub(super) hub: Hub,
     pub(super) clock: Arc<dyn Clock>,
+    /// What backups still read.
+    #[cfg(feature = "disk")]
+    pub(super) pins: Pins,
 }
 
 impl Core {
     pub(crate) fn new(state: State, clock: Arc<dyn Clock>) -> Self {
-        Self { hub: Hub::new(state.revision()), state: RwLock::new(state), clock }
+        Self {
+            hub: Hub::new(state.revision()),
+            state: RwLock::new(state),
+            clock,
+            #[cfg(feature = "disk")]
+            pins: Pins::default(),
+        }
     }
 
     // A panic inside the state leaves it between two revisions at worst in memory that is never
@@ -81,7 +89,10 @@ impl Core {
     #[cfg(feature = "raft")]
     pub(crate) fn replace(&self, state: State) {
         let revision = state.revision();
-        *self.state_mut() = state;
+        let mut current = self.state_mut();
+        *current = state;
+        self.pins.start_over();
+        drop(current);
         self.hub.reset(revision);
     }
 
@@ -94,7 +105,10 @@ impl Core {
 
     /// Frees some of it and says whether there is more.
     pub(crate) fn prune_step(&self, keep: Option<Revision>) -> bool {
-        self.state_mut().prune(PRUNE_STEP, keep)
+        let mut state = self.state_mut();
+        #[cfg(feature = "disk")]
+        let keep = keep.into_iter().chain(self.pins.oldest()).min();
+        state.prune(PRUNE_STEP, keep)
     }
 
     pub(crate) fn get(&self, key: &Key, options: &ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
@@ -127,6 +141,13 @@ impl Core {
         let from = if from.is_zero() { state.revision().next() } else { from };
         drop(state);
         Ok(Watcher::open(self, range, from, options))
+    }
+
+    #[cfg(feature = "disk")]
+    pub(crate) fn backup(self: &Arc<Self>) -> Result<crate::BackupStream, Error> {
+        self.check_open()?;
+        let image = super::PinnedImage::new(self);
+        Ok(crate::BackupStream::new(image, &self.state()))
     }
 
     pub(crate) fn status(&self) -> StoreStatus {

@@ -115,11 +115,17 @@ fn op(op: &Op) -> proto::RequestOp {
         Op::DeleteRange(range) => delete(range),
         Op::Get(key) => Request::Range(range_request(&KeyRange::key(key), &RangeOptions::latest())),
         Op::Range(range, options) => Request::Range(range_request(range, options)),
+        Op::Txn(inner) => Request::Txn(txn_request(inner)),
     };
     proto::RequestOp { request: Some(request) }
 }
 
 pub(super) fn committed(txn: Txn, response: proto::TxnResponse, revision: Revision) -> Result<Committed, Error> {
+    let succeeded = response.succeeded;
+    Ok(Committed::new(revision, succeeded, results(txn, response, revision)?))
+}
+
+fn results(txn: Txn, response: proto::TxnResponse, revision: Revision) -> Result<Vec<OpResult>, Error> {
     let ops = if response.succeeded { txn.success } else { txn.failure };
     let answered = ops.into_iter().zip(response.responses);
     let results = answered.map(|(op, response)| match (op, response.response) {
@@ -134,9 +140,13 @@ pub(super) fn committed(txn: Txn, response: proto::TxnResponse, revision: Revisi
         (Op::Range(_, options), Some(Response::Range(response))) => {
             Ok(OpResult::Range(page(response, &options, revision)))
         }
+        (Op::Txn(inner), Some(Response::Txn(response))) => {
+            let succeeded = response.succeeded;
+            Ok(OpResult::Txn { succeeded, results: results(inner, response, revision)? })
+        }
         _ => Err(Error::unavailable("etcd answered an operation with another's result")),
     });
-    Ok(Committed::new(revision, response.succeeded, results.collect::<Result<_, _>>()?))
+    results.collect()
 }
 
 fn written(put: Put, prev: Option<&Entry>, revision: Revision) -> Arc<Entry> {

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::proto::{
     CompactionRequest, HeaderResponse, LeaseGrantRequest, LeaseLeasesResponse, LeaseRequest, LeaseResponse,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Nothing, RangeResponse, ResponseHeader, StatusResponse,
-    TxnResponse,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Nothing, RangeResponse, ResponseHeader, SnapshotResponse,
+    StatusResponse, TxnResponse,
 };
 use crate::{
     Committed, Consistency, Entry, Error, Health, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, Page, RangeOptions,
@@ -161,6 +162,23 @@ impl EtcdStore {
     #[cfg(feature = "face")]
     pub fn behind(face: crate::Face) -> Self {
         Self::over(Client::new(face, Duration::from_secs(10)))
+    }
+
+    /// A copy of everything that the member holds, as it sends it: pieces, each with about how many bytes are
+    /// still to come. What the bytes mean is the server's business: a [`Backup`](crate::Backup) from a `Face`, a
+    /// database file from etcd.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], here and in the stream.
+    pub async fn snapshot(&self) -> Result<impl Stream<Item = Result<(Bytes, u64), Error>> + Send + use<>, Error> {
+        let path = "/etcdserverpb.Maintenance/Snapshot";
+        let asked = futures::stream::iter([Nothing {}]);
+        let opened = self.client.streaming::<_, SnapshotResponse>(path, asked).await;
+        let pieces = opened.map_err(|status| convert::error(&status, Revision::ZERO, Revision::ZERO))?;
+        Ok(pieces.map(|piece| match piece {
+            Ok(piece) => Ok((piece.blob, piece.remaining_bytes)),
+            Err(status) => Err(convert::error(&status, Revision::ZERO, Revision::ZERO)),
+        }))
     }
 
     fn over(client: Client) -> Self {

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use tonic::Status;
 
 use crate::proto;
-use crate::{
-    Compare, CompareOp, CompareTarget, Entry, Error, Event, EventKind, KeyRange, LeaseId, Op, Put, Revision, Txn,
-};
+use crate::{Compare, CompareOp, CompareTarget, Entry, Error, KeyRange, LeaseId, Op, Put, Revision, Txn};
 
 /// The range from `key` to `range_end`, which is empty for one key and a zero byte for no end.
 pub(super) fn range(key: Bytes, range_end: Bytes) -> Result<KeyRange, Status> {
@@ -66,9 +64,10 @@ pub(super) fn kvs(entries: &[Arc<Entry>]) -> Vec<proto::KeyValue> {
     entries.iter().map(|entry| kv(entry)).collect()
 }
 
-pub(super) fn event(event: &Event, prev_kv: bool) -> proto::Event {
+#[cfg(test)]
+pub(super) fn event(event: &crate::Event, prev_kv: bool) -> proto::Event {
     proto::Event {
-        kind: i32::from(event.kind == EventKind::Delete),
+        kind: i32::from(event.kind == crate::EventKind::Delete),
         kv: Some(kv(&event.entry)),
         prev_kv: event.prev.as_ref().filter(|_| prev_kv).map(|entry| kv(entry)),
     }
@@ -81,7 +80,9 @@ pub(super) fn put(request: proto::PutRequest) -> Result<Put, Status> {
     if request.ignore_lease && request.lease != 0 {
         return Err(Status::invalid_argument("etcdserver: lease is provided"));
     }
-    let mut put = Put::new(request.key, request.value).lease(lease(request.lease));
+    // Copies of their own: a slice would keep the whole buffer that it came in, for as long as the key lives.
+    let (key, value) = (Bytes::copy_from_slice(&request.key), Bytes::copy_from_slice(&request.value));
+    let mut put = Put::new(key, value).lease(lease(request.lease));
     (put.keep_value, put.keep_lease) = (request.ignore_value, request.ignore_lease);
     Ok(put)
 }
@@ -90,14 +91,14 @@ pub(super) fn delete(request: &proto::DeleteRangeRequest) -> Result<Op, Status> 
     range(request.key.clone(), request.range_end.clone()).map(Op::DeleteRange)
 }
 
-pub(super) fn compares(txn: &mut Txn, compares: Vec<proto::Compare>) -> Result<(), Status> {
+pub(super) fn compares(txn: &mut Txn, compares: &[proto::Compare]) -> Result<(), Status> {
     for compare in compares {
         txn.compares.push(self::compare(compare)?);
     }
     Ok(())
 }
 
-fn compare(compare: proto::Compare) -> Result<Compare, Status> {
+fn compare(compare: &proto::Compare) -> Result<Compare, Status> {
     let op = match compare.result() {
         proto::CompareResult::Equal => CompareOp::Equal,
         proto::CompareResult::Greater => CompareOp::Greater,
@@ -105,12 +106,12 @@ fn compare(compare: proto::Compare) -> Result<Compare, Status> {
         proto::CompareResult::NotEqual => CompareOp::NotEqual,
     };
     let number = |n: i64| u64::try_from(n).map_err(|_| Status::invalid_argument("a compare with a negative number"));
-    let target = match (compare.target, compare.target_union) {
-        (0, Some(proto::TargetUnion::Version(n))) => CompareTarget::Version(number(n)?),
-        (1, Some(proto::TargetUnion::CreateRevision(n))) => CompareTarget::CreateRevision(Revision(number(n)?)),
-        (2, Some(proto::TargetUnion::ModRevision(n))) => CompareTarget::ModRevision(Revision(number(n)?)),
-        (3, Some(proto::TargetUnion::Value(value))) => CompareTarget::Value(value),
-        (4, Some(proto::TargetUnion::Lease(id))) => CompareTarget::Lease(lease(id)),
+    let target = match (compare.target, &compare.target_union) {
+        (0, Some(proto::TargetUnion::Version(n))) => CompareTarget::Version(number(*n)?),
+        (1, Some(proto::TargetUnion::CreateRevision(n))) => CompareTarget::CreateRevision(Revision(number(*n)?)),
+        (2, Some(proto::TargetUnion::ModRevision(n))) => CompareTarget::ModRevision(Revision(number(*n)?)),
+        (3, Some(proto::TargetUnion::Value(value))) => CompareTarget::Value(value.clone()),
+        (4, Some(proto::TargetUnion::Lease(id))) => CompareTarget::Lease(lease(*id)),
         // Zeros are not sent.
         (0, None) => CompareTarget::Version(0),
         (1, None) => CompareTarget::CreateRevision(Revision::ZERO),
@@ -119,7 +120,7 @@ fn compare(compare: proto::Compare) -> Result<Compare, Status> {
         (4, None) => CompareTarget::Lease(None),
         _ => return Err(Status::invalid_argument("a compare whose target and value differ")),
     };
-    Ok(Compare::new(range(compare.key, compare.range_end)?, op, target))
+    Ok(Compare::new(range(compare.key.clone(), compare.range_end.clone())?, op, target))
 }
 
 pub(super) const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
@@ -143,6 +144,8 @@ pub(super) fn status(error: Error) -> Status {
             Status::out_of_range("etcdserver: too large lease TTL")
         }
         Error::InvalidRequest { reason } => Status::invalid_argument(format!("etcdserver: {reason}")),
+        Error::MemberNotFound { .. } => Status::not_found("etcdserver: member not found"),
+        Error::Refused { reason } => Status::failed_precondition(format!("etcdserver: {reason}")),
         Error::Closed => Status::unavailable("etcdserver: server stopped"),
         Error::Unavailable { reason } => Status::unavailable(format!("etcdserver: {reason}")),
         other => Status::internal(format!("etcdserver: {other}")),

@@ -1,14 +1,14 @@
-//! The Maintenance, Cluster and Auth services, as far as they make sense for any store.
+//! The Maintenance and Auth services, as far as they make sense for any store.
 
 use tonic::Status;
 
 use super::Inner;
 use super::convert::{revision, status};
 use crate::proto::{
-    AlarmMember, AlarmRequest, AlarmResponse, AuthStatusResponse, HashKvRequest, HashKvResponse, HeaderResponse,
-    Member, MemberListResponse, Nothing, StatusResponse,
+    AlarmMember, AlarmRequest, AlarmResponse, AuthStatusResponse, HashKvRequest, HashKvResponse, HashResponse,
+    HeaderResponse, Nothing, StatusResponse,
 };
-use crate::{Consistency, Health, KeyRange, RangeOptions, StoreStatus};
+use crate::{Consistency, Health, KeyRange, RangeOptions};
 
 /// Keys that are hashed between two breaths.
 const HASH_PAGE: usize = 1000;
@@ -82,28 +82,10 @@ impl Inner {
         Ok(HashKvResponse { header: Some(self.header(found.revision)), hash, compact_revision })
     }
 
-    pub(super) async fn member_list(&self, _: Nothing) -> Result<MemberListResponse, Status> {
-        let found = self.store.status().await.map_err(status)?;
-        Ok(MemberListResponse { header: Some(self.header(found.revision)), members: self.members(&found) })
-    }
-
-    fn members(&self, found: &StoreStatus) -> Vec<Member> {
-        let own = Member {
-            id: self.config.member_id,
-            name: self.config.name.clone(),
-            peer_urls: self.config.peer_urls.clone(),
-            client_urls: self.config.client_urls.clone(),
-            is_learner: false,
-        };
-        let Some(replication) = &found.replication else { return vec![own] };
-        let member = |id: &u64, is_learner| {
-            if *id == replication.id {
-                return Member { id: *id, is_learner, ..own.clone() };
-            }
-            Member { id: *id, name: id.to_string(), is_learner, ..Member::default() }
-        };
-        let voters = replication.voters.iter().map(|id| member(id, false));
-        voters.chain(replication.learners.iter().map(|id| member(id, true))).collect()
+    /// The checksum of all keys at the newest revision.
+    pub(super) async fn hash(&self, _: Nothing) -> Result<HashResponse, Status> {
+        let found = self.hash_kv(HashKvRequest { revision: 0 }).await?;
+        Ok(HashResponse { header: found.header, hash: found.hash })
     }
 
     pub(super) async fn auth_status(&self, _: Nothing) -> Result<AuthStatusResponse, Status> {

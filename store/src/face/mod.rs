@@ -1,11 +1,18 @@
 //! The etcd v3 API over any store.
 
 mod convert;
+mod encoding;
 mod kv;
 mod lease;
 mod maintenance;
+mod members;
 mod route;
 mod serve;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod unary;
 mod watch;
 
 use std::sync::Arc;
@@ -14,8 +21,10 @@ use std::time::Duration;
 
 use tonic::Status;
 
+pub use tls::FaceTls;
+
 use crate::proto::ResponseHeader;
-use crate::{Revision, Store};
+use crate::{Backup, Membership, Revision, Store};
 
 /// How a [`Face`] presents itself.
 #[derive(Clone, Debug)]
@@ -57,8 +66,13 @@ impl Default for FaceConfig {
     }
 }
 
-/// A store with the face of etcd: KV, Watch, Lease, and what makes sense of Cluster, Maintenance and
-/// Auth, so that `etcdctl`, and what else speaks that API, works on it.
+/// A store with the face of etcd: KV, Watch, Lease, Cluster, Maintenance, and what makes sense of Auth, so that
+/// `etcdctl`, and what else speaks that API, works on it.
+///
+/// Snapshots are given of a store that can be [backed up](Face::backup), in the format of [`Backup`] and with the
+/// checksum that etcd's clients look for, but not as the database file that etcd itself keeps: restore them with
+/// [`DiskStore::restore`](crate::DiskStore::restore). Members can be changed, and the leader moved, with
+/// [`members`](Face::members).
 ///
 /// A face is a `tower` service for HTTP/2 requests; [`serve`](Face::serve) puts it behind a listener.
 /// Cloning shares it.
@@ -81,9 +95,10 @@ pub struct Face {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     store: Arc<dyn Store>,
+    backup: Option<Arc<dyn Backup>>,
+    members: Option<Arc<dyn Membership>>,
     config: FaceConfig,
     /// The newest revision seen, for headers of answers that have none of their own.
     recent: AtomicU64,
@@ -93,8 +108,42 @@ struct Inner {
 impl Face {
     /// A face for `store`.
     pub fn new(store: Arc<dyn Store>, config: FaceConfig) -> Self {
-        let inner = Inner { store, config, recent: AtomicU64::new(1), term: AtomicU64::new(1) };
+        let (recent, term) = (AtomicU64::new(1), AtomicU64::new(1));
+        let inner = Inner { store, backup: None, members: None, config, recent, term };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same, giving snapshots of what this backs up: the store, as a rule.
+    #[must_use]
+    pub fn backup(self, backup: Arc<dyn Backup>) -> Self {
+        self.with(|inner| inner.backup = Some(backup))
+    }
+
+    /// The same, telling of these members and changing them: of the store, as a rule.
+    #[must_use]
+    pub fn members(self, members: Arc<dyn Membership>) -> Self {
+        self.with(|inner| inner.members = Some(members))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let Inner { store, backup, members, config, recent, term } = &*self.inner;
+        let number = |of: &AtomicU64| AtomicU64::new(of.load(Ordering::Relaxed));
+        let mut inner = Inner {
+            store: store.clone(),
+            backup: backup.clone(),
+            members: members.clone(),
+            config: config.clone(),
+            recent: number(recent),
+            term: number(term),
+        };
+        change(&mut inner);
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{AbortHandle, BoxStream, SelectAll, abortable};
 use futures::{Stream, StreamExt};
-use prost::Message;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::Inner;
-use super::convert::{COMPACTED, event, revision, watch_range};
-use crate::proto::{Event, WatchCreateRequest, WatchRequest, WatchRequestUnion, WatchResponse};
-use crate::{Error, EventKind, ProgressRequest, Revision, WatchEvents, WatchOptions};
+use super::convert::{COMPACTED, revision, watch_range};
+use super::encoding::{self, Encodings};
+use crate::proto::{WatchCreateRequest, WatchRequest, WatchRequestUnion, WatchResponse};
+use crate::{Error, Event, EventKind, ProgressRequest, Revision, WatchEvents, WatchOptions};
 
 /// Responses that may wait for a slow client; its watches then fall behind in the store, which loses
 /// nothing.
@@ -21,20 +24,29 @@ const RESPONSES_MAX: usize = 16;
 const REVISIONS_PER_RESPONSE: usize = 128;
 /// About how large a fragment is, for clients that ask for fragments.
 const FRAGMENT_BYTES: usize = 1 << 20;
+/// So many responses with events go out at once. After them the stream waits for the end of a window of this length,
+/// so that watches that are told much are told it in few responses, while those that are told little wait for nothing.
+const RESPONSES_PER_WINDOW: usize = 64;
+const WINDOW: Duration = Duration::from_millis(10);
 /// Answers to a request for progress go to all watches of the stream.
 const ALL_WATCHES: i64 = -1;
 const WATCHES_MAX: usize = 10_000;
 
 type Delivered = (i64, Vec<Result<WatchEvents, Error>>);
 
-/// Serves one stream until the client ends it.
-pub(super) fn serve(
-    inner: Arc<Inner>,
-    requests: Streaming<WatchRequest>,
-) -> impl Stream<Item = Result<WatchResponse, Status>> {
+/// Serves one stream until the client ends it. What it answers are encoded responses.
+pub(super) fn serve(inner: Arc<Inner>, requests: Streaming<WatchRequest>) -> impl Stream<Item = Result<Bytes, Status>> {
     let (responses, answers) = mpsc::channel(RESPONSES_MAX);
-    let session =
-        Session { inner, responses, events: SelectAll::new(), watches: HashMap::new(), next_id: 0, progress: None };
+    let session = Session {
+        inner,
+        responses,
+        events: SelectAll::new(),
+        watches: HashMap::new(),
+        next_id: 0,
+        progress: None,
+        encodings: Encodings::default(),
+        window: (Instant::now(), 0),
+    };
     let work = session.run(requests);
     // The session runs as part of the response: it ends with it, and no task is left behind.
     let answers = tokio_stream::wrappers::ReceiverStream::new(answers);
@@ -42,17 +54,20 @@ pub(super) fn serve(
 }
 
 /// A future that delivers nothing but its error, while it is polled.
-fn work_as_stream(work: impl Future<Output = Result<(), Status>>) -> impl Stream<Item = Result<WatchResponse, Status>> {
+fn work_as_stream(work: impl Future<Output = Result<(), Status>>) -> impl Stream<Item = Result<Bytes, Status>> {
     futures::stream::once(work).filter_map(async |result| result.err().map(Err))
 }
 
 struct Session {
     inner: Arc<Inner>,
-    responses: mpsc::Sender<Result<WatchResponse, Status>>,
+    responses: mpsc::Sender<Result<Bytes, Status>>,
     events: SelectAll<BoxStream<'static, Delivered>>,
     watches: HashMap<i64, Watch>,
     next_id: i64,
     progress: Option<Progress>,
+    encodings: Encodings,
+    /// When the window ends, and how many responses went out in it.
+    window: (Instant, usize),
 }
 
 struct Watch {
@@ -82,7 +97,11 @@ impl Session {
                     Some(request) => self.request(request?).await,
                     None => return Ok(()),
                 },
-                Some((id, batches)) = self.events.next() => self.deliver(id, batches).await,
+                () = tokio::time::sleep_until(self.window.0), if self.is_full() => {
+                    self.window.1 = 0;
+                    Ok(())
+                }
+                Some((id, batches)) = self.events.next(), if !self.is_full() => self.deliver(id, batches).await,
             };
             if let Err(Gone) = done {
                 return Ok(());
@@ -90,7 +109,17 @@ impl Session {
         }
     }
 
+    /// Whether so much was said in this window that the rest waits for the next.
+    const fn is_full(&self) -> bool {
+        self.window.1 >= RESPONSES_PER_WINDOW
+    }
+
     async fn send(&mut self, response: WatchResponse) -> Result<(), Gone> {
+        self.send_with(response, &[]).await
+    }
+
+    async fn send_with(&mut self, response: WatchResponse, events: &[Bytes]) -> Result<(), Gone> {
+        let response = encoding::response(&response, events);
         self.responses.send(Ok(response)).await.map_err(|_| Gone)
     }
 
@@ -125,6 +154,9 @@ impl Session {
         let progress_interval = create.progress_notify.then_some(self.inner.config.progress_interval);
         let options = WatchOptions { prev_value: create.prev_kv, progress_interval };
         let range = watch_range(create.key, create.range_end);
+        if range.is_empty() {
+            return self.refuse(ALL_WATCHES, newest, "mvcc: watcher range is empty", None).await;
+        }
         // From now on means from the revision that the answer names.
         let watch = self.inner.store.watch(range, from.unwrap_or_else(|| newest.next()), options).await;
         let mut created = self.response(id, newest);
@@ -230,28 +262,33 @@ impl Session {
     }
 
     async fn deliver(&mut self, id: i64, batches: Vec<Result<WatchEvents, Error>>) -> Result<(), Gone> {
-        let mut events = Vec::new();
+        let mut encoded = Vec::with_capacity(batches.len());
         let (mut reached, mut marked, mut ended) = (Revision::ZERO, None, None);
         // What an aborted watch had ready is not wanted any more.
         let Some(watch) = self.watches.get(&id) else { return Ok(()) };
-        for batch in batches {
+        for batch in &batches {
             match batch {
                 Ok(batch) if batch.is_progress() => marked = Some(batch.revision),
                 Ok(batch) => {
                     reached = batch.revision;
-                    let wanted = batch.events.iter().filter(|event| match event.kind {
-                        EventKind::Put => !watch.no_puts,
-                        EventKind::Delete => !watch.no_deletes,
-                    });
-                    events.extend(wanted.map(|e| event(e, watch.prev_kv)));
+                    if watch.wants_all() {
+                        encoded.push(self.encodings.of(batch, watch.prev_kv));
+                    } else {
+                        let wanted = batch.events.iter().filter(|event| watch.wants(event));
+                        encoded.extend(wanted.map(|event| encoding::event(event, watch.prev_kv)));
+                    }
                 }
                 Err(error) => ended = Some(error),
             }
         }
+        let size: usize = encoded.iter().map(Bytes::len).sum();
         let (fragment, progress_notify) = (watch.fragment, watch.progress_notify);
-        if !events.is_empty() {
-            self.send_events(id, reached, events, fragment).await?;
+        if fragment && size > FRAGMENT_BYTES {
+            self.send_fragments(id, reached, &batches).await?;
+        } else if size > 0 {
+            self.send_with(self.response(id, reached), &encoded).await?;
         }
+        self.note_sent();
         if let Some(mark) = marked {
             if progress_notify {
                 self.send(self.response(id, mark)).await?;
@@ -259,34 +296,53 @@ impl Session {
             self.progressed(id, Some(mark)).await?;
         }
         match ended {
-            Some(error) => self.end(id, &error).await,
+            Some(error) => self.end(id, error).await,
             None => Ok(()),
         }
     }
 
-    async fn send_events(
+    fn note_sent(&mut self) {
+        let now = Instant::now();
+        if now >= self.window.0 {
+            self.window = (now + WINDOW, 0);
+        }
+        self.window.1 += 1;
+    }
+
+    async fn send_fragments(
         &mut self,
         id: i64,
         reached: Revision,
-        events: Vec<Event>,
-        may_fragment: bool,
+        batches: &[Result<WatchEvents, Error>],
     ) -> Result<(), Gone> {
-        if !may_fragment {
-            return self.send(WatchResponse { events, ..self.response(id, reached) }).await;
-        }
-        let (mut part, mut size) = (Vec::new(), 0);
-        let mut events = events.into_iter().peekable();
-        while let Some(event) = events.next() {
-            size += event.encoded_len();
-            part.push(event);
-            let more = events.peek().is_some();
+        let Some(watch) = self.watches.get(&id) else { return Ok(()) };
+        let events = batches.iter().flatten().flat_map(|batch| batch.events.iter());
+        let wanted = events.filter(|event| watch.wants(event));
+        let events: Vec<Bytes> = wanted.map(|event| encoding::event(event, watch.prev_kv)).collect();
+        let (mut from, mut size) = (0, 0);
+        for n in 0..events.len() {
+            size += events[n].len();
+            let more = n + 1 < events.len();
             if more && size < FRAGMENT_BYTES {
                 continue;
             }
-            size = 0;
-            let events = std::mem::take(&mut part);
-            self.send(WatchResponse { events, fragment: more, ..self.response(id, reached) }).await?;
+            let response = WatchResponse { fragment: more, ..self.response(id, reached) };
+            self.send_with(response, &events[from..=n]).await?;
+            (from, size) = (n + 1, 0);
         }
         Ok(())
+    }
+}
+
+impl Watch {
+    const fn wants_all(&self) -> bool {
+        !self.no_puts && !self.no_deletes
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        match event.kind {
+            EventKind::Put => !self.no_puts,
+            EventKind::Delete => !self.no_deletes,
+        }
     }
 }

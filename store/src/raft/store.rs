@@ -385,6 +385,12 @@ impl Inner {
     }
 }
 
+impl crate::Backup for RaftStore {
+    fn backup(&self) -> Result<crate::BackupStream, Error> {
+        self.inner.core.backup()
+    }
+}
+
 #[async_trait]
 impl Store for RaftStore {
     async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {

@@ -1,9 +1,11 @@
 //! Carrying out commands.
 
 use std::cmp::Ordering;
+use std::slice::Iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::{Applied, Command, Outcome, State, Superseded};
 use crate::{
@@ -39,43 +41,86 @@ impl State {
     /// As [`Store::commit`](crate::Store::commit).
     pub fn read_txn(&self, txn: &Txn) -> Result<Committed, Error> {
         txn.validate()?;
-        let succeeded = self.all_hold(&txn.compares);
-        let ops = if succeeded { &txn.success } else { &txn.failure };
-        self.check_branch(ops)?;
-        let read = |op: &Op| self.read_op(op, self.revision);
-        let results = ops.iter().map(read).collect::<Result<_, _>>()?;
+        let verdicts = self.judge_all(txn);
+        self.check(txn, &mut verdicts.iter())?;
+        let (succeeded, results) = self.read_branch(txn, &mut verdicts.iter())?;
         Ok(Committed::new(self.revision, succeeded, results))
+    }
+
+    fn read_branch(&self, txn: &Txn, verdicts: &mut Iter<'_, bool>) -> Result<(bool, Vec<OpResult>), Error> {
+        let succeeded = verdict(verdicts);
+        let read = |op: &Op| match op {
+            Op::Txn(inner) => {
+                let (succeeded, results) = self.read_branch(inner, verdicts)?;
+                Ok(OpResult::Txn { succeeded, results })
+            }
+            op => self.read_op(op, self.revision),
+        };
+        Ok((succeeded, txn.branch(succeeded).iter().map(read).collect::<Result<_, _>>()?))
     }
 
     fn apply_txn(&mut self, txn: Txn) -> Result<(Committed, Option<WatchEvents>), Error> {
         txn.validate()?;
-        let succeeded = self.all_hold(&txn.compares);
+        let verdicts = self.judge_all(&txn);
+        self.check(&txn, &mut verdicts.iter())?;
+        let mut events = Vec::with_capacity(txn.branch(verdicts.first().is_some_and(|first| *first)).len());
+        let (succeeded, results) = self.run(txn, &mut verdicts.iter(), &mut events)?;
+        let events = self.publish(events);
+        Ok((Committed::new(self.revision, succeeded, results), events))
+    }
+
+    /// Carries out the branch that was found to run.
+    fn run(
+        &mut self,
+        txn: Txn,
+        verdicts: &mut Iter<'_, bool>,
+        events: &mut Vec<Event>,
+    ) -> Result<(bool, Vec<OpResult>), Error> {
+        let succeeded = verdict(verdicts);
         let ops = if succeeded { txn.success } else { txn.failure };
-        self.check_branch(&ops)?;
         let revision = self.revision.next();
-        let mut events = Vec::with_capacity(ops.len());
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             results.push(match op {
-                Op::Put(put) => self.put(put, revision, &mut events),
+                Op::Put(put) => self.put(put, revision, events),
                 Op::Delete(key) => {
-                    let deleted = self.delete(&key, revision, &mut events);
+                    let deleted = self.delete(&key, revision, events);
                     OpResult::Deleted(deleted.into_iter().collect())
                 }
-                Op::DeleteRange(range) => OpResult::Deleted(self.delete_range(&range, revision, &mut events)),
+                Op::DeleteRange(range) => OpResult::Deleted(self.delete_range(&range, revision, events)),
+                Op::Txn(inner) => {
+                    let (succeeded, results) = self.run(inner, verdicts, events)?;
+                    OpResult::Txn { succeeded, results }
+                }
                 read => {
                     let seen = if events.is_empty() { self.revision } else { revision };
                     self.read_op(&read, seen)?
                 }
             });
         }
-        let events = self.publish(events);
-        Ok((Committed::new(self.revision, succeeded, results), events))
+        Ok((succeeded, results))
+    }
+
+    /// Which branches run, in the order in which they are come upon: all is judged before the first write.
+    fn judge_all(&self, txn: &Txn) -> SmallVec<[bool; 8]> {
+        let mut verdicts = SmallVec::new();
+        self.judge(txn, &mut verdicts);
+        verdicts
+    }
+
+    fn judge(&self, txn: &Txn, verdicts: &mut SmallVec<[bool; 8]>) {
+        let succeeded = self.all_hold(&txn.compares);
+        verdicts.push(succeeded);
+        for op in txn.branch(succeeded) {
+            if let Op::Txn(inner) = op {
+                self.judge(inner, verdicts);
+            }
+        }
     }
 
     /// Whatever can fail is checked here, before the first write.
-    fn check_branch(&self, ops: &[Op]) -> Result<(), Error> {
-        for op in ops {
+    fn check(&self, txn: &Txn, verdicts: &mut Iter<'_, bool>) -> Result<(), Error> {
+        for op in txn.branch(verdict(verdicts)) {
             match op {
                 Op::Put(put) => {
                     if (put.keep_value || put.keep_lease) && !self.live.contains_key(&put.key) {
@@ -93,6 +138,7 @@ impl State {
                         self.check_readable(revision)?;
                     }
                 }
+                Op::Txn(inner) => self.check(inner, verdicts)?,
                 Op::Get(_) | Op::Delete(_) | Op::DeleteRange(_) => {}
             }
         }
@@ -103,7 +149,7 @@ impl State {
         Ok(match op {
             Op::Range(range, options) => OpResult::Range(self.page(range, options, seen, options.revision)),
             Op::Get(key) => OpResult::Got(self.live.get(key).cloned()),
-            Op::Put(_) | Op::Delete(_) | Op::DeleteRange(_) => {
+            Op::Put(_) | Op::Delete(_) | Op::DeleteRange(_) | Op::Txn(_) => {
                 return Err(Error::invalid("a write in a read-only transaction"));
             }
         })
@@ -176,6 +222,11 @@ impl State {
             found.all(|(_, entry)| holds(compare, Some(entry)))
         })
     }
+}
+
+/// The next verdict. There is one for each transaction that is come upon.
+fn verdict(verdicts: &mut Iter<'_, bool>) -> bool {
+    verdicts.next().is_some_and(|verdict| *verdict)
 }
 
 /// Judges one entry; a key that is not there counts as one with zeros, whose value nothing equals.

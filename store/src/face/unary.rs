@@ -1,0 +1,111 @@
+//! One request, one answer: a message in a frame of five bytes and its length, and the status behind it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prost::Message;
+use tonic::Status;
+use tonic::body::Body;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+const PREFIX: usize = 5;
+
+/// Reads the one message of a request.
+pub(super) async fn request<B, Q>(request: Request<B>, bytes_max: usize) -> Result<Q, Status>
+where
+    B: HttpBody + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError> + Send,
+    Q: Message + Default,
+{
+    let body = std::pin::pin!(Limited::new(request.into_body(), bytes_max + PREFIX));
+    let collected = body.collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Status::resource_exhausted(format!("etcdserver: request is larger than {bytes_max} bytes"));
+        }
+        Status::cancelled(format!("the request broke off: {error}"))
+    })?;
+    let mut bytes = collected.to_bytes();
+    if bytes.len() < PREFIX {
+        return Err(Status::internal("a request without a message"));
+    }
+    if bytes.get_u8() != 0 {
+        return Err(Status::unimplemented("compressed messages are not taken"));
+    }
+    if bytes.get_u32() as usize != bytes.len() {
+        return Err(Status::internal("a message of another length than it says"));
+    }
+    Q::decode(bytes).map_err(|error| Status::internal(format!("a message that does not decode: {error}")))
+}
+
+/// Something that is sent as a message.
+pub(super) trait Encode {
+    fn size(&self) -> usize;
+    fn put(&self, to: &mut BytesMut);
+}
+
+impl<M: Message> Encode for M {
+    fn size(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn put(&self, to: &mut BytesMut) {
+        self.encode_raw(to);
+    }
+}
+
+/// A request that was carried out.
+pub(super) fn answer(message: &impl Encode) -> Response<Body> {
+    let length = message.size();
+    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    bytes.put_u8(0);
+    bytes.put_u32(length as u32);
+    message.put(&mut bytes);
+    let mut response = Response::new(Body::new(Answer(Stage::Message(bytes.freeze()))));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+struct Answer(Stage);
+
+enum Stage {
+    Message(Bytes),
+    Status,
+    Done,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let (frame, next) = match std::mem::replace(&mut self.0, Stage::Done) {
+            Stage::Message(bytes) => (Frame::data(bytes), Stage::Status),
+            Stage::Status => {
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert("grpc-status", HeaderValue::from_static("0"));
+                (Frame::trailers(trailers), Stage::Done)
+            }
+            Stage::Done => return Poll::Ready(None),
+        };
+        self.0 = next;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Stage::Done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Stage::Message(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Stage::Status | Stage::Done => SizeHint::with_exact(0),
+        }
+    }
+}
