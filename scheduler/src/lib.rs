@@ -27,7 +27,8 @@
 //! ```
 //!
 //! # Where to go next
-//! - [`framework`]: the extension points, and how to write a plugin.
+//! - [`tutorial`]: writing a plugin of your own.
+//! - [`framework`]: the extension points.
 //! - [`plugins`]: upstream's plugins and its default profile.
 //! - [`lab`]: comparing placement policies on traces of GPU jobs.
 //! - [`config`]: kube-scheduler's configuration files.
@@ -49,5 +50,6 @@ pub mod queue;
 mod random;
 pub mod schedule;
 pub mod testing;
+pub mod tutorial;
 
 pub use random::Random;

@@ -171,6 +171,12 @@ impl PodMaker {
         self
     }
 
+    /// Sets a field of the status, as JSON.
+    pub fn status(mut self, field: &str, value: Value) -> Self {
+        self.0["status"][field] = value;
+        self
+    }
+
     /// Makes it one of a pod group.
     pub fn group(self, name: &str) -> Self {
         self.spec("schedulingGroup", json!({"podGroupName": name}))

@@ -2,6 +2,7 @@
 //! has not yet confirmed.
 
 mod assumed;
+mod devices;
 mod groups;
 mod node_info;
 mod node_tree;
@@ -11,6 +12,7 @@ mod specs;
 mod storage;
 
 pub use assumed::{Cache, CacheError};
+pub use devices::Devices;
 pub(crate) use node_info::ports_conflict;
 pub use node_info::{NodeInfo, NodeSlot};
 pub use objects::Objects;

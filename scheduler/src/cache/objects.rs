@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Storage;
+use super::{Devices, Storage};
 use crate::object::{Budget, Labels, Name, Namespace, Workload, WorkloadKind};
 
 /// Namespaces, workloads and disruption budgets.
@@ -12,6 +12,8 @@ pub struct Objects {
     workloads: BTreeMap<(Name, WorkloadKind, Name), Workload>,
     budgets: BTreeMap<(Name, Name), Budget>,
     namespaces_version: u64,
+    /// Devices and the claims to them.
+    pub devices: Devices,
     /// Volumes and the claims to them.
     pub storage: Storage,
 }

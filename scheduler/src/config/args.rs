@@ -13,11 +13,11 @@ use super::reader::{Faults, Section};
 use crate::framework::PluginRef;
 use crate::object::{NodeSelector, Preferred, SpreadConstraint};
 use crate::plugins::{
-    AddedAffinity, BalancedAllocation, DefaultBinder, DefaultPreemption, DefaultPreemptionArgs, GangScheduling,
-    ImageLocality, InterPodAffinity, InterPodAffinityArgs, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
-    NodeResourcesFit, NodeResourcesFitArgs, NodeUnschedulable, NodeVolumeLimits, PodTopologySpread, PrioritySort,
-    ResourceWeight, SchedulingGates, ScoringStrategy, ShapePoint, SpreadDefaults, TaintToleration, VolumeBinding,
-    VolumeRestrictions, VolumeZone,
+    AddedAffinity, BalancedAllocation, DefaultBinder, DefaultPreemption, DefaultPreemptionArgs, DynamicResources,
+    GangScheduling, ImageLocality, InterPodAffinity, InterPodAffinityArgs, NodeAffinity, NodeDeclaredFeatures,
+    NodeName, NodePorts, NodeResourcesFit, NodeResourcesFitArgs, NodeUnschedulable, NodeVolumeLimits,
+    PodTopologySpread, PrioritySort, ResourceWeight, SchedulingGates, ScoringStrategy, ShapePoint, SpreadDefaults,
+    TaintToleration, VolumeBinding, VolumeRestrictions, VolumeZone,
 };
 
 /// Makes a plugin from its settings, which are null when the file has none.
@@ -76,6 +76,7 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "VolumeZone" => Arc::new(VolumeZone),
         "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),
         "GangScheduling" => Arc::new(GangScheduling),
+        "DynamicResources" => Arc::new(DynamicResources),
         "VolumeBinding" => Arc::new(VolumeBinding::new(bind_timeout(args, faults))),
         "ImageLocality" => Arc::new(ImageLocality),
         "DefaultBinder" => Arc::new(DefaultBinder),

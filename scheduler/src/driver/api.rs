@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::{Clock, volumes};
+use super::{Clock, devices, volumes};
 use crate::framework::{Action, PodConditionUpdate, Preemption};
 use crate::object::{Condition, Name, PodInfo, Time};
 
@@ -86,6 +86,9 @@ pub(super) async fn carry_out(client: &Client, clock: &dyn Clock, action: Action
         Action::Preempt(preemption) => preempt(client, &preemption, clock.now(), |_| {}).await,
         Action::KeepVolume { volume, claim } => volumes::keep(client, &volume, &claim).await,
         Action::SelectNode { claim, node } => volumes::select_node(client, &claim, &node).await,
+        Action::ReserveDevices { claim, allocation, pod } => {
+            devices::reserve(client, &claim, allocation.as_deref(), &pod).await
+        }
         Action::AwaitClaims { claims, node, timeout } => volumes::await_claims(client, &claims, &node, timeout).await,
     }
 }

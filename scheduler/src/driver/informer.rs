@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lean::{Identity, Kind, Watched};
 use crate::object::{Budget, Name, Namespace, Node, PodGroup, PodInfo, Workload, WorkloadKind};
-use crate::schedule::StorageChange;
+use crate::schedule::{DeviceChange, StorageChange};
 
 /// A change, as the main loop hears of it.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(super) enum Change {
     PutBudget(Budget),
     RemoveBudget(Name, Name),
     Storage(StorageChange),
+    Devices(DeviceChange),
     PutPodGroup(PodGroup),
     RemovePodGroup(Name, Name),
     /// Everything of a kind that was there has been told.

@@ -11,8 +11,8 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
 use crate::object::{
-    Attachment, Budget, Claim, CsiDriver, CsiNode, Meta, Name, Namespace, Node, PodGroup, PodInfo, StorageCapacity,
-    StorageClass, Volume, Workload, WorkloadKind,
+    Attachment, Budget, Claim, CsiDriver, CsiNode, DeviceClaim, DeviceClass, DeviceSlice, Meta, Name, Namespace, Node,
+    PodGroup, PodInfo, StorageCapacity, StorageClass, Volume, Workload, WorkloadKind,
 };
 
 /// A kind of object that the scheduler watches in all namespaces.
@@ -228,4 +228,16 @@ small_kind!(
 small_kind!(
     /// Pod groups.
     PodGroups, PodGroup, "scheduling.k8s.io", "v1alpha2", "PodGroup", "podgroups", |value| PodGroup::deserialize(value)
+);
+small_kind!(
+    /// Claims to devices.
+    DeviceClaims, DeviceClaim, "resource.k8s.io", "v1", "ResourceClaim", "resourceclaims", |value| DeviceClaim::deserialize(value)
+);
+small_kind!(
+    /// Classes of devices.
+    DeviceClasses, DeviceClass, "resource.k8s.io", "v1", "DeviceClass", "deviceclasses", |value| DeviceClass::deserialize(value)
+);
+small_kind!(
+    /// Devices on offer.
+    DeviceSlices, DeviceSlice, "resource.k8s.io", "v1", "ResourceSlice", "resourceslices", |value| DeviceSlice::deserialize(value)
 );

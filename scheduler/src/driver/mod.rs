@@ -21,14 +21,18 @@
 
 mod api;
 mod clock;
+mod devices;
 mod election;
 mod event;
 mod informer;
 mod lean;
+mod meter;
+mod metrics;
 mod run;
 mod sources;
 mod volumes;
 
 pub use clock::{Clock, SystemClock};
 pub use election::LeaderElection;
+pub use metrics::{MetricLabels, Metrics, MetricsRegistry, NoMetrics};
 pub use run::{Driver, DriverConfig, DriverError, Progress};

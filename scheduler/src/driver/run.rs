@@ -14,10 +14,12 @@ use super::api::{self, CallError};
 use super::election::Candidate;
 use super::event::{Note, Recorder};
 use super::informer::Change;
+use super::meter::{Meter, call_type};
+use super::metrics::{Metrics, NoMetrics};
 use super::sources::spawn_informers;
 use super::{Clock, LeaderElection};
 use crate::framework::{Action, Preemption, Profile, Status};
-use crate::object::PodInfo;
+use crate::object::{PodInfo, Time};
 use crate::schedule::{Failure, Outcome, Placement, Scheduler, SchedulerConfig, SchedulerError};
 
 /// How a driver behaves.
@@ -90,6 +92,7 @@ pub struct Driver {
     config: DriverConfig,
     scheduler: Scheduler,
     progress: watch::Sender<Progress>,
+    metrics: Arc<dyn Metrics>,
 }
 
 impl Driver {
@@ -104,7 +107,15 @@ impl Driver {
         profiles: Vec<Profile>,
     ) -> Result<Self, DriverError> {
         let scheduler = Scheduler::new(config.scheduler.clone(), profiles)?;
-        Ok(Self { client, clock, config, scheduler, progress: watch::Sender::default() })
+        let (progress, metrics) = (watch::Sender::default(), Arc::new(NoMetrics));
+        Ok(Self { client, clock, config, scheduler, progress, metrics })
+    }
+
+    /// Has numbers taken down, under upstream's names.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// How far it has come, to be watched while it runs.
@@ -118,7 +129,7 @@ impl Driver {
     /// # Errors
     /// The lead was lost to another instance.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DriverError> {
-        let Self { client, clock, config, scheduler, progress } = self;
+        let Self { client, clock, config, scheduler, progress, metrics } = self;
         let stop = stop.child_token();
         let (changes_in, changes) = mpsc::channel(CHANGES_MAX);
         let (notes, notes_out) = mpsc::channel(NOTES_MAX);
@@ -138,6 +149,7 @@ impl Driver {
             work: HashMap::new(),
             calls_max: config.calls_max.max(1),
             unsynced: informers,
+            meter: Meter::new(metrics),
         };
         let result = running.run(changes, leads, &stop).await;
         stop.cancel();
@@ -176,6 +188,13 @@ enum Work {
     Status,
 }
 
+/// A call under way: what for, what it is called, and since when.
+struct Call {
+    work: Work,
+    kind: &'static str,
+    since: Time,
+}
+
 struct Running {
     client: Client,
     clock: Arc<dyn Clock>,
@@ -183,9 +202,10 @@ struct Running {
     progress: watch::Sender<Progress>,
     notes: mpsc::Sender<Note>,
     calls: JoinSet<Result<(), CallError>>,
-    work: HashMap<Id, Work>,
+    work: HashMap<Id, Call>,
     calls_max: usize,
     unsynced: usize,
+    meter: Meter,
 }
 
 impl Running {
@@ -221,7 +241,10 @@ impl Running {
                         return Ok(());
                     }
                 }
-                _ = tick.tick() => self.scheduler.tick(self.clock.now()),
+                _ = tick.tick() => {
+                    self.scheduler.tick(self.clock.now());
+                    self.meter.stands(&self.scheduler, self.calls.len());
+                }
                 changed = leads.changed(), if electing => electing = changed.is_ok(),
                 () = tokio::task::yield_now(), if busy => {}
             }
@@ -262,6 +285,7 @@ impl Running {
             Change::RemoveBudget(namespace, name) => scheduler.remove_budget(&namespace, &name),
             Change::PutPodGroup(group) => scheduler.put_pod_group(group, now),
             Change::RemovePodGroup(namespace, name) => scheduler.remove_pod_group(&namespace, &name),
+            Change::Devices(change) => scheduler.change_devices(change, now),
             Change::Storage(change) => scheduler.change_storage(change, now),
             Change::Synced => self.unsynced -= 1,
         }
@@ -277,7 +301,9 @@ impl Running {
             if self.calls.len() >= self.calls_max {
                 return false;
             }
+            let start = self.clock.now();
             let Some(outcome) = self.scheduler.schedule_one(now) else { return false };
+            self.meter.decided(&outcome, start, self.clock.now());
             self.on_outcome(outcome);
         }
         true
@@ -302,16 +328,24 @@ impl Running {
 
     fn bind(&mut self, placement: Box<Placement>, actions: Vec<Action>) {
         let (client, clock) = (self.client.clone(), self.clock.clone());
+        let kind = call_type(&actions);
         let handle = self.calls.spawn(async move {
             for action in actions {
                 api::carry_out(&client, &*clock, action).await?;
             }
             Ok(())
         });
-        self.work.insert(handle.id(), Work::Bind(placement));
+        self.under_way(handle.id(), Work::Bind(placement), kind);
+    }
+
+    fn under_way(&mut self, id: Id, work: Work, kind: &'static str) {
+        let since = self.clock.now();
+        self.work.insert(id, Call { work, kind, since });
     }
 
     fn on_failure(&mut self, failure: Failure) {
+        let now = self.clock.now();
+        self.meter.failed(&failure, now, now);
         let Failure { pod, reason, message, actions, .. } = failure;
         tracing::debug!(object.ref = %pod.name, object.reason = reason, message, "a pod was not placed");
         self.progress.send_modify(|progress| progress.failed += 1);
@@ -323,25 +357,20 @@ impl Running {
 
     fn act(&mut self, action: Action) {
         let (client, clock) = (self.client.clone(), self.clock.clone());
+        let kind = call_type(std::slice::from_ref(&action));
         match action {
-            Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
-                let handle = self.calls.spawn(async move {
-                    let (condition, nominated) = (condition.as_ref(), nominated_node_name.as_ref());
-                    api::update_status(&client, &pod, condition, nominated, clock.now()).await
-                });
-                self.work.insert(handle.id(), Work::Status);
-            }
             Action::Preempt(preemption) => {
                 let (notes, task) = (self.notes.clone(), preemption.clone());
                 let handle = self.calls.spawn(async move {
                     let tell = |victim: &PodInfo| drop(notes.try_send(preempted(&task, victim)));
                     api::preempt(&client, &task, clock.now(), tell).await
                 });
-                self.work.insert(handle.id(), Work::Preempt(preemption));
+                self.meter.preempts(&preemption);
+                self.under_way(handle.id(), Work::Preempt(preemption), kind);
             }
             other => {
                 let handle = self.calls.spawn(async move { api::carry_out(&client, &*clock, other).await });
-                self.work.insert(handle.id(), Work::Status);
+                self.under_way(handle.id(), Work::Status, kind);
             }
         }
     }
@@ -352,8 +381,11 @@ impl Running {
             Err(error) => (error.id(), Err(error.to_string())),
         };
         let now = self.clock.now();
-        match (self.work.remove(&id), result) {
-            (Some(Work::Bind(placement)), Ok(())) => {
+        let Some(Call { work, kind, since }) = self.work.remove(&id) else { return };
+        self.meter.called(kind, result.is_ok(), since, now);
+        match (work, result) {
+            (Work::Bind(placement), Ok(())) => {
+                self.meter.bound(&placement, since, now);
                 self.scheduler.bound(&placement, now);
                 self.progress.send_modify(|progress| progress.bound += 1);
                 let pod = placement.pod.clone();
@@ -361,16 +393,16 @@ impl Running {
                 let reason = "Scheduled";
                 self.note(Note { pod, related: None, warning: false, reason, action: "Binding", text });
             }
-            (Some(Work::Bind(placement)), Err(message)) => {
+            (Work::Bind(placement), Err(message)) => {
                 let failure = self.scheduler.binding_failed(*placement, Status::error(message), now);
                 self.on_failure(failure);
             }
-            (Some(Work::Preempt(preemption)), result) => {
+            (Work::Preempt(preemption), result) => {
                 let result = result.map_err(Status::error);
                 self.scheduler.preempted(&preemption.preemptor, &preemption.victims, result, now);
             }
-            (_, Err(message)) => tracing::debug!(message, "a pod's status could not be updated"),
-            (_, Ok(())) => {}
+            (Work::Status, Err(message)) => tracing::debug!(message, "a pod's status could not be updated"),
+            (Work::Status, Ok(())) => {}
         }
     }
 

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::DriverConfig;
 use super::informer::{Change, Informer, Telling};
 use super::lean::{
-    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, Identity, Kind, Namespaces, Nodes, PodGroups, Pods,
-    ReplicaSets, ReplicationControllers, Services, StatefulSets, StorageCapacities, StorageClasses, Volumes,
+    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, DeviceClaims, DeviceClasses, DeviceSlices, Identity, Kind,
+    Namespaces, Nodes, PodGroups, Pods, ReplicaSets, ReplicationControllers, Services, StatefulSets, StorageCapacities,
+    StorageClasses, Volumes,
 };
 use crate::object::{Workload, WorkloadKind};
-use crate::schedule::StorageChange;
+use crate::schedule::{DeviceChange, StorageChange};
 
 /// Starts all watches; tells how many there are. Pod groups are watched only where gangs are placed, for not every
 /// server has them.
@@ -56,6 +57,7 @@ pub(super) fn spawn_informers(
         |id| Change::RemoveBudget(id.namespace.clone(), id.name.clone()),
     );
     all.spawn_storage();
+    all.spawn_devices();
     if gangs {
         all.spawn::<PodGroups>(
             "",
@@ -126,6 +128,26 @@ impl Spawner<'_> {
             "",
             |attachment| Storage(S::PutAttachment((*attachment).clone())),
             |id| Storage(S::RemoveAttachment(id.name.clone())),
+        );
+    }
+
+    fn spawn_devices(&mut self) {
+        use Change::Devices;
+        use DeviceChange as D;
+        self.spawn::<DeviceClaims>(
+            "",
+            |claim| Devices(D::PutClaim((*claim).clone())),
+            |id| Devices(D::RemoveClaim(id.namespace.clone(), id.name.clone())),
+        );
+        self.spawn::<DeviceClasses>(
+            "",
+            |class| Devices(D::PutClass((*class).clone())),
+            |id| Devices(D::RemoveClass(id.name.clone())),
+        );
+        self.spawn::<DeviceSlices>(
+            "",
+            |slice| Devices(D::PutSlice((*slice).clone())),
+            |id| Devices(D::RemoveSlice(id.name.clone())),
         );
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::object::{Claim, Name, PodInfo};
+use crate::object::{Claim, DeviceAllocation, DeviceClaim, Name, PodInfo};
 
 /// Something to be done through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,15 @@ pub enum Action {
         node: Name,
         /// How long they may take.
         timeout: Duration,
+    },
+    /// Note on a claim that a pod uses it, and which devices it got if it had none.
+    ReserveDevices {
+        /// The claim.
+        claim: Arc<DeviceClaim>,
+        /// The devices, unless it has some already.
+        allocation: Option<Arc<DeviceAllocation>>,
+        /// The pod.
+        pod: Arc<PodInfo>,
     },
     /// Put victims out of a pod's way, last of all the last one.
     Preempt(Preemption),

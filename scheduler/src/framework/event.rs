@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::Status;
 use crate::object::{
-    Claim, Condition, CsiDriver, CsiNode, Name, Node, PodGroup, PodInfo, StorageCapacity, StorageClass, Volume,
+    Claim, Condition, CsiDriver, CsiNode, DeviceClaim, Name, Node, PodGroup, PodInfo, StorageCapacity, StorageClass,
+    Volume,
 };
 
 /// Kinds of objects that events are about.
@@ -41,6 +42,10 @@ pub enum EventResource {
     PodGroup,
     /// A device claim.
     ResourceClaim,
+    /// A class of devices.
+    DeviceClass,
+    /// Devices on offer.
+    ResourceSlice,
     /// Anything at all.
     Any,
 }
@@ -167,6 +172,8 @@ pub enum Object {
     CsiDriver(Option<CsiDriver>, Option<CsiDriver>),
     /// How much room there is for volumes somewhere.
     StorageCapacity(Option<StorageCapacity>, Option<StorageCapacity>),
+    /// A claim to devices.
+    DeviceClaim(Option<Arc<DeviceClaim>>, Option<Arc<DeviceClaim>>),
     /// A pod group.
     PodGroup(PodGroup),
     /// Something that no hint looks into.

@@ -4,6 +4,7 @@
 //! all but a few words. Fields that no plugin looks at are skipped while decoding.
 
 mod affinity;
+mod devices;
 mod meta;
 mod node;
 mod pod;
@@ -14,6 +15,10 @@ mod wire;
 mod workload;
 
 pub use affinity::{NodeSelector, NodeSelectorTerm, PodAffinityTerm, Preferred, RequiredNodeAffinity, Weighted};
+pub use devices::{
+    Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceRequest, DeviceSlice,
+    MadeClaims, PodDevices,
+};
 pub use meta::{Meta, OwnerReference};
 pub use node::{ImageState, Node};
 pub use pod::{

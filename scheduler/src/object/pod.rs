@@ -8,7 +8,10 @@ use kubewright_api::selector::LabelSelector;
 use kubewright_api::taint::Toleration;
 use serde::{Deserialize, Deserializer};
 
-use super::{Labels, Meta, Name, PodAffinityTerm, Preferred, RequiredNodeAffinity, Resources, Time, Weighted, wire};
+use super::{
+    Labels, MadeClaims, Meta, Name, PodAffinityTerm, PodDevices, Preferred, RequiredNodeAffinity, Resources, Time,
+    Weighted, wire,
+};
 
 /// A pod as scheduling sees it. Cloning shares the spec.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +42,8 @@ pub struct PodInfo {
     pub controller: Option<super::OwnerReference>,
     /// Its conditions.
     pub conditions: Arc<[Condition]>,
+    /// The claims to devices that were made for it from templates.
+    pub made_claims: MadeClaims,
     /// What its spec says; equal for all pods of a template.
     pub spec: Arc<PodSpec>,
 }
@@ -84,8 +89,8 @@ pub struct PodSpec {
     pub requests_nonzero: Resources,
     /// Its volumes that matter.
     pub volumes: Vec<VolumeSource>,
-    /// Whether it claims devices.
-    pub resource_claims: usize,
+    /// Its claims to devices.
+    pub devices: Vec<PodDevices>,
     /// The pod group it is scheduled with; empty for none.
     pub pod_group: Name,
     /// The features that its node must declare.
@@ -250,6 +255,7 @@ impl PodInfo {
             start_time: status.start_time,
             controller,
             conditions: status.conditions.into(),
+            made_claims: status.resource_claim_statuses.into_iter().map(|made| (made.name, made.claim)).collect(),
         }
     }
 }
@@ -298,7 +304,7 @@ impl PodSpec {
             requests: Resources::from_map(&resources.requests()),
             requests_nonzero: Resources::from_map(&with_unasked(resources).requests()),
             volumes: spec.volumes.iter().filter_map(volume_source).collect(),
-            resource_claims: spec.resource_claims.len(),
+            devices: spec.resource_claims,
             pod_group: spec.scheduling_group.unwrap_or_default().pod_group_name,
             features,
         }

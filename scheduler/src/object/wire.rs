@@ -52,7 +52,7 @@ pub(super) struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     pub(super) volumes: Vec<Volume>,
     #[serde(deserialize_with = "null_is_default")]
-    pub(super) resource_claims: Vec<serde_json::Value>,
+    pub(super) resource_claims: Vec<super::PodDevices>,
     pub(super) scheduling_group: Option<SchedulingGroup>,
     #[serde(deserialize_with = "null_is_default")]
     pub(super) host_network: bool,
@@ -178,6 +178,16 @@ pub(super) struct Status {
     pub(super) container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "null_is_default")]
     pub(super) init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) resource_claim_statuses: Vec<MadeClaim>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MadeClaim {
+    pub(super) name: Name,
+    #[serde(rename = "resourceClaimName")]
+    pub(super) claim: Name,
 }
 
 #[derive(Default, Deserialize)]

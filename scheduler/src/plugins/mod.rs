@@ -2,6 +2,7 @@
 
 mod default_binder;
 mod default_preemption;
+mod dynamic_resources;
 mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
@@ -24,6 +25,7 @@ mod volumes;
 
 pub use default_binder::DefaultBinder;
 pub use default_preemption::{DefaultPreemption, DefaultPreemptionArgs};
+pub use dynamic_resources::DynamicResources;
 pub use gang_scheduling::GangScheduling;
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::{InterPodAffinity, InterPodAffinityArgs};
@@ -67,6 +69,7 @@ pub fn default_plugins() -> Vec<(PluginRef, i64)> {
         (Arc::new(VolumeZone), 0),
         (Arc::new(PodTopologySpread::default()), 2),
         (Arc::new(InterPodAffinity::default()), 2),
+        (Arc::new(DynamicResources), 2),
         (Arc::new(DefaultPreemption::default()), 0),
         (Arc::new(BalancedAllocation::default()), 1),
         (Arc::new(ImageLocality), 1),

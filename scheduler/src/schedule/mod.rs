@@ -3,6 +3,7 @@
 mod class;
 mod cluster;
 mod decide;
+mod devices;
 mod gang;
 mod outcome;
 mod scheduler;
@@ -16,6 +17,7 @@ mod tests;
 
 pub(crate) use class::Classes;
 pub use decide::{Decision, nodes_to_find};
+pub use devices::DeviceChange;
 pub use outcome::{Failure, Outcome, Placement};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerError};
 pub use storage::StorageChange;

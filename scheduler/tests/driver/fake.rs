@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+pub(crate) const CLAIMS: &str = "/api/v1/persistentvolumeclaims";
+pub(crate) const DEVICE_CLAIMS: &str = "/apis/resource.k8s.io/v1/resourceclaims";
+
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 #[derive(Default)]
@@ -183,6 +186,17 @@ impl State {
                 self.tell("/api/v1/pods", "DELETED", &pod);
                 full(200, &pod)
             }
+            ("PATCH", ["api", "v1", "persistentvolumes", name]) => self.merge("/api/v1/persistentvolumes", name, &body),
+            ("PATCH", ["api", "v1", "namespaces", _, "persistentvolumeclaims", name]) => {
+                self.merge(CLAIMS, name, &body)
+            }
+            ("GET", ["api", "v1", "namespaces", _, "persistentvolumeclaims", name]) => self.one(CLAIMS, name),
+            ("GET", ["apis", "resource.k8s.io", "v1", "namespaces", _, "resourceclaims", name]) => {
+                self.one(DEVICE_CLAIMS, name)
+            }
+            ("PUT", ["apis", "resource.k8s.io", "v1", "namespaces", _, "resourceclaims", ..]) => {
+                full(200, &self.put(DEVICE_CLAIMS, body))
+            }
             ("GET", ["apis", "coordination.k8s.io", "v1", "namespaces", _, "leases", name]) => {
                 let found = self.find("leases", name).map(|(_, lease)| lease.clone());
                 found.map_or_else(|| status(404, "lease not found"), |lease| full(200, &lease))
@@ -210,10 +224,34 @@ impl State {
         }
     }
 
+    fn one(&self, collection: &str, name: &str) -> Response<Body> {
+        self.find(collection, name).map_or_else(|| status(404, "not found"), |(_, object)| full(200, object))
+    }
+
+    fn merge(&mut self, collection: &str, name: &str, patch: &Value) -> Response<Body> {
+        let Some((_, object)) = self.find(collection, name) else { return status(404, "not found") };
+        let mut object = object.clone();
+        merge(&mut object, patch);
+        full(200, &self.put(collection, object))
+    }
+
     fn change_pod(&mut self, name: &str, change: impl FnOnce(&mut Value)) -> Option<Value> {
         let mut pod = self.find("/api/v1/pods", name)?.1.clone();
         change(&mut pod);
         Some(self.put("/api/v1/pods", pod))
+    }
+}
+
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *object = patch.clone();
+        return;
+    };
+    for (name, value) in fields {
+        if object[name].is_null() {
+            object[name] = json!({});
+        }
+        merge(&mut object[name], value);
     }
 }
 

@@ -5,9 +5,9 @@ mod fake;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::FakeApi;
+use fake::{CLAIMS, DEVICE_CLAIMS, FakeApi};
 use http::Method;
-use kubewright_scheduler::driver::{Clock, Driver, DriverConfig, DriverError, LeaderElection};
+use kubewright_scheduler::driver::{Clock, Driver, DriverConfig, DriverError, LeaderElection, MetricsRegistry};
 use kubewright_scheduler::object::Time;
 use kubewright_scheduler::plugins::default_profile;
 use kubewright_scheduler::testing::{NodeMaker, PodMaker, node, pod};
@@ -40,9 +40,13 @@ impl Running {
 }
 
 fn start(api: &FakeApi, config: DriverConfig) -> Running {
+    start_as(api, config, "default-scheduler", &Arc::default())
+}
+
+fn start_as(api: &FakeApi, config: DriverConfig, name: &str, metrics: &Arc<MetricsRegistry>) -> Running {
     let clock = Arc::new(VirtualClock(tokio::time::Instant::now()));
-    let profile = default_profile("default-scheduler").build().unwrap();
-    let driver = Driver::new(api.client(), clock, config, vec![profile]).unwrap();
+    let profile = default_profile(name).build().unwrap();
+    let driver = Driver::new(api.client(), clock, config, vec![profile]).unwrap().with_metrics(metrics.clone());
     let stop = CancellationToken::new();
     let task = tokio::task::spawn_local(driver.run(stop.clone()));
     Running { stop, task }
@@ -211,6 +215,111 @@ fn many_pods_go_through_few_calls_at_a_time() {
         }
         let driver = start(&api, DriverConfig { calls_max: 4, ..DriverConfig::default() });
         api.until("all bound", |api| (api.calls(&Method::POST, "/binding").len() == 300).then_some(())).await;
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn two_schedulers_share_a_cluster() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        let first = start(&api, DriverConfig::default());
+        let second = start_as(&api, DriverConfig::default(), "another", &Arc::default());
+        put_pod(&api, &asks("p", "1"));
+        put_pod(&api, &asks("q", "1").scheduler("another"));
+        put_pod(&api, &asks("r", "1").scheduler("nobody"));
+        assert_eq!((until_bound(&api, "p").await, until_bound(&api, "q").await), ("n".into(), "n".into()));
+        put_pod(&api, &asks("s", "1").scheduler("another"));
+        let event = until_event(&api, "FailedScheduling").await;
+        assert_eq!(event["reportingController"], "another", "each counts the other's pods");
+        assert!(api.get(PODS, "r").unwrap()["spec"]["nodeName"].is_null());
+        first.stop().await.unwrap();
+        second.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn numbers_are_taken_down_under_upstreams_names() {
+    run(async {
+        let (api, metrics) = (FakeApi::new(), Arc::new(MetricsRegistry::default()));
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("p", "1"));
+        put_pod(&api, &asks("q", "100"));
+        let driver = start_as(&api, DriverConfig::default(), "default-scheduler", &metrics);
+        until_bound(&api, "p").await;
+        until_event(&api, "FailedScheduling").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let text = metrics.render();
+        for line in [
+            "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"} 1",
+            "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"unschedulable\"} 1",
+            "scheduler_pending_pods{queue=\"unschedulable\"} 1",
+            "scheduler_unschedulable_pods{plugin=\"NodeResourcesFit\",profile=\"default-scheduler\"} 1",
+            "scheduler_async_api_call_execution_total{call_type=\"pod_binding\",result=\"success\"} 1",
+            "scheduler_pod_scheduling_attempts_count 1",
+            "scheduler_cache_size{type=\"nodes\"} 1",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line} is not in:\n{text}");
+        }
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_claim_that_waits_is_given_a_volume_before_its_pod_is_bound() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        let class = json!({"metadata": {"name": "local", "uid": "local"}, "volumeBindingMode": "WaitForFirstConsumer",
+            "provisioner": "kubernetes.io/no-provisioner"});
+        api.put("/apis/storage.k8s.io/v1/storageclasses", class);
+        let volume = json!({"metadata": {"name": "v", "uid": "v"}, "status": {"phase": "Available"},
+            "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}});
+        api.put("/api/v1/persistentvolumes", volume);
+        let mut claim = json!({"metadata": {"name": "c", "namespace": "default", "uid": "c"},
+            "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}}}});
+        api.put(CLAIMS, claim.clone());
+        let driver = start(&api, DriverConfig::default());
+        put_pod(&api, &asks("p", "1").claims(&["c"]));
+        let kept = |api: &FakeApi| api.calls(&Method::PATCH, "/persistentvolumes/v").into_iter().next();
+        let patch = api.until("the volume is kept", kept).await;
+        assert_eq!((&patch["spec"]["claimRef"]["name"], &patch["spec"]["claimRef"]["uid"]), (&json!("c"), &json!("c")));
+        assert!(api.calls(&Method::POST, "/binding").is_empty(), "the pod waits for its volume");
+        claim["spec"]["volumeName"] = json!("v");
+        claim["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes"});
+        api.put(CLAIMS, claim);
+        assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn devices_are_noted_on_the_claim_before_its_pod_is_bound() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        api.put("/apis/resource.k8s.io/v1/deviceclasses", json!({"metadata": {"name": "gpu", "uid": "gpu"}}));
+        let slice = json!({"metadata": {"name": "s", "uid": "s"}, "spec": {"driver": "d", "nodeName": "n",
+            "pool": {"name": "n", "generation": 1, "resourceSliceCount": 1}, "devices": [{"name": "gpu-0"}]}});
+        api.put("/apis/resource.k8s.io/v1/resourceslices", slice);
+        let requests = json!([{"name": "r", "exactly": {"deviceClassName": "gpu"}}]);
+        let claim = json!({"metadata": {"name": "c", "namespace": "default", "uid": "c"},
+            "spec": {"devices": {"requests": requests}}});
+        api.put(DEVICE_CLAIMS, claim);
+        let driver = start(&api, DriverConfig::default());
+        let claims = json!([{"name": "gpus", "resourceClaimName": "c"}]);
+        put_pod(&api, &asks("p", "1").spec("resourceClaims", claims.clone()));
+        assert_eq!(until_bound(&api, "p").await, "n");
+        let claim = api.get(DEVICE_CLAIMS, "c").unwrap();
+        let result = json!({"request": "r", "driver": "d", "pool": "n", "device": "gpu-0"});
+        assert_eq!(claim["status"]["allocation"]["devices"]["results"], json!([result]));
+        assert_eq!(claim["status"]["reservedFor"][0]["uid"], "p");
+        assert_eq!(claim["metadata"]["finalizers"][0], "resource.kubernetes.io/delete-protection");
+        put_pod(&api, &asks("q", "1").spec("resourceClaims", claims));
+        assert_eq!(until_bound(&api, "q").await, "n");
+        assert_eq!(api.get(DEVICE_CLAIMS, "c").unwrap()["status"]["reservedFor"][1]["uid"], "q", "a claim is shared");
         driver.stop().await.unwrap();
     });
 }

@@ -1,0 +1,114 @@
+//! What is told of each attempt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::metrics::Metrics;
+use crate::framework::{Action, Preemption};
+use crate::object::{Name, Time};
+use crate::schedule::{Failure, Outcome, Placement, Scheduler};
+
+/// Tells of attempts and queues, in upstream's terms.
+pub(super) struct Meter {
+    metrics: Arc<dyn Metrics>,
+    rejecting: BTreeMap<(Name, Name), u64>,
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a duration for a histogram")]
+fn seconds(from: Time, to: Time) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+const fn call(action: &Action) -> &'static str {
+    match action {
+        Action::Bind { .. } => "pod_binding",
+        Action::UpdatePodStatus { .. } => "pod_status_patch",
+        Action::Preempt(_) => "pod_delete",
+        Action::KeepVolume { .. } => "pv_update",
+        Action::SelectNode { .. } | Action::AwaitClaims { .. } => "pvc_update",
+        Action::ReserveDevices { .. } => "resourceclaim_update",
+    }
+}
+
+impl Meter {
+    pub(super) const fn new(metrics: Arc<dyn Metrics>) -> Self {
+        Self { metrics, rejecting: BTreeMap::new() }
+    }
+
+    /// A decision was made.
+    pub(super) fn decided(&self, outcome: &Outcome, from: Time, to: Time) {
+        if matches!(outcome, Outcome::Placed(_) | Outcome::Waiting(_)) {
+            self.metrics.observe("scheduling_algorithm_duration_seconds", &[], seconds(from, to));
+        }
+    }
+
+    /// A pod was bound, decided on at `from`.
+    pub(super) fn bound(&self, placement: &Placement, from: Time, to: Time) {
+        let profile = &placement.pod.spec.scheduler_name;
+        let labels = [("profile", profile.as_str()), ("result", "scheduled")];
+        self.metrics.count("schedule_attempts_total", &labels, 1);
+        self.metrics.observe("scheduling_attempt_duration_seconds", &labels, seconds(from, to));
+        let queued = placement.queued();
+        self.metrics.observe("pod_scheduling_attempts", &[], f64::from(queued.attempts));
+        let attempts = queued.attempts.min(16).to_string();
+        let attempts = if queued.attempts < 16 { attempts } else { "15+".to_owned() };
+        let waited = seconds(queued.initial_attempt.unwrap_or(from), to);
+        self.metrics.observe("pod_scheduling_sli_duration_seconds", &[("attempts", &attempts)], waited);
+    }
+
+    /// An attempt failed.
+    pub(super) fn failed(&self, failure: &Failure, from: Time, to: Time) {
+        let result = if failure.reason == Failure::UNSCHEDULABLE { "unschedulable" } else { "error" };
+        let labels = [("profile", failure.pod.spec.scheduler_name.as_str()), ("result", result)];
+        self.metrics.count("schedule_attempts_total", &labels, 1);
+        self.metrics.observe("scheduling_attempt_duration_seconds", &labels, seconds(from, to));
+    }
+
+    /// Room is being made.
+    pub(super) fn preempts(&self, preemption: &Preemption) {
+        self.metrics.count("preemption_attempts_total", &[], 1);
+        #[allow(clippy::cast_precision_loss, reason = "a number of pods for a histogram")]
+        self.metrics.observe("preemption_victims", &[], preemption.victims.len() as f64);
+    }
+
+    /// A call for an action is over.
+    pub(super) fn called(&self, action: &'static str, worked: bool, from: Time, to: Time) {
+        let labels = [("call_type", action), ("result", if worked { "success" } else { "error" })];
+        self.metrics.count("async_api_call_execution_total", &labels, 1);
+        self.metrics.observe("async_api_call_execution_duration_seconds", &labels, seconds(from, to));
+    }
+
+    /// How things stand.
+    pub(super) fn stands(&mut self, scheduler: &Scheduler, calls: usize) {
+        let set = |name, label: (&'static str, &str), value| self.metrics.set(name, &[label], value);
+        let queue = scheduler.queue();
+        let (active, backoff, unschedulable) = queue.lengths();
+        let gated = queue.gated();
+        set("pending_pods", ("queue", "active"), number(active));
+        set("pending_pods", ("queue", "backoff"), number(backoff));
+        set("pending_pods", ("queue", "unschedulable"), number(unschedulable.saturating_sub(gated)));
+        set("pending_pods", ("queue", "gated"), number(gated));
+        set("cache_size", ("type", "nodes"), number(scheduler.snapshot().len()));
+        set("cache_size", ("type", "pods"), number(scheduler.cache().pod_count()));
+        set("goroutines", ("operation", "binding"), number(calls));
+        self.rejecting.values_mut().for_each(|count| *count = 0);
+        for queued in queue.iter() {
+            let profile = &queued.pod.spec.scheduler_name;
+            for plugin in queued.unschedulable_plugins.iter().chain(&queued.pending_plugins) {
+                *self.rejecting.entry((plugin.clone(), profile.clone())).or_default() += 1;
+            }
+        }
+        for ((plugin, profile), count) in &self.rejecting {
+            self.metrics.set("unschedulable_pods", &[("plugin", plugin), ("profile", profile)], *count);
+        }
+    }
+}
+
+/// What actions are called in upstream's metrics.
+pub(super) fn call_type(actions: &[Action]) -> &'static str {
+    actions.last().map_or("pod_binding", call)
+}

@@ -1,0 +1,260 @@
+//! Claims to devices: which nodes have the devices, and which of them each claim gets.
+
+mod allocate;
+mod cel;
+
+use std::sync::Arc;
+
+use crate::cache::{NodeInfo, Objects, Snapshot};
+use crate::framework::{
+    Action, ActionType, CycleState, EventResource, FilterPlugin, Interest, Object, Plugin, PreBindPlugin,
+    PreFilterOutcome, PreFilterPlugin, ReservePlugin, Status,
+};
+use crate::object::{DeviceAllocation, DeviceClaim, DeviceRequest, Name, Node, PodDevices, PodInfo};
+use allocate::{Prepared, allocate};
+use cel::Selector;
+
+/// How many pods can share a claim, as upstream.
+const RESERVED_MAX: usize = 256;
+
+/// Lets pods go only where the devices are that they claim, and chooses those devices.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DynamicResources;
+
+impl DynamicResources {
+    /// Why a node is refused that cannot reach the devices of a claim.
+    pub const REASON_UNREACHABLE: &'static str = "resourceclaim not available on the node";
+    /// Why a node is refused that lacks devices.
+    pub const REASON_NO_DEVICES: &'static str = "cannot allocate all claims";
+    /// Why a pod waits for another that has its claim.
+    pub const REASON_IN_USE: &'static str = "resourceclaim in use";
+}
+
+/// A pod's claims: those that have their devices, and those that have none yet.
+#[derive(Clone)]
+struct State {
+    allocated: Arc<[Arc<DeviceClaim>]>,
+    open: Arc<[Prepared]>,
+}
+
+/// What was decided for the node that the pod goes to.
+#[derive(Clone)]
+struct Decided {
+    claims: Vec<(Arc<DeviceClaim>, Option<Arc<DeviceAllocation>>)>,
+}
+
+/// The claim's name; nothing if none is needed.
+fn claim_name(pod: &PodInfo, devices: &PodDevices) -> Result<Option<(Name, bool)>, Status> {
+    if !devices.resource_claim_name.is_empty() {
+        return Ok(Some((devices.resource_claim_name.clone(), false)));
+    }
+    match pod.made_claims.iter().find(|(name, _)| *name == devices.name) {
+        Some((_, claim)) if claim.is_empty() => Ok(None),
+        Some((_, claim)) => Ok(Some((claim.clone(), true))),
+        None => {
+            let message = format!("pod \"{}/{}\": ResourceClaim not created yet", pod.namespace, pod.name);
+            Err(Status::unresolvable(message))
+        }
+    }
+}
+
+fn claims_of(pod: &PodInfo, objects: &Objects) -> Result<Vec<Arc<DeviceClaim>>, Status> {
+    let mut claims = Vec::new();
+    for devices in &pod.spec.devices {
+        let Some((name, made)) = claim_name(pod, devices)? else { continue };
+        let space = &pod.namespace;
+        let missing = || Status::unresolvable(format!("could not find v1.ResourceClaim \"{space}/{name}\""));
+        let claim = objects.devices.claim(space, &name).ok_or_else(missing)?;
+        if claim.deleting {
+            return Err(Status::unresolvable(format!("resourceclaim \"{name}\" is being deleted")));
+        }
+        if made && claim.owner_pod != pod.uid {
+            let pod = &pod.name;
+            return Err(Status::unresolvable(format!(
+                "ResourceClaim {space}/{name} was not created for Pod {space}/{pod} (Pod is not owner)"
+            )));
+        }
+        claims.push(claim.clone());
+    }
+    Ok(claims)
+}
+
+fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects) -> Result<Prepared, Status> {
+    let ready = |request: &DeviceRequest| {
+        if request.class.is_empty() {
+            return Err(Status::error(format!("request {}: unsupported request type", request.name)));
+        }
+        let class = objects.devices.class(&request.class).ok_or_else(|| {
+            let (request, class) = (&request.name, &request.class);
+            Status::unresolvable(format!("request {request}: device class {class} does not exist"))
+        })?;
+        let all = class.selectors.iter().chain(&request.selectors).enumerate();
+        all.map(|(number, text)| {
+            Selector::parse(text).map_err(|error| {
+                let (space, name) = (&claim.namespace, &claim.name);
+                Status::error(format!("claim {space}/{name}: selector #{number}: CEL compile error: {error}"))
+            })
+        })
+        .collect()
+    };
+    let mut selectors = Vec::new();
+    for alternatives in &claim.requests {
+        selectors.push(alternatives.iter().map(ready).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(Prepared { claim: claim.clone(), selectors: selectors.into() })
+}
+
+impl Plugin for DynamicResources {
+    fn name(&self) -> &'static str {
+        "DynamicResources"
+    }
+
+    fn events(&self) -> Vec<Interest> {
+        let changed = ActionType::ADD | ActionType::UPDATE;
+        let claim = |pod: &PodInfo, object: &Object| {
+            let Object::DeviceClaim(old, Some(new)) = object else { return true.into() };
+            // A claim that gives devices back may help anybody.
+            let freed = old.as_ref().is_some_and(|old| old.allocation.is_some()) && new.allocation.is_none();
+            let own = new.namespace == pod.namespace
+                && pod.spec.devices.iter().any(|devices| {
+                    claim_name(pod, devices).is_ok_and(|name| name.is_some_and(|(name, _)| name == new.name))
+                });
+            let differs =
+                old.as_ref().is_none_or(|old| old.allocation != new.allocation || old.reserved_for != new.reserved_for);
+            (freed || (own && differs)).into()
+        };
+        let own = |pod: &PodInfo, object: &Object| {
+            let Object::Pod(_, Some(changed)) = object else { return true.into() };
+            let ready = || changed.spec.devices.iter().all(|devices| claim_name(changed, devices).is_ok());
+            (changed.uid == pod.uid && ready()).into()
+        };
+        vec![
+            Interest::any(EventResource::Node, ActionType::ADD | ActionType::UPDATE_NODE_LABEL),
+            Interest::hinted(EventResource::ResourceClaim, changed | ActionType::DELETE, claim),
+            Interest::hinted(EventResource::UnscheduledPod, ActionType::UPDATE, own),
+            Interest::any(EventResource::DeviceClass, changed),
+            Interest::any(EventResource::ResourceSlice, changed),
+        ]
+    }
+
+    fn pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilterPlugin>> {
+        Some(self)
+    }
+
+    fn filter(self: Arc<Self>) -> Option<Arc<dyn FilterPlugin>> {
+        Some(self)
+    }
+
+    fn reserve(self: Arc<Self>) -> Option<Arc<dyn ReservePlugin>> {
+        Some(self)
+    }
+
+    fn pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBindPlugin>> {
+        Some(self)
+    }
+}
+
+impl PreFilterPlugin for DynamicResources {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        snapshot: &Snapshot,
+    ) -> Result<PreFilterOutcome, Status> {
+        let objects = snapshot.objects();
+        let claims = claims_of(pod, objects)?;
+        if claims.is_empty() {
+            return Ok(PreFilterOutcome::Skip);
+        }
+        let (allocated, open): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| claim.allocation.is_some());
+        let full = |claim: &Arc<DeviceClaim>| {
+            claim.reserved_for.len() >= RESERVED_MAX && !claim.reserved_for.contains(&pod.uid)
+        };
+        if allocated.iter().any(full) {
+            return Err(Status::unresolvable(Self::REASON_IN_USE));
+        }
+        if let Some(claim) = open.iter().find(|claim| objects.devices.is_pending(&claim.uid)) {
+            let (space, name) = (&claim.namespace, &claim.name);
+            let message = format!("resource claim {space}/{name} is in the process of being allocated");
+            return Err(Status::unresolvable(message));
+        }
+        let open: Vec<Prepared> = open.iter().map(|claim| prepare(claim, objects)).collect::<Result<_, _>>()?;
+        state.put(State { allocated: allocated.into(), open: open.into() });
+        Ok(PreFilterOutcome::AllNodes)
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
+        pod.spec.devices.is_empty()
+    }
+}
+
+fn is_reachable(claim: &DeviceClaim, node: &Node) -> bool {
+    let nodes = claim.allocation.as_ref().and_then(|allocation| allocation.nodes.as_ref());
+    nodes.is_none_or(|nodes| nodes.matches(node))
+}
+
+impl FilterPlugin for DynamicResources {
+    fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
+        let Some(own) = state.get::<State>() else { return Ok(()) };
+        if own.allocated.iter().any(|claim| !is_reachable(claim, &node.node)) {
+            return Err(Status::unresolvable(Self::REASON_UNREACHABLE));
+        }
+        if own.open.is_empty() {
+            return Ok(());
+        }
+        match allocate(&own.open, &node.node, &state.objects()?.devices) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Status::unresolvable(Self::REASON_NO_DEVICES)),
+            Err(error) => Err(Status::unresolvable(format!("filter node {}: {error}", node.name()))),
+        }
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
+        pod.spec.devices.is_empty()
+    }
+}
+
+impl ReservePlugin for DynamicResources {
+    fn reserve(&self, _: &mut CycleState, _: &PodInfo, _: &Name) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn unreserve(&self, _: &mut CycleState, _: &PodInfo, _: &Name) {}
+
+    fn enter(&self, state: &mut CycleState, _: &PodInfo, node: &Node, objects: &mut Objects) -> Result<(), Status> {
+        let Some(own) = state.get::<State>().cloned() else { return Ok(()) };
+        let found = allocate(&own.open, node, &objects.devices).map_err(Status::error)?;
+        let found = found.ok_or_else(|| Status::unschedulable(Self::REASON_NO_DEVICES))?;
+        let mut claims: Vec<_> = own.allocated.iter().map(|claim| (claim.clone(), None)).collect();
+        for (prepared, allocation) in own.open.iter().zip(found) {
+            let allocation = Arc::new(allocation);
+            objects.devices.pend(&prepared.claim.uid, allocation.clone());
+            claims.push((prepared.claim.clone(), Some(allocation)));
+        }
+        state.put(Decided { claims });
+        Ok(())
+    }
+
+    fn strike(&self, state: &mut CycleState, _: &PodInfo, _: &Name, objects: &mut Objects) {
+        let Some(Decided { claims }) = state.get() else { return };
+        for (claim, _) in claims.iter().filter(|(_, allocation)| allocation.is_some()) {
+            objects.devices.unpend(&claim.uid);
+        }
+    }
+}
+
+impl PreBindPlugin for DynamicResources {
+    fn pre_bind(&self, state: &CycleState, pod: &Arc<PodInfo>, _: &Name) -> Result<Vec<Action>, Status> {
+        let Some(Decided { claims }) = state.get() else { return Ok(Vec::new()) };
+        let action = |(claim, allocation): &(Arc<DeviceClaim>, Option<Arc<DeviceAllocation>>)| Action::ReserveDevices {
+            claim: claim.clone(),
+            allocation: allocation.clone(),
+            pod: pod.clone(),
+        };
+        let needed = |(claim, _): &&(Arc<DeviceClaim>, _)| !claim.reserved_for.contains(&pod.uid);
+        Ok(claims.iter().filter(needed).map(action).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

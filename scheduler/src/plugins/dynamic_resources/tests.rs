@@ -1,0 +1,172 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::framework::Code;
+use crate::testing::{PodMaker, node, pod, snapshot};
+
+fn slice(node: &str, devices: &[Value]) -> Value {
+    json!({"metadata": {"name": format!("slice-{node}")}, "spec": {"driver": "gpu", "nodeName": node,
+        "pool": {"name": node, "generation": 1, "resourceSliceCount": 1}, "devices": devices}})
+}
+
+fn gpu(name: &str, model: &str, numa: i64) -> Value {
+    json!({"name": name, "attributes": {"model": {"string": model}, "numa": {"int": numa}}})
+}
+
+fn claim(requests: Value, constraints: Value) -> Value {
+    json!({"metadata": {"name": "c", "namespace": "default", "uid": "c"},
+        "spec": {"devices": {"requests": requests, "constraints": constraints}}})
+}
+
+fn exactly(name: &str, count: usize, selector: &str) -> Value {
+    let selectors = if selector.is_empty() { json!([]) } else { json!([{"cel": {"expression": selector}}]) };
+    json!({"name": name, "exactly": {"deviceClassName": "any", "count": count, "selectors": selectors}})
+}
+
+fn world(claim: Value) -> Snapshot {
+    let mut snapshot = snapshot([node("n1"), node("n2")], []);
+    let devices = &mut snapshot.objects_mut().devices;
+    devices.put_class(serde_json::from_value(json!({"metadata": {"name": "any"}})).unwrap());
+    let n1 = [gpu("a", "A100", 0), gpu("b", "A100", 1)];
+    let n2 = [gpu("a", "H100", 0), gpu("b", "A100", 0), gpu("c", "A100", 1)];
+    devices.put_slice(serde_json::from_value(slice("n1", &n1)).unwrap());
+    devices.put_slice(serde_json::from_value(slice("n2", &n2)).unwrap());
+    devices.put_claim(serde_json::from_value(claim).unwrap());
+    snapshot
+}
+
+fn asks() -> PodMaker {
+    pod("p").spec("resourceClaims", json!([{"name": "gpus", "resourceClaimName": "c"}]))
+}
+
+/// Why each of the two nodes is refused, or the pod altogether.
+fn judge(snapshot: &Snapshot, pod: PodMaker) -> Result<[Option<String>; 2], (Code, String)> {
+    let (plugin, pod) = (DynamicResources, pod.build());
+    let mut state = CycleState::new();
+    state.show(snapshot);
+    plugin.pre_filter(&mut state, &pod, snapshot).map_err(|status| (status.code(), status.message()))?;
+    Ok(["n1", "n2"].map(|name| {
+        let verdict = FilterPlugin::filter(&plugin, &state, &pod, snapshot.node(name).unwrap());
+        verdict.err().map(|status| status.message())
+    }))
+}
+
+/// The devices that the claim gets on a node.
+fn given(snapshot: &mut Snapshot, node: &str) -> Vec<String> {
+    let (plugin, pod) = (DynamicResources, Arc::new(asks().build()));
+    let mut state = CycleState::new();
+    plugin.pre_filter(&mut state, &pod, snapshot).unwrap();
+    let node = snapshot.node(node).unwrap().node.clone();
+    plugin.enter(&mut state, &pod, &node, snapshot.objects_mut()).unwrap();
+    let told = |action: Action| match action {
+        Action::ReserveDevices { allocation: Some(allocation), .. } => {
+            let one = |(request, id, _): &(Name, crate::object::DeviceId, bool)| format!("{request}={}", id.device);
+            allocation.devices.iter().map(one).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    plugin.pre_bind(&state, &pod, &node.name).unwrap().into_iter().flat_map(told).collect()
+}
+
+const NONE: Option<&str> = Some(DynamicResources::REASON_NO_DEVICES);
+
+#[track_caller]
+fn check(requests: Value, constraints: Value, expected: [Option<&str>; 2]) {
+    let found = judge(&world(claim(requests, constraints)), asks()).unwrap();
+    assert_eq!(found.each_ref().map(Option::as_deref), expected);
+}
+
+#[test]
+fn nodes_must_have_the_devices() {
+    check(json!([exactly("r", 2, "")]), json!([]), [None, None]);
+    check(json!([exactly("r", 3, "")]), json!([]), [NONE, None]);
+    check(json!([exactly("r", 4, "")]), json!([]), [NONE, NONE]);
+    check(json!([exactly("r", 1, "device.attributes['gpu'].model == 'H100'")]), json!([]), [NONE, None]);
+    check(json!([exactly("a", 2, ""), exactly("b", 1, "")]), json!([]), [NONE, None]);
+    let same_numa = json!([{"matchAttribute": "gpu/numa"}]);
+    check(json!([exactly("r", 2, "")]), same_numa.clone(), [NONE, None]);
+    check(json!([exactly("r", 2, "device.attributes['gpu'].model == 'A100'")]), same_numa, [NONE, NONE]);
+    let all = json!([{"name": "r", "exactly": {"deviceClassName": "any", "allocationMode": "All"}}]);
+    check(all, json!([]), [None, None]);
+}
+
+#[test]
+fn alternatives_are_tried_in_turn() {
+    let h100 = json!([{"cel": {"expression": "device.attributes['gpu'].model == 'H100'"}}]);
+    let requests = json!([{"name": "r", "firstAvailable": [
+        {"name": "best", "deviceClassName": "any", "selectors": h100},
+        {"name": "other", "deviceClassName": "any", "count": 2}]}]);
+    let mut snapshot = world(claim(requests, json!([])));
+    assert_eq!(given(&mut snapshot, "n2"), ["r/best=a"]);
+    snapshot.objects_mut().devices.unpend(&"c".into());
+    assert_eq!(given(&mut snapshot, "n1"), ["r/other=a", "r/other=b"]);
+}
+
+#[test]
+fn devices_in_use_are_not_given_twice() {
+    let mut snapshot = world(claim(json!([exactly("r", 2, "")]), json!([])));
+    assert_eq!(given(&mut snapshot, "n1"), ["r=a", "r=b"]);
+    let (code, message) = judge(&snapshot, asks()).unwrap_err();
+    assert_eq!(code, Code::UnschedulableAndUnresolvable);
+    assert_eq!(message, "resource claim default/c is in the process of being allocated");
+    let mut other = claim(json!([exactly("r", 1, "")]), json!([]));
+    other["metadata"] = json!({"name": "d", "namespace": "default", "uid": "d"});
+    snapshot.objects_mut().devices.put_claim(serde_json::from_value(other).unwrap());
+    let asks = pod("q").spec("resourceClaims", json!([{"name": "gpus", "resourceClaimName": "d"}]));
+    let found = judge(&snapshot, asks).unwrap();
+    assert_eq!(found.each_ref().map(Option::as_deref), [NONE, None]);
+}
+
+#[test]
+fn claims_must_be_there_and_their_own() {
+    let message = |snapshot: &Snapshot, pod: PodMaker| judge(snapshot, pod).unwrap_err().1;
+    let from_template = || pod("p").spec("resourceClaims", json!([{"name": "gpus", "resourceClaimTemplateName": "t"}]));
+    let plain = world(claim(json!([exactly("r", 1, "")]), json!([])));
+    assert_eq!(message(&plain, from_template()), "pod \"default/p\": ResourceClaim not created yet");
+    let named = from_template().status("resourceClaimStatuses", json!([{"name": "gpus", "resourceClaimName": "c"}]));
+    let not_owner = "ResourceClaim default/c was not created for Pod default/p (Pod is not owner)";
+    assert_eq!(message(&plain, named), not_owner);
+    let unneeded = from_template().status("resourceClaimStatuses", json!([{"name": "gpus"}]));
+    assert_eq!(judge(&plain, unneeded), Ok([None, None]));
+    let gone = pod("p").spec("resourceClaims", json!([{"name": "gpus", "resourceClaimName": "x"}]));
+    assert_eq!(message(&plain, gone), "could not find v1.ResourceClaim \"default/x\"");
+    let unclassed = json!([{"name": "r", "exactly": {"deviceClassName": "none"}}]);
+    let told = message(&world(claim(unclassed, json!([]))), asks());
+    assert_eq!(told, "request r: device class none does not exist");
+}
+
+#[test]
+fn allocated_claims_hold_pods_to_their_nodes() {
+    let mut allocated = claim(json!([exactly("r", 1, "")]), json!([]));
+    allocated["status"] = json!({"allocation": {
+        "devices": {"results": [{"request": "r", "driver": "gpu", "pool": "n1", "device": "a"}]},
+        "nodeSelector": {"nodeSelectorTerms": [{"matchFields":
+            [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}]}}});
+    let found = judge(&world(allocated.clone()), asks()).unwrap();
+    assert_eq!(found.each_ref().map(Option::as_deref), [None, Some(DynamicResources::REASON_UNREACHABLE)]);
+    let consumers: Vec<Value> =
+        (0..256).map(|n| json!({"resource": "pods", "name": "x", "uid": n.to_string()})).collect();
+    allocated["status"]["reservedFor"] = consumers.into();
+    assert_eq!(judge(&world(allocated), asks()).unwrap_err().1, "resourceclaim in use");
+}
+
+#[test]
+fn pools_count_when_they_are_complete_and_new() {
+    let mut snapshot = world(claim(json!([exactly("r", 1, "")]), json!([])));
+    let mut newer = slice("n1", &[]);
+    newer["metadata"]["name"] = json!("newer");
+    newer["spec"]["pool"] = json!({"name": "n1", "generation": 2, "resourceSliceCount": 2});
+    snapshot.objects_mut().devices.put_slice(serde_json::from_value(newer).unwrap());
+    let found = judge(&snapshot, asks()).unwrap();
+    assert_eq!(found.each_ref().map(Option::as_deref), [NONE, None]);
+}
+
+#[test]
+fn bad_expressions_are_told() {
+    let broken = world(claim(json!([exactly("r", 1, "device.")]), json!([])));
+    let told = "claim default/c: selector #0: CEL compile error: a name must follow \".\"";
+    assert_eq!(judge(&broken, asks()).unwrap_err(), (Code::Error, told.to_owned()));
+    let unknown = world(claim(json!([exactly("r", 1, "device.attributes['gpu'].healthy")]), json!([])));
+    let told = "filter node n1: claim default/c: selector #0: CEL runtime error: no such key: healthy";
+    assert_eq!(judge(&unknown, asks()).unwrap()[0].as_deref(), Some(told));
+}

@@ -1,0 +1,49 @@
+//! What the scheduler is told of devices.
+
+use super::Scheduler;
+use crate::framework::{ActionType, ClusterEvent, EventResource, Object};
+use crate::object::{DeviceClaim, DeviceClass, DeviceSlice, Name, Time};
+
+/// Something about devices that came, changed or went. Names are preceded by namespaces where there are any.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each says what it is about and what happened to it")]
+#[non_exhaustive]
+pub enum DeviceChange {
+    PutClaim(DeviceClaim),
+    RemoveClaim(Name, Name),
+    PutClass(DeviceClass),
+    RemoveClass(Name),
+    PutSlice(DeviceSlice),
+    RemoveSlice(Name),
+}
+
+impl Scheduler {
+    /// Something about devices came, changed or went.
+    pub fn change_devices(&mut self, change: DeviceChange, now: Time) {
+        use EventResource as R;
+        let devices = &mut self.cache.snapshot_mut().objects_mut().devices;
+        let (resource, action, object) = match change {
+            DeviceChange::PutClaim(claim) => {
+                let (old, new) = devices.put_claim(claim);
+                let action = if old.is_none() { ActionType::ADD } else { ActionType::UPDATE };
+                (R::ResourceClaim, action, Object::DeviceClaim(old, Some(new)))
+            }
+            DeviceChange::RemoveClaim(namespace, name) => {
+                let old = devices.remove_claim(&namespace, &name);
+                (R::ResourceClaim, ActionType::DELETE, Object::DeviceClaim(old, None))
+            }
+            DeviceChange::PutClass(class) => {
+                devices.put_class(class);
+                (R::DeviceClass, ActionType::ADD, Object::Other)
+            }
+            DeviceChange::PutSlice(slice) => {
+                devices.put_slice(slice);
+                (R::ResourceSlice, ActionType::ADD, Object::Other)
+            }
+            // Nothing fits because one of these goes.
+            DeviceChange::RemoveClass(name) => return devices.remove_class(&name),
+            DeviceChange::RemoveSlice(name) => return devices.remove_slice(&name),
+        };
+        self.queue.on_event(ClusterEvent::new(resource, action), &object, now);
+    }
+}
