@@ -43,6 +43,7 @@ struct Rule {
 /// Upstream's controllers replace objects whole; these send merge patches, for which upstream's roles lack the verb.
 /// Each role `system:controller:NAME` gets a companion `kubewright:controller:NAME`, bound to the same account, with
 /// nothing but those patches. May be called at every start; the client's user must be allowed to write cluster roles.
+/// The accounts themselves: see [`account_client`](crate::account_client).
 ///
 /// # Errors
 /// The server can't be reached or refuses.

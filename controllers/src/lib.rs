@@ -50,6 +50,7 @@
 //! as merge patches which hold only for the version that was seen.
 
 mod access;
+mod account;
 mod api;
 pub mod cache;
 pub mod clusterroleaggregation;
@@ -89,6 +90,7 @@ pub mod ttlafterfinished;
 mod world;
 
 pub use access::grant_access;
+pub use account::account_client;
 pub use error::Error;
 pub use manager::{Builder, Config, Context, Controller, LeaderElection, Manager, Queue, Setup, all_controllers};
 

@@ -1,9 +1,10 @@
 //! How components reach the API: in process, each as its own user, or through a kubeconfig.
 
 use anyhow::Context;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kubewright::apiserver::request::User;
 use kubewright::apiserver::server::ApiServer;
+use kubewright::controllers::account_client;
 
 use crate::control_plane::ControlPlane;
 use crate::flags::Flags;
@@ -13,8 +14,8 @@ use crate::flags::Flags;
 pub(crate) enum Clients {
     /// Of the API server in this process, without sockets.
     InProcess(ApiServer),
-    /// Of another Kubernetes; everyone is whom the kubeconfig says.
-    Remote { client: kube::Client, authority: String },
+    /// Of another Kubernetes; everyone but the controllers is whom the kubeconfig says.
+    Remote { client: kube::Client, config: Box<kube::Config>, authority: String },
 }
 
 impl Clients {
@@ -27,7 +28,7 @@ impl Clients {
         let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
         let config = config.with_context(|| format!("kubeconfig {}", path.display()))?;
         let authority = config.root_cert.iter().flatten().map(|der| pem(der)).collect();
-        Ok(Self::Remote { client: kube::Client::try_from(config)?, authority })
+        Ok(Self::Remote { client: kube::Client::try_from(config.clone())?, config: Box::new(config), authority })
     }
 
     fn of(&self, user: User) -> kube::Client {
@@ -52,14 +53,27 @@ impl Clients {
         self.of(User::new("system:kube-controller-manager", &["system:authenticated"]))
     }
 
-    /// Makes the clients by which each controller writes as its own service account. Through a kubeconfig all of them
-    /// are whom it says.
-    pub(crate) fn controllers(&self) -> impl Fn(&str) -> kube::Client + Send + Sync + 'static {
+    /// Makes the clients by which each controller writes as its own service account.
+    ///
+    /// # Errors
+    /// The other Kubernetes can't be reached over TLS as the kubeconfig says.
+    pub(crate) fn controllers(&self) -> anyhow::Result<impl Fn(&str) -> kube::Client + Send + Sync + 'static> {
         let clients = self.clone();
-        move |account| {
-            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
-            clients.of(User::new(&format!("system:serviceaccount:kube-system:{account}"), &groups))
-        }
+        let anonymous = match self {
+            Self::InProcess(_) => None,
+            Self::Remote { config, .. } => {
+                let mut config = (**config).clone();
+                config.auth_info = AuthInfo::default();
+                Some(kube::Client::try_from(config)?)
+            }
+        };
+        Ok(move |account: &str| match &anonymous {
+            Some(transport) => account_client(clients.controller_manager(), transport.clone(), account),
+            None => {
+                let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
+                clients.of(User::new(&format!("system:serviceaccount:kube-system:{account}"), &groups))
+            }
+        })
     }
 
     /// The service proxy's.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kubewright::controllers::Manager;
+use kubewright::controllers::{Error, Manager, grant_access};
 use kubewright::scheduler::driver::{Driver, DriverConfig, SystemClock};
 use kubewright::scheduler::plugins::default_profile;
 use tokio::task::JoinHandle;
@@ -80,10 +80,14 @@ impl Running {
             Clients::Remote { authority, .. } => Some(authority.clone()),
         };
         let cidr = (flags.runtime != RuntimeKind::Cri).then(|| addresses.pods.clone());
-        if let Clients::InProcess(_) = clients {
-            kubewright::controllers::grant_access(&clients.admin()).await?;
+        if let Clients::Remote { client, .. } = clients {
+            match grant_access(client).await {
+                // Then it is up to whoever runs that Kubernetes; ours grants it at its start.
+                Err(Error::Refused { code: 403, .. }) => {}
+                granted => granted?,
+            }
         }
-        let manager = Manager::builder(clients.controller_manager()).client_of_account(clients.controllers());
+        let manager = Manager::builder(clients.controller_manager()).client_of_account(clients.controllers()?);
         let manager = manager.configure(|config| {
             config.root_ca = root_ca;
             config.cluster_cidrs.extend(cidr);

@@ -10,8 +10,10 @@ use kubewright::apiserver::authn::Anonymous;
 use kubewright::apiserver::authn::token::{Issuer, SigningKey};
 use kubewright::apiserver::connect::KubeletTls;
 use kubewright::apiserver::pki::{Pki, PkiConfig};
+use kubewright::apiserver::request::User;
 use kubewright::apiserver::serve::{Listener, Tls};
 use kubewright::apiserver::server::ApiServer;
+use kubewright::controllers::grant_access;
 use kubewright::store::{DiskConfig, DiskStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +75,8 @@ impl ControlPlane {
             .kubelets(Arc::new(kubelets))
             .build()
             .await?;
+        // Wherever the controllers run.
+        grant_access(&kube::Client::new(server.as_user(User::admin()), "default")).await?;
         let tls = Tls::new(&pki.serving.certificate, &pki.serving.key, authority)?;
         let listener = Listener::from_socket(socket, tls)?;
         let shutdown = CancellationToken::new();

@@ -1,6 +1,6 @@
 //! Nodes: for each a runtime and a kubelet; for all of them, as they share this host, one service proxy.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use kubewright::proxy::userspace::UserspaceNetwork;
 use kubewright::runtime_shim::Runtime;
 use kubewright::runtime_shim::cri::{CriConfig, CriRuntime};
 use kubewright::runtime_shim::process::{ProcessConfig, ProcessRuntime};
-use kubewright::runtime_shim::sim::SimRuntime;
+use kubewright::runtime_shim::sim::{SimConfig, SimRuntime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long pods may take to end when the cluster stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 const KUBELET_PORT: u16 = 10_250;
+/// Pods are evicted when less than this share of the disk is left.
+const DISK_AVAILABLE_MIN: f64 = 0.01;
 
 /// The nodes of this process.
 pub(crate) struct Nodes {
@@ -88,7 +90,7 @@ impl Nodes {
             _ => Some(Arc::new(LoopbackPodNetwork::new(&addresses.pods)?) as Arc<dyn PodNetwork>),
         };
         for (at, name) in (0..).zip(&names) {
-            let runtime = self.runtime(flags, name).await?;
+            let runtime = self.runtime(flags, at, name).await?;
             let config = kubelet_config(flags, addresses, clients, pki, at, name)?;
             let mut builder = Kubelet::builder(config, clients.kubelet(name), runtime);
             if let Some(network) = &network {
@@ -124,9 +126,15 @@ impl Nodes {
         stages.ready("services", &format!("{} in user space", addresses.services));
     }
 
-    async fn runtime(&mut self, flags: &Flags, name: &str) -> anyhow::Result<Arc<dyn Runtime>> {
+    async fn runtime(&mut self, flags: &Flags, at: u16, name: &str) -> anyhow::Result<Arc<dyn Runtime>> {
         match flags.runtime {
-            RuntimeKind::Sim => Ok(Arc::new(SimRuntime::default())),
+            RuntimeKind::Sim => {
+                let mut config = SimConfig::default();
+                config.seed = at.into();
+                // A node has at most 110 pods: 256 addresses for each.
+                config.first_ip = Ipv4Addr::from(u32::from(config.first_ip) + (u32::from(at) << 8));
+                Ok(Arc::new(SimRuntime::new(config)))
+            }
             RuntimeKind::Cri => Ok(Arc::new(CriRuntime::connect(CriConfig::new(&flags.cri_endpoint)).await?)),
             RuntimeKind::Process => {
                 let mut config = ProcessConfig::new(directory(&flags.data_dir, name).join("runtime"));
@@ -168,6 +176,9 @@ fn kubelet_config(
 ) -> anyhow::Result<KubeletConfig> {
     let ip = addresses.node(at);
     let mut config = KubeletConfig::new(name, ip, directory(&flags.data_dir, name).join("kubelet"));
+    // The disk is not the cluster's alone: at upstream's tenth, a full laptop would get no pod.
+    config.eviction.disk_available_share = Some(DISK_AVAILABLE_MIN);
+    config.eviction.inodes_free_share = Some(DISK_AVAILABLE_MIN);
     let listen = SocketAddr::new(ip, KUBELET_PORT);
     config.server = match (clients, pki) {
         (_, Some(pki)) => {

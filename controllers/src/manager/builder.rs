@@ -147,7 +147,8 @@ impl Builder {
 
     /// Lets each controller write as its own service account in `kube-system`, such as `deployment-controller`: the
     /// function makes that account's client. What all of them read, events and the leader's lease stay with the
-    /// manager's own client. Without it that client does everything. See [`grant_access`](crate::grant_access).
+    /// manager's own client. Without it that client does everything. See
+    /// [`grant_access`](crate::grant_access) and [`account_client`](crate::account_client).
     pub fn client_of_account(mut self, client_of: impl Fn(&str) -> Client + Send + Sync + 'static) -> Self {
         self.client_of = Some(Box::new(client_of));
         self
