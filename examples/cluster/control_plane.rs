@@ -68,6 +68,7 @@ impl ControlPlane {
         let kubelets = KubeletTls::from_pem(&pki.kubelet_client.certificate, &pki.kubelet_client.key, authority)?;
         let server = ApiServer::builder(store)
             .client_authorities(authority)
+            .front_proxy_authorities(pki.front_proxy_authority.certificate_pem())
             .service_account_issuer(Issuer::new(ISSUER, SigningKey::from_pem(&pki.service_account_key)?))
             .anonymous(Anonymous::HealthPaths)
             .service_addresses(services)
