@@ -1,4 +1,5 @@
-//! How many pods the core places in a second: `cargo run --release --example throughput -- [NODES] [PODS] [plain]`.
+//! How many pods the core places in a second: `cargo run --release --example throughput -- [NODES] [PODS] [plain]
+//! [KIND]`, where the kind is a word of one of those printed.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement reads the clock and prints")]
 
 use std::sync::Arc;
@@ -38,7 +39,9 @@ fn main() {
     let mut number = |default: usize| arguments.next().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (nodes, pods) = (number(5_000), number(10_000));
     let plain = std::env::args().any(|argument| argument == "plain");
-    for (name, maker) in kinds() {
+    let wanted = std::env::args().skip(3).find(|argument| argument != "plain");
+    for (name, maker) in kinds().into_iter().filter(|(name, _)| wanted.as_ref().is_none_or(|word| name.contains(word)))
+    {
         let pods = if name == "far from others" { pods.min(nodes) } else { pods };
         let seconds = measure(&maker.build(), nodes, pods, !plain);
         #[allow(clippy::cast_precision_loss, reason = "a rate")]

@@ -399,6 +399,12 @@ impl Profile {
         Ok(())
     }
 
+    /// Asks every Filter plugin about a node, however many say no.
+    pub(crate) fn run_every_filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Vec<Status> {
+        let asked = self.filter.iter().filter(|entry| state.skip_filter & entry.bit() == 0);
+        asked.filter_map(|entry| Some(entry.plugin.filter(state, pod, node).err()?.by(&entry.name))).collect()
+    }
+
     /// The same, as if the pods of no lower priority that were promised the node were there already; and, since they
     /// may yet go elsewhere, once more without them.
     ///

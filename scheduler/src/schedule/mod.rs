@@ -21,4 +21,4 @@ pub use devices::DeviceChange;
 pub use outcome::{Failure, Outcome, Placement};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerError};
 pub use storage::StorageChange;
-pub use what_if::{Trial, WhatIf};
+pub use what_if::{Room, Trial, WhatIf};

@@ -75,6 +75,7 @@ pub struct Scheduler {
     pub(super) held: BTreeMap<Name, Held>,
     pub(super) progress: Progress,
     pub(super) specs: Specs,
+    reuse_results: bool,
     /// What became of pods that were placed together with another.
     pub(super) told_later: VecDeque<Outcome>,
 }
@@ -110,6 +111,7 @@ impl Scheduler {
                 classes: config.reuse_results.then(Classes::default),
             },
             specs: Specs::default(),
+            reuse_results: config.reuse_results,
             told_later: VecDeque::new(),
         })
     }
@@ -188,7 +190,11 @@ impl Scheduler {
     pub(super) fn decide_safely(&mut self, pod: &Arc<PodInfo>) -> (CycleState, Result<Decision, Refusal>) {
         let mut state = CycleState::new();
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(pod, &mut state)));
-        let decided = decided.unwrap_or_else(|panic| Err(Refusal::Failed(panicked(&*panic))));
+        let decided = decided.unwrap_or_else(|panic| {
+            // What was kept may be half changed.
+            self.progress.classes = self.reuse_results.then(Classes::default);
+            Err(Refusal::Failed(panicked(&*panic)))
+        });
         (state, decided)
     }
 

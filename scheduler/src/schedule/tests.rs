@@ -2,7 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::framework::{Action, CycleState, PermitOutcome, PermitPlugin, Plugin, ScorePlugin, Status};
+use crate::cache::{NodeInfo, Snapshot};
+use crate::framework::{
+    Action, CycleState, FilterPlugin, PermitOutcome, PermitPlugin, Plugin, PreFilterOutcome, PreFilterPlugin,
+    ReservePlugin, ScorePlugin, Status,
+};
 use crate::object::{Name, PodGroup, PodInfo, Time};
 use crate::plugins::{GangScheduling, default_profile};
 use crate::queue::Gangs;
@@ -244,13 +248,7 @@ impl Plugin for Misbehaves {
 }
 
 impl ScorePlugin for Misbehaves {
-    fn score(
-        &self,
-        _: &CycleState,
-        _: &PodInfo,
-        _: &crate::cache::NodeInfo,
-        _: &crate::cache::Snapshot,
-    ) -> Result<i64, Status> {
+    fn score(&self, _: &CycleState, _: &PodInfo, _: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
         assert!(self.0 >= 0, "a bug");
         Ok(self.0)
     }
@@ -352,4 +350,99 @@ fn a_group_without_a_minimum_is_no_gang() {
     s.put_pod_group(PodGroup { min_count: None, ..group(0) }, at(0));
     s.put_pod(member("a").build(), at(0));
     assert!(matches!(s.schedule_one(at(0)), Some(Outcome::Placed(_))));
+}
+
+#[test]
+fn what_if_makes_room_and_takes_it_back() {
+    let profile = default_profile("default-scheduler").build().unwrap();
+    let mut s = Scheduler::new(SchedulerConfig::default(), vec![profile]).unwrap();
+    s.put_node(node("n").capacity(&[("cpu", "1"), ("pods", "10")]).build(), at(0));
+    s.put_node(node("t").taints(&[("k", "v", "NoSchedule")]).capacity(&[("pods", "0")]).build(), at(0));
+    s.put_pod(pod("low").requests(&[("cpu", "1")]).on("n").build(), at(0));
+    let mut fork = s.what_if();
+    let high = Arc::new(pod("high").requests(&[("cpu", "1")]).priority(10).build());
+    fork.mark();
+    let Ok(Room::Made(preemption)) = fork.preempt(&high) else { panic!("low can go") };
+    assert_eq!((preemption.node.as_str(), preemption.victims[0].name.as_str()), ("n", "low"));
+    assert_eq!(fork.snapshot().node("n").unwrap().pods[0].name, "high");
+    assert!(matches!(fork.preempt(&Arc::new(pod("l").requests(&[("cpu", "1")]).build())), Ok(Room::None(_))));
+    assert!(fork.roll_back());
+    assert_eq!(fork.snapshot().node("n").unwrap().pods[0].name, "low");
+    assert!(!fork.roll_back(), "there was one mark");
+    let reasons = fork.every_reason(&high).unwrap();
+    let told = |node: &str| reasons[node].iter().map(Status::message).collect::<Vec<_>>();
+    assert_eq!(told("n"), ["Insufficient cpu"]);
+    assert_eq!(told("t"), ["node(s) had untolerated taint(s)", "Too many pods, Insufficient cpu"]);
+    assert_eq!(s.snapshot().node("n").unwrap().pods[0].name, "low", "nothing reaches the scheduler");
+}
+
+/// Goes wrong at one extension point.
+struct Faulty(&'static str);
+
+impl Plugin for Faulty {
+    fn name(&self) -> &str {
+        "Faulty"
+    }
+
+    fn pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilterPlugin>> {
+        (self.0 == "PreFilter").then_some(self)
+    }
+
+    fn filter(self: Arc<Self>) -> Option<Arc<dyn FilterPlugin>> {
+        (self.0 == "Filter").then_some(self)
+    }
+
+    fn reserve(self: Arc<Self>) -> Option<Arc<dyn ReservePlugin>> {
+        (self.0 == "Reserve").then_some(self)
+    }
+
+    fn permit(self: Arc<Self>) -> Option<Arc<dyn PermitPlugin>> {
+        (self.0 == "Permit").then_some(self)
+    }
+}
+
+impl PreFilterPlugin for Faulty {
+    fn pre_filter(&self, _: &mut CycleState, pod: &PodInfo, _: &Snapshot) -> Result<PreFilterOutcome, Status> {
+        assert!(pod.name != "bad", "PreFilter broke");
+        Ok(PreFilterOutcome::Skip)
+    }
+}
+
+impl FilterPlugin for Faulty {
+    fn filter(&self, _: &CycleState, pod: &PodInfo, _: &NodeInfo) -> Result<(), Status> {
+        assert!(pod.name != "bad", "Filter broke");
+        Ok(())
+    }
+}
+
+impl ReservePlugin for Faulty {
+    fn reserve(&self, _: &mut CycleState, pod: &PodInfo, _: &Name) -> Result<(), Status> {
+        assert!(pod.name != "bad", "Reserve broke");
+        Ok(())
+    }
+
+    fn unreserve(&self, _: &mut CycleState, _: &PodInfo, _: &Name) {}
+}
+
+impl PermitPlugin for Faulty {
+    fn permit(&self, _: &mut CycleState, pod: &PodInfo, _: &Name, _: &Gangs) -> Result<PermitOutcome, Status> {
+        assert!(pod.name != "bad", "Permit broke");
+        Ok(PermitOutcome::Allow)
+    }
+}
+
+#[test]
+fn a_plugin_that_panics_fails_its_pod_and_no_other() {
+    for point in ["PreFilter", "Filter", "Reserve", "Permit"] {
+        let profile = default_profile("default-scheduler").with(Arc::new(Faulty(point)), 1).build().unwrap();
+        let mut s = Scheduler::new(SchedulerConfig::default(), vec![profile]).unwrap();
+        s.put_node(node("n").build(), at(0));
+        s.put_pod(pod("bad").build(), at(0));
+        s.put_pod(pod("good").build(), at(0));
+        let Some(Outcome::Failed(failure)) = s.schedule_one(at(0)) else { panic!("{point} panics") };
+        assert_eq!(failure.reason, Failure::SCHEDULER_ERROR);
+        assert_eq!(failure.message, format!("a plugin panicked: {point} broke"));
+        assert!(matches!(s.schedule_one(at(0)), Some(Outcome::Placed(_))), "others go on after {point}");
+        assert_eq!(s.cache().pod_count(), 1, "nothing is left of the failed one after {point}");
+    }
 }
