@@ -1,8 +1,6 @@
 //! Shapes of the JSON that are turned into something better after decoding.
 
-use std::collections::BTreeMap;
-
-use kubewright_api::requests::{PodResources, ResourceList, ResourceRequirements};
+use kubewright_api::requests::{ContainerResources, PodResources, ResourceList, ResourceRequirements, raise};
 use kubewright_api::taint::{Taint, Toleration};
 use serde::{Deserialize, Deserializer};
 
@@ -180,6 +178,9 @@ pub(super) struct Status {
     pub(super) init_container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "null_is_default")]
     pub(super) resource_claim_statuses: Vec<MadeClaim>,
+    pub(super) resources: Option<ResourceRequirements>,
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) allocated_resources: ResourceList,
 }
 
 #[derive(Default, Deserialize)]
@@ -241,39 +242,81 @@ pub(super) struct Image {
 }
 
 impl Spec {
-    /// What the resource arithmetic works on; statuses raise a container's requests to what it still holds.
+    /// What the resource arithmetic works on. While a pod is being resized it counts with the most of what it asks for,
+    /// was granted and still holds; if the resize can't be done, with what it was granted and holds.
     pub(super) fn pod_resources(&self, status: &Status) -> PodResources {
-        let container = |c: &Container, statuses: &[ContainerStatus]| {
+        let infeasible = status.conditions.iter().find(|condition| condition.kind == "PodResizePending");
+        let infeasible = infeasible.is_some_and(|condition| condition.reason == "Infeasible");
+        let statuses = || status.container_statuses.iter().chain(&status.init_container_statuses);
+        let container = |c: &Container, follows: bool| {
             let mut resources = c.resources.clone();
-            if let Some(status) = statuses.iter().find(|s| s.name == c.name) {
-                if let Some(actual) = &status.resources {
-                    raise(&mut resources.requests, &actual.requests);
-                }
-                raise(&mut resources.requests, &status.allocated_resources);
+            if let Some(own) = statuses().find(|own| own.name == c.name).filter(|_| follows)
+                && let Some(actual) = &own.resources
+            {
+                settle(&mut resources.requests, &actual.requests, &own.allocated_resources, infeasible);
             }
-            kubewright_api::requests::ContainerResources {
-                name: String::new(),
-                resources,
-                restart_policy: c.restart_policy.clone(),
-            }
+            ContainerResources { name: String::new(), resources, restart_policy: c.restart_policy.clone() }
         };
+        let mut whole = self.resources.clone();
+        if let (Some(asked), Some(actual)) = (&mut whole, &status.resources) {
+            let given: Vec<String> = asked.requests.keys().cloned().collect();
+            settle(&mut asked.requests, &actual.requests, &status.allocated_resources, infeasible);
+            asked.requests.retain(|name, _| given.contains(name));
+        }
         PodResources {
-            containers: self.containers.iter().map(|c| container(c, &status.container_statuses)).collect(),
-            init_containers: self
-                .init_containers
-                .iter()
-                .map(|c| container(c, if c.is_sidecar() { &status.init_container_statuses } else { &[] }))
-                .collect(),
+            containers: self.containers.iter().map(|c| container(c, true)).collect(),
+            init_containers: self.init_containers.iter().map(|c| container(c, c.is_sidecar())).collect(),
             overhead: self.overhead.clone(),
-            resources: self.resources.clone(),
+            resources: whole,
         }
     }
 }
 
-fn raise(list: &mut ResourceList, other: &BTreeMap<String, kubewright_api::quantity::Quantity>) {
-    for (name, amount) in other {
-        if let Some(own) = list.get_mut(name) {
-            *own = (*own).max(*amount);
-        }
+fn settle(asked: &mut ResourceList, actual: &ResourceList, allocated: &ResourceList, infeasible: bool) {
+    if infeasible {
+        asked.clear();
+    }
+    raise(asked, actual);
+    raise(asked, allocated);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::object::PodInfo;
+
+    /// What a pod counts with whose container asks for `spec` cpus, was granted 2 and holds 1.
+    #[track_caller]
+    fn check(spec: &str, conditions: Value, millis: i64) {
+        let pod = json!({
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": spec}}}]},
+            "status": {"conditions": conditions, "containerStatuses": [{"name": "c",
+                "allocatedResources": {"cpu": "2"}, "resources": {"requests": {"cpu": "1"}}}]},
+        });
+        let pod: PodInfo = serde_json::from_value(pod).unwrap();
+        assert_eq!(pod.spec.requests.cpu, millis);
+    }
+
+    #[test]
+    fn resizing_pods_count_with_the_most_until_it_is_known_to_fail() {
+        let pending = |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason}]);
+        check("3", json!([]), 3000);
+        check("1", json!([]), 2000);
+        check("3", pending("Deferred"), 3000);
+        check("3", pending("Infeasible"), 2000);
+    }
+
+    #[test]
+    fn pods_with_resources_of_their_own_are_resized_as_a_whole() {
+        let mut pod = json!({
+            "spec": {"resources": {"requests": {"cpu": "4"}}, "overhead": {"cpu": "100m"},
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]},
+            "status": {},
+        });
+        let read = |pod: &Value| serde_json::from_value::<PodInfo>(pod.clone()).unwrap().spec.requests.clone();
+        assert_eq!((read(&pod).cpu, read(&pod).memory), (4100, 1 << 30));
+        pod["status"] = json!({"resources": {"requests": {"cpu": "6", "memory": "9Gi"}}});
+        assert_eq!((read(&pod).cpu, read(&pod).memory), (6100, 1 << 30));
     }
 }

@@ -2,37 +2,16 @@
 //! [KIND]`, where the kind is a word of one of those printed.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement reads the clock and prints")]
 
+mod kinds;
+
 use std::sync::Arc;
 use std::time::Instant;
 
+use kinds::kinds;
 use kubewright_scheduler::object::{PodInfo, Time};
 use kubewright_scheduler::plugins::default_profile;
 use kubewright_scheduler::schedule::{Outcome, Scheduler, SchedulerConfig};
-use kubewright_scheduler::testing::{PodMaker, node, pod};
-
-/// The kinds of pods that are measured, as in upstream's `scheduler_perf`.
-fn kinds() -> Vec<(&'static str, PodMaker)> {
-    let asks = || pod("p").requests(&[("cpu", "100m"), ("memory", "500Mi")]).labels(&[("app", "x")]);
-    let term =
-        serde_json::json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "x"}}});
-    let far = serde_json::json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
-    let near_term = serde_json::json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}});
-    let near = serde_json::json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near_term]}});
-    let spread = serde_json::json!({"maxSkew": 5, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
-        "labelSelector": {"matchLabels": {"app": "x"}}});
-    let mut wish = spread.clone();
-    wish["whenUnsatisfiable"] = "ScheduleAnyway".into();
-    let wishes = serde_json::json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
-        {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["zone-1"]}]}}]}});
-    vec![
-        ("basic", asks()),
-        ("prefers a zone", asks().affinity(wishes)),
-        ("spread over zones", asks().spread(&[spread])),
-        ("spread over zones if possible", asks().spread(&[wish])),
-        ("near others", asks().affinity(near)),
-        ("far from others", asks().affinity(far)),
-    ]
-}
+use kubewright_scheduler::testing::node;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
