@@ -55,6 +55,7 @@
 
 pub mod admission;
 pub mod allocate;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod body;
@@ -73,6 +74,7 @@ pub mod patch;
 #[cfg(feature = "pki")]
 pub mod pki;
 pub mod registry;
+pub mod remote;
 pub mod request;
 #[cfg(feature = "serve")]
 pub mod serve;

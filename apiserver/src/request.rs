@@ -53,24 +53,46 @@ impl User {
     }
 }
 
-/// Warnings that the answer will carry as `Warning` headers. Clones share them.
+/// What is noted about a request on its way: warnings that the answer will carry as `Warning` headers, and annotations
+/// for the audit log. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Warnings(Arc<Mutex<Vec<String>>>);
+pub struct Warnings(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    warnings: Vec<String>,
+    annotations: BTreeMap<String, String>,
+}
 
 impl Warnings {
     /// Adds a warning, once.
     pub fn add(&self, warning: impl Into<String>) {
         let warning = warning.into();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.contains(&warning) {
-            all.push(warning);
+        let mut notes = self.notes();
+        if !notes.warnings.contains(&warning) {
+            notes.warnings.push(warning);
         }
     }
 
     /// Takes all warnings.
     #[must_use]
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.notes().warnings)
+    }
+
+    /// Notes something for the audit log; what was noted first under a key stays.
+    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.notes().annotations.entry(key.into()).or_insert_with(|| value.into());
+    }
+
+    /// What was noted for the audit log.
+    #[must_use]
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        self.notes().annotations.clone()
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,4 +116,10 @@ impl Context {
     pub fn new(user: User, info: RequestInfo, now: Timestamp) -> Self {
         Self { user, info, now, warnings: Warnings::default() }
     }
+}
+
+/// Header names cannot hold every character of a key: they come percent-encoded.
+pub(crate) fn unescape_header_key(key: &str) -> String {
+    let query = format!("k={}", key.replace('+', "%2B"));
+    query_pairs(&query).pop().map(|(_, value)| value).unwrap_or_default()
 }

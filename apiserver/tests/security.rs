@@ -2,6 +2,17 @@
 
 mod common;
 
+#[path = "gate/attacks.rs"]
+mod attacks;
+#[path = "gate/audit.rs"]
+mod audit;
+#[path = "gate/pod_security.rs"]
+mod pod_security;
+#[path = "gate/policies.rs"]
+mod policies;
+#[path = "gate/webhooks.rs"]
+mod webhooks;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -3,24 +3,33 @@
 //! Each plugin is an [`Admission`]; [`standard`] are those that upstream has on by default, and [`NodeRestriction`].
 
 mod certificates;
+mod conditions;
 mod default_tolerations;
 mod limit_ranger;
+mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+pub mod pod_security;
+mod policy;
 mod priority;
+mod reinvocation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod standard;
 mod storage;
 mod taint_nodes;
+mod webhook;
 
 pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
 pub use default_tolerations::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::NodeRestriction;
+pub use pod_security::{PodSecurity, PodSecurityConfig};
+pub use policy::{MutatingPolicies, PolicyStatuses, ValidatingPolicies};
 pub use priority::Priority;
+pub use reinvocation::Reinvocation;
 pub use resource_quota::ResourceQuota;
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
@@ -29,6 +38,7 @@ pub use storage::{
     DefaultIngressClass, DefaultStorageClass, PersistentVolumeClaimResize, StorageObjectInUseProtection,
 };
 pub use taint_nodes::TaintNodesByCondition;
+pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -51,8 +61,11 @@ pub enum Operation {
     Connect,
 }
 
+/// Completes an object that was changed as if it had come with the request: checks it against its type, and fills in
+/// defaults.
+pub type Complete<'a> = &'a (dyn Fn(&mut Value) -> Result<(), Status> + Send + Sync);
+
 /// A write on its way.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct AdmissionAttributes<'a> {
     /// What is done.
@@ -83,8 +96,26 @@ pub struct AdmissionAttributes<'a> {
     pub user: &'a User,
     /// When.
     pub now: Timestamp,
-    /// Where warnings go.
+    /// Where warnings and notes for the audit log go.
     pub warnings: &'a Warnings,
+    /// What is done with an object that a webhook or a policy changed.
+    pub completion: Option<Complete<'a>>,
+    /// Who is asked a second time.
+    pub reinvocation: Reinvocation,
+}
+
+impl std::fmt::Debug for AdmissionAttributes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdmissionAttributes")
+            .field("operation", &self.operation)
+            .field("group", &self.group)
+            .field("resource", &self.resource)
+            .field("subresource", &self.subresource)
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> AdmissionAttributes<'a> {
@@ -115,7 +146,17 @@ impl<'a> AdmissionAttributes<'a> {
             user: &context.user,
             now: context.now,
             warnings: &context.warnings,
+            completion: None,
+            reinvocation: Reinvocation::default(),
         }
+    }
+
+    /// Completes an object that was changed on its way.
+    ///
+    /// # Errors
+    /// It does not fit its type.
+    pub fn complete(&self, object: &mut Value) -> Result<(), Status> {
+        self.completion.map_or(Ok(()), |complete| complete(object))
     }
 
     /// The resource, without its version.
@@ -187,12 +228,17 @@ pub async fn admit(
     plugins: &[std::sync::Arc<dyn Admission>],
     attributes: &mut AdmissionAttributes<'_>,
 ) -> Result<(), Status> {
-    for plugin in plugins {
-        if plugin.handles(attributes) {
-            plugin.admit(attributes).await?;
+    loop {
+        for plugin in plugins {
+            if plugin.handles(attributes) {
+                plugin.admit(attributes).await?;
+            }
+        }
+        // What a webhook or a policy changed the others see once more, and no more than once.
+        if !attributes.reinvocation.start_second() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Runs the validating parts of all plugins.

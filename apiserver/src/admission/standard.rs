@@ -6,6 +6,7 @@ use super::*;
 use crate::authz::Authorizer;
 use crate::environment::Environment;
 use crate::objects::Objects;
+use crate::remote::Remote;
 
 /// What upstream has on by default, and [`NodeRestriction`].
 #[must_use]
@@ -13,15 +14,19 @@ pub fn standard(
     objects: &Arc<dyn Objects>,
     authorizer: &Arc<dyn Authorizer>,
     environment: &Arc<dyn Environment>,
+    pod_security: PodSecurityConfig,
+    remote: &Arc<dyn Remote>,
 ) -> Vec<Arc<dyn Admission>> {
     let objects = || Arc::clone(objects);
     let authorizer = || Arc::clone(authorizer);
+    let (environment, remote) = (|| Arc::clone(environment), || Arc::clone(remote));
     vec![
         Arc::new(NamespaceLifecycle::new(objects())),
         Arc::new(LimitRanger::new(objects())),
-        Arc::new(ServiceAccount::new(objects(), Arc::clone(environment))),
+        Arc::new(ServiceAccount::new(objects(), environment())),
         Arc::new(NodeRestriction::new(objects(), authorizer())),
         Arc::new(TaintNodesByCondition),
+        Arc::new(PodSecurity::new(objects(), pod_security)),
         Arc::new(Priority::new(objects())),
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass::new(objects())),
@@ -32,6 +37,10 @@ pub fn standard(
         Arc::new(CertificateSigning::new(authorizer())),
         Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass::new(objects())),
+        Arc::new(MutatingPolicies::new(objects(), authorizer())),
+        Arc::new(MutatingWebhooks::new(objects(), authorizer(), environment(), remote())),
+        Arc::new(ValidatingPolicies::new(objects(), authorizer())),
+        Arc::new(ValidatingWebhooks::new(objects(), authorizer(), environment(), remote())),
         // Last: what it counts nobody refuses any more.
         Arc::new(ResourceQuota::new(objects())),
     ]

@@ -4,6 +4,9 @@
 //! accepts are refused with 401, and so are requests without any, except for anonymous ones where they are let in.
 
 mod bearer;
+mod bootstrap_token;
+#[cfg(feature = "serve")]
+mod request_header;
 pub mod token;
 #[cfg(feature = "serve")]
 mod x509;
@@ -15,6 +18,9 @@ use async_trait::async_trait;
 use http::request::Parts;
 
 pub use bearer::{Bearer, StaticTokens, TokenAuthenticator};
+pub use bootstrap_token::BootstrapTokens;
+#[cfg(feature = "serve")]
+pub use request_header::RequestHeader;
 #[cfg(feature = "serve")]
 pub use x509::{ClientCertificates, PeerCertificates};
 

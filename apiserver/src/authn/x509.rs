@@ -79,6 +79,11 @@ impl ClientCertificates {
         Ok(Self { verifier, environment })
     }
 
+    /// The common name of a certificate, if one of the authorities signed it and it is in force.
+    pub(super) fn holder(&self, peer: &PeerCertificates, now: u64) -> Option<String> {
+        self.verify(&peer.chain, now).ok().map(|identity| identity.user.name)
+    }
+
     fn verify(&self, chain: &[CertificateDer<'_>], now: u64) -> Result<Identity, String> {
         let (first, rest) = chain.split_first().ok_or("no certificate")?;
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));

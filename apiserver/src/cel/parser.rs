@@ -4,6 +4,7 @@ use super::SyntaxError;
 use super::ast::{Binary, Expr, Fold, FoldKind, Literal, Node};
 use super::functions::signatures;
 use super::lexer::{Token, tokens};
+use super::types::unescape_property;
 
 /// Deeper expressions are refused, so that nothing that walks a tree overflows its stack.
 const DEPTH_MAX: usize = 100;
@@ -44,6 +45,15 @@ pub(super) fn parse(source: &str) -> Result<Node, SyntaxError> {
             let message = format!("Syntax error: mismatched input '{}' expecting <EOF>", token.describe());
             parser.error(message)
         }
+    }
+}
+
+/// Whether braces after it make an object: `Object`, `Object.spec` and so on, or `JSONPatch`.
+fn is_object_type(node: &Node) -> bool {
+    match &node.expr {
+        Expr::Ident(name) => matches!(name.as_str(), "Object" | "JSONPatch"),
+        Expr::Select { operand, optional: false, .. } => is_object_type(operand),
+        _ => false,
     }
 }
 
@@ -202,6 +212,11 @@ impl Parser {
     fn members(&mut self, mut node: Node) -> Parsed {
         loop {
             let at = self.at();
+            if matches!(self.peek(), Token::Symbol("{")) && is_object_type(&node) {
+                self.next += 1;
+                node = self.object(at)?;
+                continue;
+            }
             let optional = match self.peek() {
                 Token::Symbol("." | "[") => false,
                 Token::Symbol(".?" | "[?") => true,
@@ -307,6 +322,30 @@ impl Parser {
             }
         }
         self.node(at, Expr::List(list))
+    }
+
+    /// The fields of an object that is made: a map by their names.
+    fn object(&mut self, at: usize) -> Parsed {
+        let mut entries = Vec::new();
+        loop {
+            let optional = self.take("?");
+            if !optional && self.take("}") {
+                break;
+            }
+            let place = self.at();
+            let Token::Ident(name) = self.advance() else {
+                self.next -= 1;
+                return self.unexpected();
+            };
+            let key = self.node(place, Expr::Literal(Literal::String(unescape_property(&name))))?;
+            self.expect(":")?;
+            entries.push((optional, key, self.expression()?));
+            if !self.take(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        self.node(at, Expr::Map(entries))
     }
 
     fn map(&mut self, at: usize, mut optional: bool) -> Parsed {

@@ -1,6 +1,7 @@
 //! Connections into pods: `log` is a plain stream from the node's kubelet; `exec`, `attach` and `portforward` are
 //! upgraded connections whose bytes are passed on both ways, whatever protocol the two ends agree on.
 
+mod admit;
 mod dial;
 mod log;
 mod pod;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 pub use self::dial::{DialNode, KubeletTls, NodeStream};
 pub use self::pod::NodeAddress;
 pub use self::proxy::Proxy;
+use crate::admission::Admission;
 use crate::body::{self, Body};
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo};
@@ -30,6 +32,7 @@ const TUNNELS_MAX: usize = 4096;
 pub struct Connect {
     objects: Arc<dyn Objects>,
     dial: Option<Arc<dyn DialNode>>,
+    admission: Arc<[Arc<dyn Admission>]>,
     /// Counts the tunnels that are open.
     tunnels: TaskTracker,
     draining: CancellationToken,
@@ -39,8 +42,13 @@ impl Connect {
     /// An endpoint that reaches kubelets through `dial`; without one it answers that it can't. Tunnels end once
     /// `draining` is cancelled.
     #[must_use]
-    pub fn new(objects: Arc<dyn Objects>, dial: Option<Arc<dyn DialNode>>, draining: CancellationToken) -> Self {
-        Self { objects, dial, tunnels: TaskTracker::new(), draining }
+    pub fn new(
+        objects: Arc<dyn Objects>,
+        dial: Option<Arc<dyn DialNode>>,
+        admission: Arc<[Arc<dyn Admission>]>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { objects, dial, admission, tunnels: TaskTracker::new(), draining }
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -54,6 +62,7 @@ impl Connect {
         };
         let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, &info.name).await?;
         let node = self.node_of(&pod, &info.name)?;
+        admit::admit(&self.admission, &request).await?;
         match info.subresource.as_str() {
             "log" => log::stream(dial.as_ref(), &node, &pod, request.uri().query()).await,
             _ if self.tunnels.len() >= TUNNELS_MAX => {

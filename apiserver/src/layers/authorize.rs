@@ -80,6 +80,10 @@ impl Step for Authorize {
             attributes.verb = "create".into();
             decision = self.authorizer.authorize(&attributes).await;
         }
+        let (Decision::Allow(reason) | Decision::Deny(reason) | Decision::NoOpinion(reason)) = &decision;
+        let verdict = if decision.is_allowed() { "allow" } else { "forbid" };
+        context.warnings.annotate("authorization.k8s.io/decision", verdict);
+        context.warnings.annotate("authorization.k8s.io/reason", reason.as_str());
         if decision.is_allowed() {
             return next(request).await;
         }

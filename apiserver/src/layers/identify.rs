@@ -8,6 +8,7 @@ use http::{Request, Response};
 use kubewright_api::status::Status;
 
 use super::{Next, Step};
+use crate::audit::{self, Auditor};
 use crate::authn::Authentication;
 use crate::body::{self, Body};
 use crate::environment::Environment;
@@ -26,6 +27,7 @@ pub enum Identity {
 pub struct Identify {
     identity: Identity,
     environment: Arc<dyn Environment>,
+    auditor: Option<Arc<Auditor>>,
 }
 
 impl fmt::Debug for Identify {
@@ -38,7 +40,14 @@ impl Identify {
     /// Tells users so.
     #[must_use]
     pub fn new(identity: Identity, environment: Arc<dyn Environment>) -> Self {
-        Self { identity, environment }
+        Self { identity, environment, auditor: None }
+    }
+
+    /// Logs refusals too.
+    #[must_use]
+    pub fn audited(mut self, auditor: Option<Arc<Auditor>>) -> Self {
+        self.auditor = auditor;
+        self
     }
 }
 
@@ -53,12 +62,20 @@ impl Step for Identify {
                 Ok(user) => user,
                 Err(error) => {
                     tracing::debug!(reason = %error, path = parts.uri.path(), "authentication failed");
+                    if let Some(auditor) = &self.auditor {
+                        audit::refused_identity(auditor, &parts, &info, &*self.environment);
+                    }
                     return body::status(&Status::unauthorized());
                 }
             },
         };
         // The handlers, and whom they pass the request on to, have no business with it.
         parts.headers.remove(http::header::AUTHORIZATION);
+        let claims: Vec<_> =
+            parts.headers.keys().filter(|name| name.as_str().starts_with("x-remote-")).cloned().collect();
+        for name in claims {
+            parts.headers.remove(name);
+        }
         let context = Context::new(user, info, self.environment.now());
         let warnings = context.warnings.clone();
         parts.extensions.insert(context);

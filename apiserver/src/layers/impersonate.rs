@@ -9,10 +9,11 @@ use http::{HeaderMap, Request, Response};
 use kubewright_api::status::Status;
 
 use super::{Next, Step, forbidden};
+use crate::audit;
 use crate::authn::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use crate::authz::{Attributes, Authorizer};
 use crate::body::{self, Body};
-use crate::request::{Context, User};
+use crate::request::{Context, User, unescape_header_key};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -58,7 +59,7 @@ impl Wanted {
                 UID => wanted.uid = value,
                 _ => {
                     let Some(key) = name.strip_prefix(EXTRA) else { continue };
-                    wanted.extra.entry(unescape(key)).or_default().push(value);
+                    wanted.extra.entry(unescape_header_key(key)).or_default().push(value);
                 }
             }
         }
@@ -121,12 +122,6 @@ fn service_account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(ns, n)| !ns.is_empty() && !n.is_empty())
 }
 
-/// Header names cannot hold every character of a key: they come percent-encoded.
-fn unescape(key: &str) -> String {
-    let query = format!("k={}", key.replace('+', "%2B"));
-    crate::request::query_pairs(&query).pop().map(|(_, value)| value).unwrap_or_default()
-}
-
 impl Impersonate {
     /// Asks this authorizer who may.
     #[must_use]
@@ -158,6 +153,7 @@ impl Step for Impersonate {
             Ok(None) => {}
             Ok(Some(user)) => {
                 tracing::debug!(by = context.user.name, user = user.name, "impersonating");
+                audit::impersonated(&parts.extensions, &user);
                 parts.extensions.insert(Context { user, ..context });
                 let names: Vec<_> =
                     parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();

@@ -1,7 +1,7 @@
 //! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
 //!
 //! Outside in: [`Protect`] (panics, times, headers), [`Measure`], [`LimitInFlight`], [`Identify`] (who asks, for what),
-//! [`Impersonate`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
+//! the [audit log](crate::audit), [`Impersonate`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
 //! in place of credentials.
 
 mod authorize;

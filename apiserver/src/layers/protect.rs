@@ -70,7 +70,9 @@ impl Step for Protect {
         let headers = response.headers_mut();
         let cache = http::header::CACHE_CONTROL;
         headers.entry(cache).or_insert(HeaderValue::from_static("no-cache, private"));
-        if let Ok(id) = environment::new_uid(&*self.environment).try_into() {
+        if !headers.contains_key("audit-id")
+            && let Ok(id) = environment::new_uid(&*self.environment).try_into()
+        {
             headers.insert("audit-id", id);
         }
         response

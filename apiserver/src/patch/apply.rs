@@ -107,6 +107,33 @@ fn conflict(conflicts: &[(String, String)]) -> Status {
     })
 }
 
+/// An object with a configuration merged into it, nobody's ownership noted.
+///
+/// # Errors
+/// The configuration sets units that can only be replaced whole; the paths of them.
+pub(crate) fn merged(live: &Value, config: &Value, ty: Option<&'static Type>) -> Result<Value, String> {
+    let mut units = Vec::new();
+    find_units(config, Typed::root(ty), "", &mut units);
+    if units.is_empty() { Ok(merge(Some(live), config, Typed::root(ty))) } else { Err(units.join(", ")) }
+}
+
+fn find_units(value: &Value, typed: Typed, path: &str, units: &mut Vec<String>) {
+    match (typed.merges(value), value) {
+        (Merges::AsUnit, Value::Array(_) | Value::Object(_)) => units.push(path.to_owned()),
+        (Merges::ByField, Value::Object(fields)) => {
+            for (name, value) in fields {
+                find_units(value, typed.field(name), &format!("{path}.{name}"), units);
+            }
+        }
+        (Merges::ByKeys(_), Value::Array(elements)) => {
+            for element in elements {
+                find_units(element, typed.element(), path, units);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Merges what is applied into what is there.
 fn merge(live: Option<&Value>, config: &Value, typed: Typed) -> Value {
     let Some(live) = live.filter(|live| !live.is_null()) else { return config.clone() };

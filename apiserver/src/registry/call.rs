@@ -12,6 +12,7 @@ use super::storage::{Served, Storage};
 use super::strategy::{Strategy, StrategyContext};
 use crate::admission::{self, Admission, AdmissionAttributes, Operation};
 use crate::object::codec;
+use crate::object::decode::{self, Expected, FieldValidation};
 use crate::request::{User, Warnings};
 
 /// Everything about a write but the object.
@@ -75,7 +76,9 @@ impl<'a> Call<'a> {
         if self.admission.is_empty() {
             return Ok(object);
         }
+        let complete = |object: &mut Value| self.complete(object);
         let mut attributes = self.attributes(operation, object, old);
+        attributes.completion = Some(&complete);
         admission::admit(self.admission, &mut attributes).await?;
         Ok(attributes.object)
     }
@@ -117,7 +120,21 @@ impl<'a> Call<'a> {
             user: self.user,
             now: self.now,
             warnings: self.warnings,
+            completion: None,
+            reinvocation: admission::Reinvocation::default(),
         }
+    }
+
+    /// Holds an object that was changed on its way against its type, and fills in its defaults.
+    fn complete(&self, object: &mut Value) -> Result<(), Status> {
+        let info = self.served.info;
+        let version = info.api_version();
+        let expected = Expected::new(&version, self.kind);
+        decode::shape(object, &[], &expected, FieldValidation::Ignore, self.warnings)?;
+        if self.subresource.is_empty() {
+            self.served.strategy().default(object);
+        }
+        Ok(())
     }
 }
 

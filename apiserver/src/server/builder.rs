@@ -13,7 +13,9 @@ use super::core::{Core, Settings};
 use super::options::Options;
 use super::standard::Standard;
 use super::{ApiServer, Parts};
+use crate::admission::{PodSecurityConfig, PolicyStatuses};
 use crate::allocate::{AddressRange, PortRange};
+use crate::audit::{AuditConfig, Auditor};
 use crate::authn::token::Issuer;
 use crate::authn::{Anonymous, Authenticator};
 use crate::authz::Authorizer;
@@ -23,6 +25,7 @@ use crate::environment::{Environment, SystemEnvironment};
 use crate::objects::Objects;
 use crate::registry::cache::Limits;
 use crate::registry::{OwnObjects, Registry};
+use crate::remote::Remote;
 use crate::request::User;
 
 /// Why a server could not start.
@@ -122,9 +125,41 @@ impl Builder {
         self
     }
 
+    /// Takes bootstrap tokens, which are Secrets in `kube-system` (default: it does not).
+    pub fn bootstrap_tokens(mut self) -> Self {
+        self.options.bootstrap_tokens = true;
+        self
+    }
+
+    /// Believes the `X-Remote-…` headers of clients whose certificate these authorities (PEM) signed for one of these
+    /// common names. The authorities must sign for nobody else.
+    #[cfg(feature = "serve")]
+    pub fn front_proxy(mut self, authorities: impl Into<String>, names: Vec<String>) -> Self {
+        self.options.front_proxy = Some((authorities.into(), names));
+        self
+    }
+
     /// Leaves out the admission plugin of that name, such as `ServiceAccount` where nothing makes service accounts.
     pub fn without_admission(mut self, plugin: &str) -> Self {
         self.options.admission_off.push(plugin.to_owned());
+        self
+    }
+
+    /// Holds pods to the Pod Security Standards so (default: as the labels of their namespaces say).
+    pub fn pod_security(mut self, config: PodSecurityConfig) -> Self {
+        self.options.pod_security = config;
+        self
+    }
+
+    /// Reaches webhooks and other servers so (default: over TLS where feature `serve` is on, and else not at all).
+    pub fn remote(mut self, remote: Arc<dyn Remote>) -> Self {
+        self.options.remote = remote;
+        self
+    }
+
+    /// Keeps an audit log (default: none).
+    pub fn audit(mut self, config: AuditConfig) -> Self {
+        self.options.audit = Some(config);
         self
     }
 
@@ -197,7 +232,7 @@ impl Builder {
     ///
     /// # Errors
     /// The store cannot be read, or the objects that every server has cannot be written.
-    pub async fn build(self) -> Result<ApiServer, BuildError> {
+    pub async fn build(mut self) -> Result<ApiServer, BuildError> {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
         let environment = Arc::clone(&self.environment);
@@ -206,6 +241,7 @@ impl Builder {
                 .await
                 .map_err(|error| BuildError::Store { reason: error.to_string() })?;
         let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
+        let auditor = self.options.audit.take().map(|config| Auditor::start(config, &tasks, &cancel));
         let standard = Standard::new(self.options, &objects, &self.environment);
         let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;
         let mut parts = Parts {
@@ -218,11 +254,12 @@ impl Builder {
         };
         if !self.bare {
             standard.install(&mut parts, store, &draining);
+            tasks.spawn(PolicyStatuses::new(Arc::clone(&parts.objects)).run(cancel.clone()));
         }
         for change in self.customize {
             change(&mut parts);
         }
-        let gate = Arc::new(standard.gate(&parts, draining.clone()));
+        let gate = Arc::new(standard.gate(&parts, draining.clone(), auditor));
         let bootstrapped = if self.bare { Ok(()) } else { standard.bootstrap(&parts).await };
         let core = Arc::new(Core::new(parts, self.settings, tasks, cancel, draining));
         if let Err(status) = bootstrapped {

@@ -12,6 +12,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service};
 
 use super::Core;
+use crate::audit::{AuditObjects, AuditRequests, Auditor};
 use crate::authn::Authentication;
 use crate::authz::Authorizer;
 use crate::body::{self, Body};
@@ -34,6 +35,9 @@ pub(crate) struct Gate {
     measure: StepLayer<Measure>,
     protect: StepLayer<Protect>,
     environment: Arc<dyn Environment>,
+    auditor: Option<Arc<Auditor>>,
+    audit_requests: StepLayer<AuditRequests>,
+    audit_objects: StepLayer<AuditObjects>,
 }
 
 impl Gate {
@@ -44,6 +48,7 @@ impl Gate {
         in_flight: LimitInFlight,
         environment: Arc<dyn Environment>,
         draining: CancellationToken,
+        auditor: Option<Arc<Auditor>>,
     ) -> Self {
         Self {
             authentication,
@@ -53,7 +58,10 @@ impl Gate {
             limit_body: StepLayer::new(LimitBody::default()),
             measure: StepLayer::new(Measure::new(metrics)),
             protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment))),
+            audit_requests: StepLayer::new(AuditRequests::new(auditor.clone(), Arc::clone(&environment))),
+            audit_objects: StepLayer::new(AuditObjects::new(auditor.clone())),
             environment,
+            auditor,
         }
     }
 
@@ -64,9 +72,11 @@ impl Gate {
 
     /// The layers around the handlers of `core`, for requests that come from there.
     pub(super) fn stack(&self, identity: Identity, core: &Arc<Core>) -> Stack {
-        let identify = StepLayer::new(Identify::new(identity, Arc::clone(&self.environment)));
-        let inner = self.limit_body.layer(Handlers(Arc::clone(core)));
-        let inner = identify.layer(self.impersonate.layer(self.authorize.layer(inner)));
+        let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
+        let identify = StepLayer::new(identify);
+        let inner = self.limit_body.layer(self.audit_objects.layer(Handlers(Arc::clone(core))));
+        let inner = self.impersonate.layer(self.authorize.layer(inner));
+        let inner = identify.layer(self.audit_requests.layer(inner));
         BoxCloneSyncService::new(self.protect.layer(self.measure.layer(self.in_flight.layer(inner))))
     }
 }

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::admission::PodSecurityConfig;
 use crate::allocate::{AddressRange, PortRange};
+use crate::audit::AuditConfig;
 use crate::authn::token::Issuer;
 use crate::authn::{Anonymous, Authenticator};
 use crate::authz::Authorizer;
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
+use crate::remote::{self, Remote};
 use crate::request::User;
 
 /// See the methods of [`Builder`](super::Builder) for what each means.
@@ -26,6 +29,12 @@ pub(super) struct Options {
     pub(super) client_authorities: Option<String>,
     pub(super) front_proxy_authorities: Option<String>,
     pub(super) admission_off: Vec<String>,
+    pub(super) bootstrap_tokens: bool,
+    #[cfg(feature = "serve")]
+    pub(super) front_proxy: Option<(String, Vec<String>)>,
+    pub(super) pod_security: PodSecurityConfig,
+    pub(super) remote: Arc<dyn Remote>,
+    pub(super) audit: Option<AuditConfig>,
     #[cfg(feature = "serve")]
     pub(super) kubelets: Option<Arc<dyn DialNode>>,
 }
@@ -46,6 +55,12 @@ impl Default for Options {
             client_authorities: None,
             front_proxy_authorities: None,
             admission_off: Vec::new(),
+            bootstrap_tokens: false,
+            #[cfg(feature = "serve")]
+            front_proxy: None,
+            pod_security: PodSecurityConfig::default(),
+            remote: remote::standard(),
+            audit: None,
             #[cfg(feature = "serve")]
             kubelets: None,
         }

@@ -12,8 +12,9 @@ use super::gate::Gate;
 use super::options::Options;
 use crate::admission;
 use crate::allocate::ServiceAllocator;
+use crate::audit::Auditor;
 use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
-use crate::authn::{Authentication, Authenticator, Bearer, StaticTokens, TokenAuthenticator};
+use crate::authn::{Authentication, Authenticator, Bearer, BootstrapTokens, StaticTokens, TokenAuthenticator};
 use crate::authz::node::NodeAuthorizer;
 use crate::authz::rbac::{EscalationCheck, Rbac};
 use crate::authz::reviews::Reviews;
@@ -74,7 +75,13 @@ impl Standard {
     /// Adds the standard admission plugins, endpoints and hooks.
     pub(super) fn install(&self, parts: &mut Parts, store: Arc<dyn Store>, draining: &CancellationToken) {
         let (objects, environment) = (Arc::clone(&parts.objects), Arc::clone(&parts.environment));
-        parts.admission = admission::standard(&objects, &self.authorizer, &environment);
+        parts.admission = admission::standard(
+            &objects,
+            &self.authorizer,
+            &environment,
+            self.options.pod_security.clone(),
+            &self.options.remote,
+        );
         parts.admission.retain(|plugin| !self.options.admission_off.iter().any(|off| off == plugin.name()));
         if let Some(rbac) = &self.rbac {
             // Before quotas, which count what is let in.
@@ -102,12 +109,14 @@ impl Standard {
         parts.endpoints.push(Arc::new(crate::connect::Connect::new(
             Arc::clone(&objects),
             self.options.kubelets.clone(),
+            parts.admission.clone().into(),
             draining.clone(),
         )));
         #[cfg(feature = "serve")]
         parts.endpoints.push(Arc::new(crate::connect::Proxy::new(
             Arc::clone(&objects),
             self.options.kubelets.clone(),
+            parts.admission.clone().into(),
             draining.clone(),
         )));
         let allocator = Arc::new(ServiceAllocator::new(
@@ -120,7 +129,7 @@ impl Standard {
     }
 
     /// The layers around the handlers.
-    pub(super) fn gate(&self, parts: &Parts, draining: CancellationToken) -> Gate {
+    pub(super) fn gate(&self, parts: &Parts, draining: CancellationToken, auditor: Option<Arc<Auditor>>) -> Gate {
         Gate::new(
             self.authentication.clone(),
             &self.authorizer,
@@ -128,6 +137,7 @@ impl Standard {
             LimitInFlight::default(),
             Arc::clone(&parts.environment),
             draining,
+            auditor,
         )
     }
 
@@ -157,6 +167,9 @@ fn bearer(
     }
     let accounts = ServiceAccountTokens::new(Arc::clone(issuer), Arc::clone(objects), Arc::clone(environment));
     authenticators.push(Arc::new(accounts));
+    if options.bootstrap_tokens {
+        authenticators.push(Arc::new(BootstrapTokens::new(Arc::clone(objects), Arc::clone(environment))));
+    }
     Bearer::new(authenticators, issuer.audiences.clone())
 }
 
@@ -166,6 +179,11 @@ fn authentication(
     environment: &Arc<dyn Environment>,
 ) -> Result<Authentication, String> {
     let mut authenticators: Vec<Arc<dyn Authenticator>> = std::mem::take(&mut options.authenticators);
+    #[cfg(feature = "serve")]
+    if let Some((pem, names)) = options.front_proxy.take() {
+        let proxy = crate::authn::RequestHeader::new(&pem, names, Arc::clone(environment));
+        authenticators.push(Arc::new(proxy.map_err(|error| error.to_string())?));
+    }
     #[cfg(feature = "serve")]
     if let Some(pem) = &options.client_authorities {
         let certificates = crate::authn::ClientCertificates::new(pem, Arc::clone(environment));

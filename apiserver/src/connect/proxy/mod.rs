@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use self::target::Target;
-use super::{DialNode, NodeAddress, NodeStream, upgrade};
+use super::{DialNode, NodeAddress, NodeStream, admit, upgrade};
+use crate::admission::Admission;
 use crate::body::{self, Body, BoxError};
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo};
@@ -29,6 +30,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Proxy {
     objects: Arc<dyn Objects>,
     dial: Option<Arc<dyn DialNode>>,
+    admission: Arc<[Arc<dyn Admission>]>,
     draining: CancellationToken,
 }
 
@@ -45,14 +47,20 @@ fn unreachable(error: impl fmt::Display) -> Status {
 impl Proxy {
     /// Reaches kubelets through `dial`, pods and services in the clear. Connections end once `draining` is cancelled.
     #[must_use]
-    pub fn new(objects: Arc<dyn Objects>, dial: Option<Arc<dyn DialNode>>, draining: CancellationToken) -> Self {
-        Self { objects, dial, draining }
+    pub fn new(
+        objects: Arc<dyn Objects>,
+        dial: Option<Arc<dyn DialNode>>,
+        admission: Arc<[Arc<dyn Admission>]>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { objects, dial, admission, draining }
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let context = request.extensions().get::<Context>();
         let info = context.map(|context| context.info.clone());
         let info = info.ok_or_else(|| Status::internal("the request has no context"))?;
+        admit::admit(&self.admission, &request).await?;
         let path = target::rest_of_path(&request, &info);
         let (tls, name, port) = target::proxied(&info.name);
         if info.resource == "nodes" {

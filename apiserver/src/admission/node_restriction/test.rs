@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::node::may_set_label;
+use super::pods::MIRROR_POD;
 use super::*;
 use crate::request::{User, Warnings};
 
@@ -29,6 +31,8 @@ fn attributes<'a>(
         user: &with.0,
         now: jiff::Timestamp::UNIX_EPOCH,
         warnings: &with.2,
+        completion: None,
+        reinvocation: super::super::Reinvocation::default(),
     }
 }
 

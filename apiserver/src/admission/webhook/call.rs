@@ -1,0 +1,137 @@
+//! One call of one webhook, and what its failure means.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use super::hook::Hook;
+use super::review::{self, Verdict};
+use crate::admission::AdmissionAttributes;
+use crate::admission::matching::Seen;
+use crate::environment::{self, Environment};
+use crate::objects::Objects;
+use crate::remote::{self, Remote, RemoteError, Target};
+
+/// What webhooks are called with.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) objects: Arc<dyn Objects>,
+    pub(super) environment: Arc<dyn Environment>,
+    pub(super) remote: Arc<dyn Remote>,
+    pub(super) turn: Arc<AtomicUsize>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+/// Why a webhook's call counts against the request.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It could not be called, or answered nonsense: the failure policy decides.
+    Call(String),
+    /// It must not be called: the request is refused whatever the policy.
+    Refused(Status),
+}
+
+impl Caller {
+    /// Calls it and reads the answer.
+    pub(super) async fn call(
+        &self,
+        hook: &Hook,
+        a: &AdmissionAttributes<'_>,
+        seen: &Seen,
+        mutating: bool,
+    ) -> Result<Verdict, Failure> {
+        if a.dry_run && !hook.safe_to_try {
+            let why = format!("admission webhook {:?} does not support dry run", hook.name);
+            return Err(Failure::Refused(Status::bad_request(why)));
+        }
+        let uid = environment::new_uid(&*self.environment);
+        let Some((review, version)) = review::ask(a, seen, hook, &uid) else {
+            let why = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
+            return Err(Failure::Call(format!("could not create admission objects: {why}")));
+        };
+        let body = Bytes::from(review.to_string());
+        let called = |why: String| Failure::Call(format!("failed to call webhook: {why}"));
+        let (target, shown) =
+            self.target(hook).map_err(|why| Failure::Call(format!("could not get REST client: {why}")))?;
+        let path = target.url.path_and_query().map_or("/", |path| path.as_str());
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let uri = format!("{path}{joint}timeout={}s", hook.timeout.as_secs());
+        let shown = format!("{shown}{joint}timeout={}s", hook.timeout.as_secs());
+        let request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
+        let request = request.header(header::ACCEPT, "application/json").body(body);
+        let request = request.map_err(|error| called(error.to_string()))?;
+        let answer = tokio::time::timeout(hook.timeout, self.remote.send(&target, request)).await;
+        let answer = match answer {
+            Err(_) => return Err(called(format!("Post {shown:?}: context deadline exceeded"))),
+            Ok(Err(RemoteError::Configuration { problem })) => return Err(called(problem)),
+            Ok(Err(error)) => return Err(called(format!("Post {shown:?}: {error}"))),
+            Ok(Ok(answer)) => answer,
+        };
+        if !answer.status().is_success() {
+            let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+            let why = match body["message"].as_str() {
+                Some(message) => message.to_owned(),
+                None if answer.status() == 404 => "the server could not find the requested resource".to_owned(),
+                None => {
+                    format!("an error on the server ({}) has prevented the request from succeeding", answer.status())
+                }
+            };
+            return Err(called(why));
+        }
+        let verdict = review::read(answer.body(), version, &uid, mutating)
+            .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
+        for (key, value) in &verdict.annotations {
+            a.warnings.annotate(format!("{}/{key}", hook.name), value.clone());
+        }
+        verdict.warnings.iter().for_each(|warning| a.warnings.add(warning.clone()));
+        Ok(verdict)
+    }
+
+    /// Whom to call, and the URL that messages show.
+    fn target(&self, hook: &Hook) -> Result<(Target, String), String> {
+        let client = &hook.client;
+        let authorities = match client["caBundle"].as_str().filter(|bundle| !bundle.is_empty()) {
+            None => None,
+            Some(bundle) => {
+                let decoded = base64::engine::general_purpose::STANDARD.decode(bundle);
+                let pem = decoded.ok().and_then(|pem| String::from_utf8(pem).ok());
+                Some(pem.ok_or("unable to load root certificates: the bundle is no PEM")?.into())
+            }
+        };
+        if let Some(url) = client["url"].as_str() {
+            let parsed: Uri = url.parse().map_err(|error| format!("Unparsable URL: {error}"))?;
+            let mut target = Target::new(parsed);
+            target.authorities = authorities;
+            return Ok((target, url.to_owned()));
+        }
+        let service = &client["service"];
+        let (Some(name), Some(namespace)) = (service["name"].as_str(), service["namespace"].as_str()) else {
+            return Err("webhook configuration must have either service or URL".into());
+        };
+        let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
+        let path = service["path"].as_str().unwrap_or("/");
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let url = format!("https://{name}.{namespace}.svc:{port}{path}");
+        let mut target = Target::new(url.parse().map_err(|error| format!("Unparsable URL: {error}"))?);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        target.connect = Some(remote::of_service(&*self.objects, namespace, name, port, turn)?);
+        target.authorities = authorities;
+        Ok((target, url))
+    }
+}
+
+/// What clients hear of a call that failed and counts.
+pub(super) fn failed_closed(hook: &Hook, why: &str) -> Status {
+    Status::internal(format!("failed calling webhook {:?}: {why}", hook.name))
+}

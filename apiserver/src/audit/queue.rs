@@ -1,0 +1,205 @@
+//! Between requests and sinks: a bounded queue for each sink, and a task that empties it in batches.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{AuditConfig, AuditPolicy, Event};
+
+/// Why events were not written.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+#[non_exhaustive]
+pub struct SinkError {
+    /// What failed.
+    pub reason: String,
+}
+
+impl SinkError {
+    /// Not written for that reason.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
+}
+
+/// Where events go.
+#[async_trait]
+pub trait Sink: Send + 'static {
+    /// Writes them, in order. Those that can't be written are lost; the sink decides how often it tries.
+    async fn write(&mut self, events: &[Event]) -> Result<(), SinkError>;
+}
+
+/// Takes events of requests and hands them to sinks in the background.
+pub struct Auditor {
+    pub(super) policy: AuditPolicy,
+    queues: Vec<mpsc::Sender<Arc<Event>>>,
+    wait_max: Duration,
+    lost: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Auditor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auditor").field("lost", &self.lost()).finish_non_exhaustive()
+    }
+}
+
+impl Auditor {
+    /// Starts a task for each sink. Once cancelled they write what waits, and end.
+    #[must_use]
+    pub fn start(config: AuditConfig, tasks: &TaskTracker, cancel: &CancellationToken) -> Arc<Self> {
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut queues = Vec::new();
+        for sink in config.sinks {
+            let (sender, receiver) = mpsc::channel(config.queue_max.max(1));
+            let (batch_max, batch_wait) = (config.batch_max.max(1), config.batch_wait);
+            let writer = Writer { sink, receiver, batch_max, batch_wait, lost: Arc::clone(&lost) };
+            tasks.spawn(writer.run(cancel.clone()));
+            queues.push(sender);
+        }
+        Arc::new(Self { policy: config.policy, queues, wait_max: config.wait_max, lost })
+    }
+
+    /// How many events were lost: there was no room for them, or a sink could not write them.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Takes an event; waits for room no longer than it may.
+    pub(super) async fn take(&self, event: Event) {
+        let event = Arc::new(event);
+        for queue in &self.queues {
+            let mut taken = queue.try_send(Arc::clone(&event)).is_ok();
+            if !taken && !self.wait_max.is_zero() {
+                taken = matches!(tokio::time::timeout(self.wait_max, queue.send(Arc::clone(&event))).await, Ok(Ok(())));
+            }
+            if !taken {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes an event without waiting.
+    pub(super) fn take_now(&self, event: Event) {
+        let event = Arc::new(event);
+        for queue in &self.queues {
+            if queue.try_send(Arc::clone(&event)).is_err() {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+struct Writer {
+    sink: Box<dyn Sink>,
+    receiver: mpsc::Receiver<Arc<Event>>,
+    batch_max: usize,
+    batch_wait: Duration,
+    lost: Arc<AtomicU64>,
+}
+
+impl Writer {
+    async fn run(mut self, cancel: CancellationToken) {
+        let mut batch = Vec::new();
+        while let Some(Some(first)) = cancel.run_until_cancelled(self.receiver.recv()).await {
+            batch.push(first);
+            let more = async {
+                while batch.len() < self.batch_max {
+                    let room = self.batch_max - batch.len();
+                    if self.receiver.recv_many(&mut batch, room).await == 0 {
+                        break;
+                    }
+                }
+            };
+            // Full, or waited long enough, or asked to end.
+            let waited = tokio::time::timeout(self.batch_wait, cancel.run_until_cancelled(more)).await;
+            drop(waited);
+            self.write(&mut batch).await;
+        }
+        self.receiver.close();
+        while let Some(event) = self.receiver.recv().await {
+            batch.push(event);
+            if batch.len() >= self.batch_max {
+                self.write(&mut batch).await;
+            }
+        }
+        if !batch.is_empty() {
+            self.write(&mut batch).await;
+        }
+    }
+
+    async fn write(&mut self, batch: &mut Vec<Arc<Event>>) {
+        let events: Vec<Event> = batch.drain(..).map(Arc::unwrap_or_clone).collect();
+        if let Err(error) = self.sink.write(&events).await {
+            self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
+            tracing::error!(%error, events = events.len(), "audit events were lost");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::Level;
+
+    struct Gather(mpsc::UnboundedSender<usize>);
+
+    #[async_trait]
+    impl Sink for Gather {
+        async fn write(&mut self, events: &[Event]) -> Result<(), SinkError> {
+            self.0.send(events.len()).map_err(SinkError::new)
+        }
+    }
+
+    struct Stuck;
+
+    #[async_trait]
+    impl Sink for Stuck {
+        async fn write(&mut self, _: &[Event]) -> Result<(), SinkError> {
+            std::future::pending().await
+        }
+    }
+
+    fn config(sink: impl Sink) -> AuditConfig {
+        AuditConfig::new(AuditPolicy::all(Level::Metadata)).sink(sink)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_written_in_batches_and_at_the_end() {
+        let (sender, mut written) = mpsc::unbounded_channel();
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let auditor = Auditor::start(AuditConfig { batch_max: 3, ..config(Gather(sender)) }, &tasks, &cancel);
+        for _ in 0..4 {
+            auditor.take(Event(json!({}))).await;
+        }
+        assert_eq!(written.recv().await, Some(3));
+        assert_eq!(written.recv().await, Some(1));
+        auditor.take(Event(json!({}))).await;
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!((written.recv().await, auditor.lost()), (Some(1), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stuck_sink_holds_up_nobody_past_the_bound() {
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let wait_max = Duration::from_millis(20);
+        let config = AuditConfig { queue_max: 2, batch_max: 1, wait_max, ..config(Stuck) };
+        let auditor = Auditor::start(config, &tasks, &cancel);
+        let start = tokio::time::Instant::now();
+        for _ in 0..10 {
+            auditor.take(Event(json!({}))).await;
+        }
+        assert!(start.elapsed() <= wait_max * 10);
+        assert!(auditor.lost() >= 7, "{}", auditor.lost());
+    }
+}

@@ -1,0 +1,157 @@
+//! HTTP/1.1 over TLS, one connection a call; TLS sessions are resumed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{ANSWER_BYTES_MAX, Remote, RemoteError, Target};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How many ways to trust are remembered; beyond that all are made anew.
+const CONFIGS_MAX: usize = 200;
+/// Where systems keep the authorities that they trust.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+type Trust = (Option<Arc<str>>, Option<(Arc<str>, Arc<str>)>);
+
+/// The network.
+#[derive(Default)]
+pub struct Https {
+    configs: Mutex<HashMap<Trust, Arc<ClientConfig>>>,
+}
+
+impl fmt::Debug for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Https")
+    }
+}
+
+impl Https {
+    fn config(&self, target: &Target) -> Result<Arc<ClientConfig>, RemoteError> {
+        let trust = (target.authorities.clone(), target.identity.clone());
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs.get(&trust) {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(client_config(&trust)?);
+        if configs.len() >= CONFIGS_MAX {
+            configs.clear();
+        }
+        configs.insert(trust, Arc::clone(&config));
+        Ok(config)
+    }
+}
+
+fn client_config((authorities, identity): &Trust) -> Result<ClientConfig, RemoteError> {
+    let wrong = |what: &str, error: &dyn fmt::Display| RemoteError::configuration(format!("{what}: {error}"));
+    let mut roots = RootCertStore::empty();
+    match authorities {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                let certificate = certificate.map_err(|error| wrong("authorities", &error))?;
+                roots.add(certificate).map_err(|error| wrong("authorities", &error))?;
+            }
+            if roots.is_empty() {
+                return Err(RemoteError::configuration("authorities: no certificate in PEM form"));
+            }
+        }
+        None => {
+            let found = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok());
+            let found = found.unwrap_or_default();
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&found).filter_map(Result::ok));
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong("protocol versions", &error))?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+            let chain = chain.map_err(|error| wrong("client certificate", &error))?;
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong("client key", &error))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| wrong("client certificate", &error))?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[async_trait]
+impl Remote for Https {
+    async fn send(&self, target: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
+        let (host, port) = target.address();
+        let connect = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect((host.as_str(), port)));
+        let refused = |error: &dyn fmt::Display| RemoteError::unreachable(format!("dial tcp {host}:{port}: {error}"));
+        let stream = connect.await.map_err(|_| refused(&"i/o timeout"))?.map_err(|error| refused(&error))?;
+        stream.set_nodelay(true).map_err(RemoteError::unreachable)?;
+        if target.url.scheme_str() == Some("http") {
+            return exchange(stream, target, request).await;
+        }
+        let name = target.server_name.as_deref().or_else(|| target.url.host()).unwrap_or_default();
+        let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned());
+        let name = name.map_err(|error| RemoteError::configuration(format!("{}: {error}", target.url)))?;
+        let connector = TlsConnector::from(self.config(target)?);
+        let shake = tokio::time::timeout(CONNECT_LIMIT, connector.connect(name, stream));
+        let stream = shake.await.map_err(|_| RemoteError::unreachable("net/http: TLS handshake timeout"))?;
+        let stream = stream.map_err(|error| RemoteError::unreachable(format!("tls: {error}")))?;
+        exchange(stream, target, request).await
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    target: &Target,
+    mut request: Request<Bytes>,
+) -> Result<Response<Bytes>, RemoteError> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(RemoteError::unreachable)?;
+    let authority = target.url.authority().map_or("", |authority| authority.as_str());
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if let Ok(host) = HeaderValue::from_str(host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let answer = async move {
+        let answer = sender.send_request(request.map(Full::new)).await.map_err(RemoteError::unreachable)?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+            true => RemoteError::TooLarge,
+            false => RemoteError::unreachable(error),
+        })?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    };
+    // The connection is driven beside the exchange, and ends with it.
+    let drive = async {
+        let ended = connection.await;
+        // A connection that ends first lets the exchange fail by itself.
+        if ended.is_ok() {
+            std::future::pending::<()>().await
+        }
+    };
+    tokio::pin!(answer, drive);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        () = &mut drive => answer.await,
+    }
+}

@@ -1,0 +1,64 @@
+//! The audit log over the API.
+
+use async_trait::async_trait;
+use kubewright_apiserver::audit::{AuditConfig, AuditPolicy, Event, Sink, SinkError};
+use tokio::sync::mpsc;
+
+use super::*;
+
+struct Gather(mpsc::UnboundedSender<Value>);
+
+#[async_trait]
+impl Sink for Gather {
+    async fn write(&mut self, events: &[Event]) -> Result<(), SinkError> {
+        events.iter().try_for_each(|event| self.0.send(event.json().clone())).map_err(SinkError::new)
+    }
+}
+
+const POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: RequestResponse
+  resources: [{group: '', resources: [secrets, pods]}]
+- level: None
+  nonResourceURLs: [/version]
+- level: Metadata
+";
+
+#[tokio::test]
+async fn what_is_asked_and_refused_is_logged_and_secrets_are_masked() {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let policy = AuditPolicy::parse(POLICY).expect("a sound policy");
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new()));
+    let server = builder.audit(AuditConfig::new(policy).sink(Gather(sender))).build().await.expect("a server");
+    let admin = server.as_user(User::admin());
+    let secret = json!({"kind": "Secret", "metadata": {"name": "s"}, "data": {"password": "aHVudGVyMg=="}});
+    made(&admin, "/api/v1/namespaces/default/secrets", secret).await;
+    let bob = server.as_user(User::new("bob", &["system:authenticated"]));
+    assert_eq!(get(&bob, PODS).await.code, 403);
+    assert_eq!(get(&admin, "/version").await.code, 200);
+    let forged = with_headers(&server, PODS, &[("authorization", "Bearer forged"), ("audit-id", "mine")]).await;
+    assert_eq!(forged.code, 401);
+    let as_bob = with_headers(&admin, PODS, &[("impersonate-user", "bob"), ("audit-id", "mine")]).await;
+    assert_eq!((as_bob.code.as_u16(), as_bob.headers["audit-id"].as_bytes()), (403, &b"mine"[..]));
+    server.shutdown().await;
+    let mut logged = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        logged.push(event);
+    }
+    assert_eq!(logged.len(), 4, "{logged:#?}");
+    let created = &logged[0];
+    assert_eq!(created["objectRef"]["name"], "s");
+    assert_eq!(created["requestObject"]["data"]["password"], "***");
+    assert_eq!(created["responseObject"]["data"]["password"], "***");
+    assert!(!logged.iter().any(|event| event.to_string().contains("aHVudGVy")));
+    assert_eq!(created["annotations"]["authorization.k8s.io/decision"], "allow");
+    let refused = &logged[1];
+    assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!((&refused["responseStatus"]["code"], &refused["user"]["username"]), (&json!(403), &json!("bob")));
+    assert_eq!((&logged[2]["responseStatus"]["code"], &logged[2]["auditID"]), (&json!(401), &json!("mine")));
+    assert_eq!(logged[3]["impersonatedUser"]["username"], "bob");
+    assert_eq!(logged[3]["user"]["username"], "kubernetes-admin");
+}
