@@ -12,6 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
 use kubewright_apiserver::pki::{Authority, Certificate, Pki, PkiConfig, Profile};
+use kubewright_apiserver::remote::{Https, Remote, RemoteError, Target};
 use kubewright_apiserver::serve::{Listener, Tls};
 use kubewright_apiserver::server::ApiServer;
 use kubewright_store::MemoryStore;
@@ -26,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 struct Cluster {
     pki: Pki,
+    /// Signs front proxies.
+    proxies: Authority,
     server: ApiServer,
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -42,10 +45,13 @@ impl Cluster {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).await.unwrap();
         let address = listener.local_address();
         let store = Arc::new(MemoryStore::new());
-        let server = ApiServer::builder(store).client_authorities(authority).build().await.unwrap();
+        let proxies = Authority::generate("front-proxy", Timestamp::now()).unwrap();
+        let builder = ApiServer::builder(store).client_authorities(authority);
+        let builder = builder.front_proxy(proxies.certificate_pem(), vec!["front-proxy-client".into()]);
+        let server = builder.build().await.unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
-        Self { pki, server, address, shutdown, serving, _directory: directory }
+        Self { pki, proxies, server, address, shutdown, serving, _directory: directory }
     }
 
     async fn stop(self) {
@@ -125,6 +131,49 @@ async fn who_asks_is_told_by_the_certificate() {
     let refused = get(&mut nameless, "/api/v1/namespaces").await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert!(text(refused).await.contains("\"message\":\"Unauthorized\",\"reason\":\"Unauthorized\""));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_front_proxy_is_believed_by_its_own_certificate_only() {
+    let cluster = Cluster::start().await;
+    let signed =
+        |authority: &Authority, name: &str| authority.issue(&Profile::client(name, &[]), Timestamp::now()).unwrap();
+    for (certificate, expected) in [
+        (Some(signed(&cluster.proxies, "front-proxy-client")), StatusCode::OK),
+        // Another name of the same authority, the same name of another authority, nobody at all.
+        (Some(signed(&cluster.proxies, "somebody")), StatusCode::UNAUTHORIZED),
+        (Some(signed(&cluster.pki.authority, "front-proxy-client")), StatusCode::FORBIDDEN),
+        (None, StatusCode::UNAUTHORIZED),
+    ] {
+        let mut sender = cluster.connect(certificate.as_ref()).await;
+        let request = Request::get("/api/v1/namespaces").header("host", "localhost");
+        let request = request.header("x-remote-user", "root").header("x-remote-group", "system:masters");
+        let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), expected, "{certificate:?}");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn others_are_called_over_tls_if_their_certificate_is_trusted() {
+    let cluster = Cluster::start().await;
+    let remote = Https::default();
+    let ask = || Request::get("/livez").body(Bytes::new()).unwrap();
+    let mut target = Target::new(format!("https://localhost:{}/livez", cluster.address.port()).parse().unwrap());
+    target.connect = Some(("127.0.0.1".into(), cluster.address.port()));
+    target.authorities = Some(cluster.pki.authority.certificate_pem().into());
+    let answer = remote.send(&target, ask()).await.unwrap();
+    assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"ok"[..]));
+    let mut other_name = target.clone();
+    other_name.server_name = Some("elsewhere.example.com".into());
+    let mut stranger = target.clone();
+    stranger.authorities = Some(cluster.proxies.certificate_pem().into());
+    let mut nobody = target.clone();
+    nobody.connect = Some(("127.0.0.1".into(), 1));
+    for wrong in [other_name, stranger, nobody] {
+        assert!(matches!(remote.send(&wrong, ask()).await, Err(RemoteError::Unreachable { .. })));
+    }
     cluster.stop().await;
 }
 
