@@ -76,7 +76,10 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "VolumeZone" => Arc::new(VolumeZone),
         "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),
         "GangScheduling" => Arc::new(GangScheduling),
-        "DynamicResources" => Arc::new(DynamicResources),
+        "DynamicResources" => {
+            check_timeouts(args, faults);
+            Arc::new(DynamicResources)
+        }
         "VolumeBinding" => Arc::new(VolumeBinding::new(bind_timeout(args, faults))),
         "ImageLocality" => Arc::new(ImageLocality),
         "DefaultBinder" => Arc::new(DefaultBinder),
@@ -245,6 +248,15 @@ fn spread(args: &mut Section<'_>, faults: &mut Faults) -> SpreadDefaults {
             faults.invalid.push(FieldError::not_supported(&path, Value::from(other), &["System", "List"]));
             SpreadDefaults::System
         }
+    }
+}
+
+/// How long upstream's allocator and drivers may take; here looking for devices is limited by the number of choices, and
+/// no device has conditions to wait for.
+fn check_timeouts(args: &mut Section<'_>, faults: &mut Faults) {
+    args.duration("filterTimeout", faults);
+    if let Some(timeout) = args.duration("bindingTimeout", faults).filter(|timeout| timeout.as_secs() < 1) {
+        faults.invalid(&args.path("bindingTimeout"), format!("{timeout:?}"), "must be at least 1 second");
     }
 }
 

@@ -254,13 +254,32 @@ fn election(root: &mut Section<'_>, faults: &mut Faults) -> Election {
             *field = duration;
         }
     }
-    let path = section.path("leaseDuration");
-    if election.leader_elect && election.lease_duration <= election.renew_deadline {
-        let given = format!("{:?}", election.lease_duration);
-        faults.invalid(&path, given, "LeaseDuration must be greater than RenewDeadline");
+    if election.leader_elect {
+        check_election(&election, &section, faults);
     }
     section.end(faults);
     election
+}
+
+fn check_election(election: &Election, section: &Section<'_>, faults: &mut Faults) {
+    let durations = [
+        ("leaseDuration", election.lease_duration),
+        ("renewDeadline", election.renew_deadline),
+        ("retryPeriod", election.retry_period),
+    ];
+    for (key, duration) in durations.into_iter().filter(|(_, duration)| duration.is_zero()) {
+        faults.invalid(&section.path(key), format!("{duration:?}"), "must be greater than zero");
+    }
+    if election.lease_duration <= election.renew_deadline {
+        let given = format!("{:?}", election.renew_deadline);
+        faults.invalid(&section.path("leaseDuration"), given, "must be greater than `RenewDeadline`");
+    }
+    for (key, text) in [("resourceNamespace", &election.resource_namespace), ("resourceName", &election.resource_name)]
+    {
+        if text.is_empty() {
+            faults.invalid.push(FieldError::required(&section.path(key), ""));
+        }
+    }
 }
 
 #[cfg(test)]

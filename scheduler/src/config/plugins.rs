@@ -177,6 +177,9 @@ fn expand(
     overriding.into_iter().chain(common).chain(own).collect()
 }
 
+/// Plugins that upstream had once.
+const REMOVED: [&str; 4] = ["AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"];
+
 /// Makes each plugin once.
 struct Instances<'a> {
     registry: &'a Registry,
@@ -199,6 +202,13 @@ impl Instances<'_> {
             Some(Err(found)) => {
                 faults.unknown.extend(found.unknown);
                 faults.invalid.extend(found.invalid);
+                None
+            }
+            None if REMOVED.contains(&name) => {
+                let version = super::VERSION;
+                let rule =
+                    format!("was invalid in version {version:?} (KubeSchedulerConfiguration is version {version:?})");
+                faults.invalid(path, name, &rule);
                 None
             }
             None => {

@@ -127,6 +127,17 @@ fn faults_are_named_with_their_path() {
     );
     refused(&args("NodeResourcesFit", "{kind: OtherArgs}"), "has to match plugin args");
     refused("extenders: [{urlPrefix: x}]", "extenders: Forbidden");
+    refused("leaderElection: {retryPeriod: 0s}", "leaderElection.retryPeriod: Invalid value: \"0ns\"");
+    refused("leaderElection: {renewDeadline: 15s}", "leaderElection.leaseDuration: Invalid value: \"15s\"");
+    refused("leaderElection: {resourceName: ''}", "leaderElection.resourceName: Required value");
+    refused("leaderElection: {resourceLock: endpoints}", "resourceLock value must be \"leases\"");
+    refused(&args("VolumeBinding", "{bindTimeoutSeconds: -1}"), "args.bindTimeoutSeconds: Invalid value: -1");
+    refused(&args("VolumeBinding", "{shape: [{utilization: 1, score: 1}]}"), "args.shape: Forbidden");
+    refused(&args("DynamicResources", "{bindingTimeout: 10ms}"), "must be at least 1 second");
+    refused(
+        "profiles: [{plugins: {filter: {enabled: [{name: EBSLimits}]}}}]",
+        "profiles[0].plugins.filter.enabled[0]: Invalid value: \"EBSLimits\": was invalid in version",
+    );
     assert!(Configuration::read("kind: Pod\napiVersion: v1", &Registry::default()).is_err());
     assert!(Configuration::read("{", &Registry::default()).is_err());
 }
