@@ -67,6 +67,11 @@ impl<K: Kind> Informer<K> {
             };
             let heard = match event {
                 Some(Ok(event)) => self.on_event(event).await,
+                // A server that doesn't know the kind has none of it. It may learn: the watch goes on trying.
+                Some(Err(error)) if is_unknown_kind(&error) => {
+                    tracing::debug!(kind = K::KIND, "the server doesn't know this kind");
+                    if std::mem::replace(&mut self.synced, true) { Some(()) } else { self.tell(Change::Synced).await }
+                }
                 Some(Err(error)) => {
                     tracing::warn!(kind = K::KIND, %error, "watch failed, trying again");
                     Some(())
@@ -126,6 +131,10 @@ impl<K: Kind> Informer<K> {
     async fn tell(&self, change: Change) -> Option<()> {
         self.changes.send(change).await.ok()
     }
+}
+
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 fn key(identity: &Identity) -> (Name, Name) {

@@ -323,3 +323,18 @@ fn devices_are_noted_on_the_claim_before_its_pod_is_bound() {
         driver.stop().await.unwrap();
     });
 }
+
+#[test]
+fn a_server_that_lacks_a_kind_is_no_obstacle() {
+    run(async {
+        let api = FakeApi::new();
+        for _ in 0..1000 {
+            api.fail_next("/resourceslices", 404, "the server could not find the requested resource");
+        }
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("p", "1"));
+        let driver = start(&api, DriverConfig::default());
+        assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
