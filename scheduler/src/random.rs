@@ -18,4 +18,11 @@ impl Random {
     pub fn below(&mut self, bound: usize) -> usize {
         if bound < 2 { 0 } else { self.0.random_range(0..bound) }
     }
+
+    /// Puts things in an order, each equally likely.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for at in (1..things.len()).rev() {
+            things.swap(at, self.below(at + 1));
+        }
+    }
 }

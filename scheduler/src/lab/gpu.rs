@@ -1,22 +1,23 @@
-//! Nodes with GPUs that can be shared, and how much of them is of no use to the jobs that are to come.
+//! Nodes with GPUs that can be shared, and the jobs that ask for them.
 
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
 
-use super::Trace;
+/// What a whole GPU counts, in thousandths.
+pub const GPU: i64 = 1000;
 
 /// What a job asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ask {
     /// Thousandths of a CPU.
     pub cpu: i64,
-    /// Memory, in MiB.
-    pub memory_mib: i64,
+    /// How much of each of its GPUs, in thousandths.
+    pub gpu_milli: i64,
     /// How many GPUs.
     pub gpus: usize,
-    /// How much of each of them, in thousandths.
-    pub gpu_milli: i64,
     /// Which models will do; any, if none is named.
     pub models: Vec<String>,
+    /// Memory, in MiB.
+    pub memory_mib: i64,
 }
 
 impl Ask {
@@ -24,6 +25,18 @@ impl Ask {
     #[must_use]
     pub fn gpu_total(&self) -> i64 {
         self.gpu_milli * i64::try_from(self.gpus).unwrap_or(0)
+    }
+
+    /// Whether it asks for a part of one GPU.
+    #[must_use]
+    pub const fn shares_a_gpu(&self) -> bool {
+        self.gpus == 1 && self.gpu_milli < GPU
+    }
+
+    /// Whether GPUs of a model will do.
+    #[must_use]
+    pub fn accepts(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|own| own == model)
     }
 }
 
@@ -35,12 +48,22 @@ pub struct GpuNode {
     /// All of its CPUs, in thousandths.
     pub cpu: i64,
     /// What is left of each GPU, in thousandths.
-    pub gpus_left: Vec<i64>,
-    /// How many jobs of each kind run on it, by number of GPUs and share of each.
-    pub jobs: BTreeMap<(usize, i64), u32>,
+    pub gpus_left: SmallVec<[i64; 8]>,
+    /// How many jobs run on it that share a GPU (at 0), and that have so many GPUs for themselves (at that number).
+    pub jobs: SmallVec<[u32; 9]>,
+    /// The model of its GPUs.
+    pub model: String,
 }
 
 impl GpuNode {
+    /// A node on which nothing runs.
+    #[must_use]
+    pub fn idle(cpu: i64, gpus: usize, model: &str) -> Self {
+        let gpus_left = SmallVec::from_elem(GPU, gpus);
+        let jobs = SmallVec::from_elem(0, gpus + 1);
+        Self { cpu_left: cpu, cpu, gpus_left, jobs, model: model.to_owned() }
+    }
+
     /// What is left of all GPUs together, in thousandths.
     #[must_use]
     pub fn gpu_left(&self) -> i64 {
@@ -50,31 +73,41 @@ impl GpuNode {
     /// How many GPUs nobody uses.
     #[must_use]
     pub fn idle_gpus(&self) -> usize {
-        self.gpus_left.iter().filter(|left| **left == 1000).count()
+        self.gpus_left.iter().filter(|left| **left == GPU).count()
     }
 
     /// Whether its GPUs can take a job.
     #[must_use]
     pub fn has_gpus_for(&self, ask: &Ask) -> bool {
-        self.gpus_left.iter().filter(|left| **left >= ask.gpu_milli).count() >= ask.gpus
+        ask.gpus == 0 || self.gpus_left.iter().filter(|left| **left >= ask.gpu_milli).count() >= ask.gpus
     }
 
-    /// The GPUs that can take a job, those with the least left first.
+    /// The GPUs that can take a job, those with the least left first; in their order if they have the same left.
     #[must_use]
-    pub fn tightest(&self, ask: &Ask) -> Vec<usize> {
-        let mut fitting: Vec<usize> =
+    pub fn tightest(&self, ask: &Ask) -> SmallVec<[usize; 8]> {
+        let mut fitting: SmallVec<[usize; 8]> =
             (0..self.gpus_left.len()).filter(|gpu| self.gpus_left[*gpu] >= ask.gpu_milli).collect();
         fitting.sort_by_key(|gpu| self.gpus_left[*gpu]);
         fitting.truncate(ask.gpus);
         fitting
     }
 
-    /// The node after a job took those GPUs.
+    /// In which group of jobs one belongs: 0 for those that share a GPU, else how many GPUs it has for itself.
     #[must_use]
-    pub fn after(&self, ask: &Ask, gpus: &[usize]) -> Self {
-        let mut node = self.clone();
-        node.take(ask, gpus);
-        node
+    pub fn group(ask: &Ask) -> usize {
+        if ask.shares_a_gpu() { 0 } else { ask.gpus }
+    }
+
+    /// Whether jobs of a group run here.
+    #[must_use]
+    pub fn runs(&self, group: usize) -> bool {
+        self.jobs.get(group).is_some_and(|count| *count > 0)
+    }
+
+    /// Of how many groups jobs run here.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.jobs.iter().filter(|count| **count > 0).count()
     }
 
     pub(super) fn take(&mut self, ask: &Ask, gpus: &[usize]) {
@@ -82,46 +115,10 @@ impl GpuNode {
         for gpu in gpus {
             self.gpus_left[*gpu] -= ask.gpu_milli;
         }
-        if ask.gpus > 0 {
-            *self.jobs.entry((ask.gpus, ask.gpu_milli)).or_default() += 1;
+        if ask.gpus > 0
+            && let Some(count) = self.jobs.get_mut(Self::group(ask))
+        {
+            *count += 1;
         }
-    }
-}
-
-/// The kinds of jobs that are expected, each with its share.
-#[derive(Clone, Debug, Default)]
-pub struct TypicalJobs(Vec<(Ask, f64)>);
-
-impl TypicalJobs {
-    /// Those of a trace.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "shares of some thousand jobs")]
-    pub fn of(trace: &Trace) -> Self {
-        let mut kinds: BTreeMap<Ask, usize> = BTreeMap::new();
-        for job in &trace.jobs {
-            let kind = Ask { memory_mib: 0, models: Vec::new(), ..job.clone() };
-            *kinds.entry(kind).or_default() += 1;
-        }
-        let all = trace.jobs.len().max(1) as f64;
-        Self(kinds.into_iter().map(|(kind, count)| (kind, count as f64 / all)).collect())
-    }
-
-    /// How much of the GPUs that are left a typical job could not use, in thousandths. To a job without GPUs all of it
-    /// is of no use; to one that the node can't take, too; to one that it can, those GPUs with too little left.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "thousandths of a few GPUs")]
-    pub fn fragmentation(&self, node: &GpuNode) -> f64 {
-        let total = node.gpu_left();
-        let useless = |job: &Ask| {
-            if job.gpus == 0 || node.cpu_left < job.cpu {
-                return total;
-            }
-            let (mut fitting, mut rest) = (0, 0);
-            for left in &node.gpus_left {
-                if *left >= job.gpu_milli { fitting += 1 } else { rest += left }
-            }
-            if fitting >= job.gpus { rest } else { total }
-        };
-        self.0.iter().map(|(job, share)| share * useless(job) as f64).sum()
     }
 }

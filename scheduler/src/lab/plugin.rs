@@ -14,13 +14,25 @@ pub trait Policy: Send + Sync + 'static {
     /// What it is called in results.
     fn name(&self) -> &'static str;
 
-    /// How good the node is, from 0 to 1. It is only asked about nodes that can take the job.
-    fn score(&self, ask: &Ask, node: &GpuNode) -> f64;
+    /// How good the node is, from 0 to 100, as the scores of all plugins are. It is only asked about nodes that can take
+    /// the job.
+    fn score(&self, ask: &Ask, node: &GpuNode) -> i64;
+
+    /// Which of the nodes with the same score is better, from 0 to 100; none, unless a policy knows better.
+    fn tie_break(&self, _ask: &Ask, _node: &GpuNode) -> i64 {
+        0
+    }
+
+    /// Whether one of several equally good nodes is drawn each time. If not, nodes are put in an order, drawn once, and
+    /// the first of the best is taken, so that ties fill one node after the other.
+    fn draws_ties(&self) -> bool {
+        false
+    }
 
     /// Which GPUs to take: as many as the job asks for, each with enough left. Those with the least left, unless a
     /// policy knows better.
     fn pick(&self, ask: &Ask, node: &GpuNode, _random: &mut Random) -> Vec<usize> {
-        node.tightest(ask)
+        node.tightest(ask).into_vec()
     }
 }
 
@@ -30,6 +42,8 @@ pub(super) struct Books {
     places: HashMap<Name, usize>,
     asks: HashMap<Name, Ask>,
     random: Mutex<Random>,
+    /// How far a node is from the end of the order in which ties are resolved.
+    ranks: Vec<usize>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -38,14 +52,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Books {
     /// Nodes in the order of their slots; jobs by the name of the pod's kind.
-    pub(super) fn new(nodes: Vec<(Name, GpuNode)>, asks: HashMap<Name, Ask>, seed: u64) -> Self {
+    pub(super) fn new(nodes: Vec<(Name, GpuNode)>, asks: HashMap<Name, Ask>, mut random: Random) -> Self {
+        let mut ranks: Vec<usize> = (0..nodes.len()).collect();
+        random.shuffle(&mut ranks);
         let places = nodes.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
         let nodes = Mutex::new(nodes.into_iter().map(|(_, node)| node).collect());
-        Self { nodes, places, asks, random: Mutex::new(Random::new(seed)) }
-    }
-
-    pub(super) fn nodes(&self) -> Vec<GpuNode> {
-        locked(&self.nodes).clone()
+        Self { nodes, places, asks, random: Mutex::new(random), ranks }
     }
 
     fn ask(&self, pod: &PodInfo) -> &Ask {
@@ -56,23 +68,67 @@ impl Books {
     fn on<T>(&self, slot: NodeSlot, look: impl FnOnce(&GpuNode) -> T) -> T {
         look(&locked(&self.nodes)[slot.at()])
     }
+
+    /// Looks at every node, in order.
+    pub(super) fn each(&self, look: impl FnMut(&GpuNode)) {
+        locked(&self.nodes).iter().for_each(look);
+    }
+
+    /// Looks at the node of a name; its place comes along.
+    pub(super) fn named<T>(&self, name: &str, look: impl FnOnce(usize, &GpuNode) -> T) -> Option<T> {
+        let place = *self.places.get(name)?;
+        Some(look(place, &locked(&self.nodes)[place]))
+    }
 }
 
-/// The policy's plugin. Scores have a hundred steps, which is too coarse for some policies: so there are two of it, of
-/// which the second one tells what the first leaves over.
+/// What one of the plugins that make up a policy scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What the policy says.
+    Score,
+    /// How it breaks ties.
+    Tie,
+    /// The order of nodes, which has more steps than a score: the first digit.
+    Rank,
+    /// The second digit.
+    RankDigit,
+}
+
+/// How many scores there are.
+const STEPS: i64 = SCORE_MAX + 1;
+
+impl Part {
+    /// The parts that a policy needs, each with a weight that makes it count less than one step of the part before.
+    pub(super) fn of(policy: &dyn Policy) -> &'static [(Self, i64)] {
+        const ALL: [(Part, i64); 4] = [
+            (Part::Score, STEPS * STEPS * STEPS),
+            (Part::Tie, STEPS * STEPS),
+            (Part::Rank, STEPS),
+            (Part::RankDigit, 1),
+        ];
+        if policy.draws_ties() { &ALL[..2] } else { &ALL }
+    }
+}
+
+/// A plugin of a policy.
 pub(super) struct PolicyPlugin {
     pub(super) policy: Arc<dyn Policy>,
     pub(super) books: Arc<Books>,
-    pub(super) fine: bool,
+    pub(super) part: Part,
 }
 
 impl Plugin for PolicyPlugin {
     fn name(&self) -> &'static str {
-        if self.fine { "PolicyRemainder" } else { "Policy" }
+        match self.part {
+            Part::Score => "Policy",
+            Part::Tie => "PolicyTies",
+            Part::Rank => "NodeOrder",
+            Part::RankDigit => "NodeOrderDigit",
+        }
     }
 
     fn filter(self: Arc<Self>) -> Option<Arc<dyn FilterPlugin>> {
-        if self.fine { None } else { Some(self) }
+        if self.part == Part::Score { Some(self) } else { None }
     }
 
     fn score(self: Arc<Self>) -> Option<Arc<dyn ScorePlugin>> {
@@ -80,7 +136,7 @@ impl Plugin for PolicyPlugin {
     }
 
     fn reserve(self: Arc<Self>) -> Option<Arc<dyn ReservePlugin>> {
-        if self.fine { None } else { Some(self) }
+        if self.part == Part::Score { Some(self) } else { None }
     }
 }
 
@@ -100,20 +156,15 @@ impl FilterPlugin for PolicyPlugin {
 }
 
 impl ScorePlugin for PolicyPlugin {
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "a score between 0 and 1 becomes whole steps"
-    )]
     fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
-        let ask = self.books.ask(pod);
-        let score = self.books.on(node.slot, |node| self.policy.score(ask, node));
-        if !(0.0..=1.0).contains(&score) {
-            return Err(Status::error(format!("policy {} gave the score {score}", self.policy.name())));
-        }
-        // The small addend undoes what is lost when hundredths are not exact in binary.
-        let steps = score * SCORE_MAX as f64 + 1e-9;
-        Ok(if self.fine { (steps.fract() * SCORE_MAX as f64) as i64 } else { steps as i64 }.min(SCORE_MAX))
+        let books = &self.books;
+        let rank = || i64::try_from(books.ranks[node.slot.at()]).unwrap_or(i64::MAX).min(STEPS * STEPS - 1);
+        Ok(match self.part {
+            Part::Score => books.on(node.slot, |node| self.policy.score(books.ask(pod), node)),
+            Part::Tie => books.on(node.slot, |node| self.policy.tie_break(books.ask(pod), node)),
+            Part::Rank => rank() / STEPS,
+            Part::RankDigit => rank() % STEPS,
+        })
     }
 
     fn is_node_local(&self, _: &PodInfo, _: &Snapshot) -> bool {
@@ -127,9 +178,11 @@ impl ReservePlugin for PolicyPlugin {
         let mut nodes = locked(&self.books.nodes);
         let place = self.books.places.get(node).ok_or_else(|| Status::error("a node that isn't in the trace"))?;
         let node = &mut nodes[*place];
-        let gpus = self.policy.pick(ask, node, &mut locked(&self.books.random));
-        let enough = gpus.len() == ask.gpus && gpus.iter().all(|gpu| node.gpus_left[*gpu] >= ask.gpu_milli);
-        if !enough {
+        let gpus =
+            if ask.gpus == 0 { Vec::new() } else { self.policy.pick(ask, node, &mut locked(&self.books.random)) };
+        let distinct = gpus.iter().enumerate().all(|(at, gpu)| !gpus[..at].contains(gpu));
+        let enough = gpus.iter().all(|gpu| node.gpus_left.get(*gpu).is_some_and(|left| *left >= ask.gpu_milli));
+        if gpus.len() != ask.gpus || !distinct || !enough {
             return Err(Status::error(format!("policy {} picked GPUs that don't fit", self.policy.name())));
         }
         node.take(ask, &gpus);

@@ -1,12 +1,13 @@
 //! Traces in openb's format: a list of nodes and a list of jobs.
 
-use super::Ask;
+use super::{Ask, GPU};
 
 /// Nodes, and jobs in the order they came.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     pub(super) nodes: Vec<TraceNode>,
     pub(super) jobs: Vec<Ask>,
+    pub(super) names: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,11 +97,12 @@ impl Trace {
         let models = table.column("gpu_spec").is_ok();
         for row in 0..table.rows.len() {
             let spec = if models { table.text(row, "gpu_spec")? } else { "" };
+            trace.names.push(table.text(row, "name")?.to_owned());
             trace.jobs.push(Ask {
                 cpu: table.number(row, "cpu_milli")?,
                 memory_mib: table.number(row, "memory_mib")?,
                 gpus: usize::try_from(table.number(row, "num_gpu")?).unwrap_or(0),
-                gpu_milli: table.number(row, "gpu_milli")?,
+                gpu_milli: table.number(row, "gpu_milli")?.min(GPU),
                 models: spec.split('|').filter(|model| !model.is_empty()).map(ToOwned::to_owned).collect(),
             });
         }
@@ -111,6 +113,12 @@ impl Trace {
     #[must_use]
     pub fn gpu_capacity(&self) -> i64 {
         self.nodes.iter().map(|node| 1000 * i64::try_from(node.gpus).unwrap_or(0)).sum()
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub const fn node_count(&self) -> usize {
+        self.nodes.len()
     }
 
     /// How many jobs there are.

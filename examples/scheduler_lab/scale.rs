@@ -1,0 +1,67 @@
+//! `scale`: how the core's cost grows with the cluster.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use kubewright_scheduler::lab::{ScaleConfig, scale};
+use serde_json::json;
+
+use crate::compare::write;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How many nodes; several make a curve.
+    #[arg(long, value_delimiter = ',', default_value = "1000,3000,10000,30000,100000")]
+    nodes: Vec<usize>,
+    /// How many pods.
+    #[arg(long, default_value_t = 50_000)]
+    pods: usize,
+    /// How many kinds of pods.
+    #[arg(long, default_value_t = 1)]
+    kinds: usize,
+    /// From which ties are drawn.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Where to write the figures.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    println!(
+        "{:>9} {:>9} {:>6} {:>10} {:>10} {:>12} {:>9} {:>12}",
+        "nodes", "pods", "kinds", "fill s", "place s", "pods/s", "µs/pod", "peak MiB"
+    );
+    let start = Instant::now();
+    let mut runs = Vec::new();
+    for nodes in &options.nodes {
+        let config = ScaleConfig { nodes: *nodes, pods: options.pods, kinds: options.kinds, seed: options.seed };
+        let run = scale(&config, &|| start.elapsed());
+        let peak = peak_mib();
+        println!(
+            "{:>9} {:>9} {:>6} {:>10.2} {:>10.2} {:>12.0} {:>9.2} {:>12}",
+            run.nodes,
+            run.placed,
+            run.kinds,
+            run.seconds_to_fill,
+            run.seconds,
+            run.pods_per_second,
+            run.microseconds_per_pod,
+            peak.map_or_else(|| "?".to_owned(), |peak| peak.to_string())
+        );
+        let mut row = serde_json::to_value(run)?;
+        row["peak_memory_mib"] = json!(peak);
+        runs.push(row);
+    }
+    if let Some(path) = &options.json {
+        write(path, &serde_json::to_string_pretty(&json!({ "runs": runs }))?)?;
+    }
+    Ok(())
+}
+
+/// The most memory that this process has had, where the system says so.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
