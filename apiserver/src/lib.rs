@@ -63,6 +63,7 @@ pub mod bootstrap;
 pub mod cel;
 #[cfg(feature = "serve")]
 pub mod connect;
+pub mod custom;
 mod der;
 pub mod discovery;
 pub mod environment;

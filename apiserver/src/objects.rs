@@ -49,6 +49,12 @@ pub trait Objects: Send + Sync + 'static {
     /// All objects of a resource, or those of one namespace, out of the watch cache.
     fn cached_list(&self, resource: GroupResource<'_>, namespace: Option<&str>) -> Vec<Value>;
 
+    /// Whether the resource is served at all.
+    fn serves(&self, resource: GroupResource<'_>) -> bool {
+        let _ = resource;
+        true
+    }
+
     /// Tells an observer of every object there is and of every change from now on, without a gap.
     fn observe(&self, resource: GroupResource<'_>, observer: Arc<dyn Observer>);
 

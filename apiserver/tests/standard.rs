@@ -1,6 +1,8 @@
 //! The standard server: everything on, as an embedder gets it.
 
 mod common;
+#[path = "standard/custom.rs"]
+mod custom;
 
 use std::sync::Arc;
 

@@ -87,6 +87,9 @@ async fn extension_authentication(objects: &dyn Objects, config: &BootstrapConfi
         }
     }
     let place = GroupResource::core("configmaps");
+    if !objects.serves(place) {
+        return Ok(());
+    }
     let Some(mut found) = objects.cached(place, "kube-system", NAME) else {
         let metadata = json!({"name": NAME, "namespace": "kube-system"});
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
@@ -107,6 +110,9 @@ async fn ensure_all(objects: &dyn Objects, wanted: Vec<(&str, &str, Value)>) -> 
 /// Creates an object, or brings one that updates itself back to what it must at least say.
 async fn ensure(objects: &dyn Objects, group: &str, resource: &str, wanted: Value) -> Result<(), Status> {
     let place = GroupResource::new(group, resource);
+    if !objects.serves(place) {
+        return Ok(());
+    }
     let text = |field: &str| wanted["metadata"][field].as_str().unwrap_or_default();
     let Some(mut found) = objects.cached(place, text("namespace"), text("name")) else {
         return ignore(objects.create(place, wanted).await, "AlreadyExists");
@@ -194,6 +200,9 @@ async fn kubernetes_service(objects: &dyn Objects, config: &BootstrapConfig) -> 
 
 /// Creates an object, or sets that part of it.
 async fn replace(objects: &dyn Objects, place: GroupResource<'_>, wanted: Value, part: &str) -> Result<(), Status> {
+    if !objects.serves(place) {
+        return Ok(());
+    }
     let Some(mut found) = objects.cached(place, "default", "kubernetes") else {
         return ignore(objects.create(place, wanted).await, "AlreadyExists");
     };

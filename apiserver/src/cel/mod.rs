@@ -31,6 +31,7 @@ mod types;
 mod value;
 
 pub use estimate::{Cost, Sizes};
+pub(crate) use functions::format as formats;
 pub use types::{ObjectType, Type, escape_property};
 pub use value::{Host, Key, Text, Value};
 

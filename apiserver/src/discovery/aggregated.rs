@@ -1,11 +1,12 @@
 //! Aggregated discovery: every group, version and resource in one document.
 
 use http::{HeaderMap, header};
-use kubewright_api::resources::{Resource, Scope};
+use kubewright_api::resources::Scope;
 use serde_json::{Value, json};
 
 use super::Document;
 use super::groups::Group;
+use crate::registry::ResourceInfo;
 
 const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -28,11 +29,11 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
-fn resource(row: &Resource) -> Value {
+fn resource(row: &ResourceInfo) -> Value {
     let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     let scope = if row.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" };
     let mut entry = json!({
-        "resource": row.plural, "responseKind": kind(row.group, row.version, row.kind),
+        "resource": row.plural, "responseKind": kind(&row.group, &row.version, &row.kind),
         "scope": scope, "singularResource": row.singular, "verbs": row.verbs,
     });
     if !row.short_names.is_empty() {
@@ -46,7 +47,7 @@ fn resource(row: &Resource) -> Value {
             .subresources
             .iter()
             .map(|sub| {
-                let response_kind = kind(sub.group, sub.version, sub.kind);
+                let response_kind = kind(&sub.group, &sub.version, &sub.kind);
                 json!({"subresource": sub.name, "responseKind": response_kind, "verbs": sub.verbs})
             })
             .collect();

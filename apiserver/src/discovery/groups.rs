@@ -1,19 +1,21 @@
 //! `/api`, `/apis` and below: groups, versions, resources.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use kubewright_api::resources::{self, Resource};
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Document, aggregated};
 use crate::body::{self, Body};
+use crate::registry::ResourceInfo;
+use crate::registry::table::Resources;
 use crate::request::RequestInfo;
 use crate::server::Endpoint;
 
@@ -43,26 +45,50 @@ const GROUP_ORDER: [&str; 20] = [
 
 /// One API group with its versions, the preferred one first.
 pub(super) struct Group {
-    pub(super) name: &'static str,
-    pub(super) versions: Vec<(&'static str, Vec<&'static Resource>)>,
+    pub(super) name: String,
+    pub(super) versions: Vec<(String, Vec<Arc<ResourceInfo>>)>,
 }
 
-/// Every group, the core group first.
-pub(super) fn groups() -> Vec<Group> {
-    let mut by_group: BTreeMap<&str, BTreeMap<&str, Vec<&'static Resource>>> = BTreeMap::new();
-    for row in resources::built_in() {
-        by_group.entry(row.group).or_default().entry(row.version).or_default().push(row);
+/// How versions are ordered: stable ones first, then beta and alpha ones, each the higher the better; last whatever is
+/// named otherwise.
+fn version_rank(version: &str) -> (u8, u64, u64) {
+    let numbers = |version: &str| -> Option<(u8, u64, u64)> {
+        let rest = version.strip_prefix('v')?;
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..end].parse().ok()?;
+        match &rest[end..] {
+            "" => Some((3, major, 0)),
+            rest => match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+                (Some(minor), _) => Some((2, major, minor.parse().ok()?)),
+                (_, Some(minor)) => Some((1, major, minor.parse().ok()?)),
+                _ => None,
+            },
+        }
+    };
+    numbers(version).unwrap_or((0, 0, 0))
+}
+
+/// Every group of these resources, the core group first.
+pub(super) fn groups(infos: &[Arc<ResourceInfo>]) -> Vec<Group> {
+    let mut by_group: BTreeMap<&str, BTreeMap<&str, Vec<Arc<ResourceInfo>>>> = BTreeMap::new();
+    for info in infos {
+        let versions = by_group.entry(&info.group).or_default();
+        versions.entry(&info.version).or_default().push(Arc::clone(info));
     }
     let mut groups: Vec<Group> = by_group
         .into_iter()
-        // Of stable versions the higher one is preferred.
-        .map(|(name, versions)| Group { name, versions: versions.into_iter().rev().collect() })
+        .map(|(name, versions)| {
+            let mut versions: Vec<_> = versions.into_iter().map(|(name, rows)| (name.to_owned(), rows)).collect();
+            versions.sort_by_key(|(version, _)| Reverse(version_rank(version)));
+            versions.iter_mut().for_each(|(_, rows)| rows.sort_by(|a, b| a.plural.cmp(&b.plural)));
+            Group { name: name.to_owned(), versions }
+        })
         .collect();
     let place = |name: &str| match name {
         "" => 0,
         _ => GROUP_ORDER.iter().position(|&other| other == name).map_or(usize::MAX, |at| at + 1),
     };
-    groups.sort_by_key(|group| place(group.name));
+    groups.sort_by_key(|group| place(&group.name));
     groups
 }
 
@@ -71,18 +97,18 @@ pub(super) fn api_version(group: &str, version: &str) -> String {
 }
 
 fn group_json(group: &Group) -> Value {
-    let version = |version: &str| json!({"groupVersion": api_version(group.name, version), "version": version});
+    let version = |version: &str| json!({"groupVersion": api_version(&group.name, version), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(|(name, _)| version(name)).collect();
     json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
 }
 
 /// Identifies what a resource is stored as.
-fn storage_version_hash(row: &Resource) -> String {
+fn storage_version_hash(row: &ResourceInfo) -> String {
     let digest = Sha256::digest(format!("{}/{}/{}", row.group, row.version, row.kind));
     STANDARD.encode(&digest[..8])
 }
 
-fn resource_list(group: &str, version: &str, rows: &[&Resource]) -> Value {
+fn resource_list(group: &str, version: &str, rows: &[Arc<ResourceInfo>]) -> Value {
     let mut list = Vec::new();
     for row in rows {
         let mut entry = json!({
@@ -99,14 +125,14 @@ fn resource_list(group: &str, version: &str, rows: &[&Resource]) -> Value {
             entry["storageVersionHash"] = storage_version_hash(row).into();
         }
         list.push(entry);
-        for sub in row.subresources {
+        for sub in &row.subresources {
             let mut entry = json!({
                 "name": format!("{}/{}", row.plural, sub.name), "singularName": "",
                 "namespaced": row.namespaced(), "kind": sub.kind, "verbs": sub.verbs,
             });
-            if (sub.group, sub.version) != (group, version) {
-                entry["group"] = sub.group.into();
-                entry["version"] = sub.version.into();
+            if (&*sub.group, &*sub.version) != (group, version) {
+                entry["group"] = (*sub.group).into();
+                entry["version"] = (*sub.version).into();
             }
             list.push(entry);
         }
@@ -117,35 +143,55 @@ fn resource_list(group: &str, version: &str, rows: &[&Resource]) -> Value {
     })
 }
 
-/// Answers them. Each document is made when it is first asked for.
+/// Documents of everything there is, made when they are first asked for and again when that changes.
 #[derive(Debug, Default)]
+struct Made {
+    generation: u64,
+    core: Option<Document>,
+    others: Option<Document>,
+}
+
+/// Answers them.
 pub struct Groups {
-    aggregated_core: OnceLock<Document>,
-    aggregated: OnceLock<Document>,
+    resources: Arc<Resources>,
+    made: Mutex<Made>,
 }
 
 impl Groups {
-    /// Of the built-in resources.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    /// Of these resources.
+    pub(crate) fn new(resources: Arc<Resources>) -> Self {
+        Self { resources, made: Mutex::default() }
+    }
+
+    /// The aggregated document of the core group, or of the others.
+    fn aggregated(&self, core: bool) -> Document {
+        let (infos, generation) = self.resources.infos();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.generation != generation {
+            *made = Made { generation, ..Made::default() };
+        }
+        let document = if core { &mut made.core } else { &mut made.others };
+        let make = || {
+            let (own, others): (Vec<Group>, Vec<Group>) =
+                groups(&infos).into_iter().partition(|group| group.name.is_empty());
+            aggregated::document(if core { &own } else { &others })
+        };
+        document.get_or_insert_with(make).clone()
     }
 
     fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let ok = |value: &Value| body::json(StatusCode::OK, value);
-        let all = groups();
+        if let (["api" | "apis"], Some(content_type)) = (parts.as_slice(), aggregated::wanted(headers)) {
+            return self.aggregated(parts == ["api"]).serve(headers, content_type);
+        }
+        let all = groups(&self.resources.infos().0);
         let listed = |group: &str, version: &str| {
             let group = all.iter().find(|known| known.name == group)?;
             let (version, rows) = group.versions.iter().find(|(known, _)| *known == version)?;
-            Some(resource_list(group.name, version, rows))
+            Some(resource_list(&group.name, version, rows))
         };
         let found = match parts.as_slice() {
             ["api"] => {
-                if let Some(content_type) = aggregated::wanted(headers) {
-                    let document = self.aggregated_core.get_or_init(|| aggregated::document(&all[..1]));
-                    return document.serve(headers, content_type);
-                }
                 let server = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
                 Some(json!({
                     "kind": "APIVersions", "versions": ["v1"],
@@ -153,11 +199,7 @@ impl Groups {
                 }))
             }
             ["apis"] => {
-                if let Some(content_type) = aggregated::wanted(headers) {
-                    let document = self.aggregated.get_or_init(|| aggregated::document(&all[1..]));
-                    return document.serve(headers, content_type);
-                }
-                let list: Vec<Value> = all[1..].iter().map(group_json).collect();
+                let list: Vec<Value> = all.iter().filter(|group| !group.name.is_empty()).map(group_json).collect();
                 Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
             }
             ["api", version] => listed("", version),
@@ -170,7 +212,7 @@ impl Groups {
             ["apis", group, version] => listed(group, version),
             _ => None,
         };
-        found.map_or_else(|| body::status(&Status::no_such_path()), |value| ok(&value))
+        found.map_or_else(|| body::status(&Status::no_such_path()), |value| body::json(StatusCode::OK, &value))
     }
 }
 
@@ -197,10 +239,14 @@ mod tests {
 
     use super::*;
 
+    fn all() -> Groups {
+        Groups::new(Arc::new(Resources::new(&Default::default(), Default::default())))
+    }
+
     async fn get(path: &str, accept: &str) -> (Response<()>, Value) {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().unwrap());
-        let response = Groups::new().answer(path, &headers);
+        let response = all().answer(path, &headers);
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (Response::from_parts(parts, ()), serde_json::from_slice(&bytes).unwrap_or_default())
@@ -217,6 +263,13 @@ mod tests {
         // Upstream's published hash of what pods are stored as.
         let pods = list["resources"].as_array().unwrap().iter().find(|entry| entry["name"] == "pods");
         assert_eq!(pods.unwrap()["storageVersionHash"], "xPOwRZ+Yhw8=");
+    }
+
+    #[test]
+    fn stable_versions_are_preferred() {
+        let mut versions = ["v1alpha1", "v2beta1", "foo", "v10", "v2", "v1beta2", "v2alpha1"];
+        versions.sort_by_key(|version| Reverse(version_rank(version)));
+        assert_eq!(versions, ["v10", "v2", "v2beta1", "v1beta2", "v2alpha1", "v1alpha1", "foo"]);
     }
 
     #[tokio::test]
@@ -239,6 +292,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().unwrap());
         headers.insert(header::IF_NONE_MATCH, response.headers()[header::ETAG].clone());
-        assert_eq!(Groups::new().answer("/apis", &headers).status(), 304);
+        assert_eq!(all().answer("/apis", &headers).status(), 304);
     }
 }

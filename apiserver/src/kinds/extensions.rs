@@ -41,6 +41,18 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITIONS: Kind = Kind {
         }
         spec.field("group").unchanged(errors, &before.field("group"));
         spec.at("names.plural").unchanged(errors, &before.at("names.plural"));
+        let names: Vec<&str> = spec.field("versions").items().map(|version| version.field("name").text()).collect();
+        for stored in Field::of(old).at("status.storedVersions").items() {
+            let version = stored.text();
+            if !names.contains(&version) {
+                let why = format!(
+                    "missing from spec.versions; {version} was previously a storage version, and must remain in \
+                     spec.versions until a storage migration ensures no data remains persisted in {version} and removes \
+                     {version} from status.storedVersions"
+                );
+                stored.invalid(errors, why);
+            }
+        }
     }),
     subresources: &[("status", &Part::STATUS)],
     columns: &[
@@ -49,6 +61,9 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITIONS: Kind = Kind {
     ],
     generation: true,
     unconditional_update: false,
+    deletion_finalizer: Some("customresourcecleanup.apiextensions.k8s.io"),
+    delete: |context, object| crate::custom::mark_terminating(object, context.now),
+    answers_deleted: true,
     ..Kind::PLAIN
 };
 
@@ -99,6 +114,7 @@ fn definition(object: &Value, errors: &mut FieldErrors) {
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         spec.field("preserveUnknownFields").invalid(errors, why);
     }
+    crate::custom::check_versions(object, errors);
     let protected = [".k8s.io", ".kubernetes.io"].iter().any(|suffix| format!(".{}", group.text()).ends_with(suffix));
     let approval = crd.at("metadata.annotations").key("api-approved.kubernetes.io");
     if protected && approval.is_empty() {
@@ -123,13 +139,6 @@ fn versions(spec: &Field<'_>, errors: &mut FieldErrors) {
         let schema = version.at("schema.openAPIV3Schema");
         if !schema.is_set() {
             schema.required(errors, "");
-        } else if schema.field("type").text() != "object" {
-            let kind = schema.field("type");
-            if kind.is_empty() {
-                kind.required(errors, "must not be empty at the root");
-            } else {
-                kind.invalid(errors, "must be object at the root");
-            }
         }
         for column in version.field("additionalPrinterColumns").items() {
             printer_column(&column, errors);

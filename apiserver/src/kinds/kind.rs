@@ -5,7 +5,7 @@ use kubewright_api::names;
 use serde_json::Value;
 
 use super::edit;
-use crate::registry::{Column, GarbageCollection, Scale, SelectableField, Strategy, StrategyContext};
+use crate::registry::{Column, GarbageCollection, Scale, Scaling, SelectableField, Strategy, StrategyContext};
 
 /// Rules for a new object.
 pub(crate) type Validate = fn(&Value, &mut FieldErrors);
@@ -51,6 +51,8 @@ pub(crate) struct Kind {
     pub(crate) delete: fn(&StrategyContext<'_>, &mut Value),
     /// Whether finalizers of its own keep it.
     pub(crate) own_finalizers: fn(&Value) -> bool,
+    /// A finalizer that deleting it gives it.
+    pub(crate) deletion_finalizer: Option<&'static str>,
     /// Whether deleting it at once answers the object.
     pub(crate) answers_deleted: bool,
     /// What happens to dependents.
@@ -81,6 +83,7 @@ impl Kind {
         grace: None,
         delete: |_, _| {},
         own_finalizers: |_| false,
+        deletion_finalizer: None,
         answers_deleted: false,
         garbage: GarbageCollection::Delete,
         scale: None,
@@ -131,8 +134,8 @@ impl Strategy for Kind {
         (self.warnings)(object, old)
     }
 
-    fn subresource(&self, name: &str) -> Option<&'static dyn Strategy> {
-        self.subresources.iter().find(|(other, _)| *other == name).map(|(_, strategy)| *strategy)
+    fn subresource(&self, name: &str) -> Option<&dyn Strategy> {
+        self.subresources.iter().find(|(other, _)| *other == name).map(|(_, strategy)| *strategy as &dyn Strategy)
     }
 
     fn name_rule(&self) -> fn(&str) -> Vec<String> {
@@ -179,8 +182,12 @@ impl Strategy for Kind {
         self.garbage
     }
 
-    fn scale(&self) -> Option<Scale> {
-        self.scale
+    fn scale(&self) -> Option<&dyn Scaling> {
+        self.scale.as_ref().map(|scale| scale as &dyn Scaling)
+    }
+
+    fn deletion_finalizer(&self) -> Option<&'static str> {
+        self.deletion_finalizer
     }
 
     fn time_to_live(&self) -> Option<u32> {

@@ -28,6 +28,7 @@ pub mod validate;
 mod workloads;
 
 use kind::Kind;
+pub(crate) use kind::Part;
 use serde_json::Value;
 
 use crate::registry::Strategy;

@@ -1,10 +1,12 @@
 //! From a request's body to an object: format, kind, fields.
 
-use kubewright_api::schema::{self, Type};
+use kubewright_api::schema;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
+use super::typed::Schema;
 use super::{parse, schema as check};
+use crate::custom;
 use crate::request::Warnings;
 
 /// What to do about unknown and duplicate fields.
@@ -61,14 +63,14 @@ impl Format {
 }
 
 /// The kind that a body shall be of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Expected<'a> {
     /// API version, such as `apps/v1`.
     pub api_version: &'a str,
     /// Kind.
     pub kind: &'a str,
-    /// Its type, if the server knows it.
-    pub ty: Option<&'static Type>,
+    /// Its schema.
+    pub schema: Schema,
 }
 
 impl<'a> Expected<'a> {
@@ -76,7 +78,13 @@ impl<'a> Expected<'a> {
     #[must_use]
     pub fn new(api_version: &'a str, kind: &'a str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        Self { api_version, kind, ty: schema::of_kind(group, version, kind) }
+        Self { api_version, kind, schema: schema::of_kind(group, version, kind).into() }
+    }
+
+    /// A kind of that schema.
+    #[must_use]
+    pub fn of(api_version: &'a str, kind: &'a str, schema: &Schema) -> Self {
+        Self { api_version, kind, schema: schema.clone() }
     }
 
     fn version(&self) -> &'a str {
@@ -134,9 +142,12 @@ pub fn shape(
     warnings: &Warnings,
 ) -> Result<(), Status> {
     let mut unknown = Vec::new();
-    if let Some(ty) = expected.ty {
-        check::normalize(ty, value, &mut unknown).map_err(|error| cannot_be_handled(expected, &error))?;
-    }
+    let checked = match &expected.schema {
+        Schema::BuiltIn(ty) => check::normalize(ty, value, &mut unknown),
+        Schema::Custom(schema) => custom::take_shape(value, schema, &mut unknown),
+        Schema::Unknown => custom::take_shape(value, &custom::Structural::anything(), &mut unknown),
+    };
+    checked.map_err(|error| cannot_be_handled(expected, &error))?;
     let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
     let faults: Vec<String> = duplicates.chain(unknown.iter().map(|path| format!("unknown field {path:?}"))).collect();
     match validation {

@@ -6,6 +6,7 @@ pub mod decode;
 pub mod parse;
 pub mod protobuf;
 pub mod schema;
+pub mod typed;
 
 use serde_json::Value;
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::fields::{Comparison, FieldSet, Step};
 use super::managed::{self, Entry, Manager, Operation};
 use super::typed::{Merges, Typed};
+use crate::object::typed::Schema;
 
 /// Applies `config` on behalf of `manager`. `current` is the object as it is, `None` to create it.
 ///
@@ -18,14 +19,14 @@ use super::typed::{Merges, Typed};
 pub fn apply(
     current: Option<&Value>,
     config: &Value,
-    ty: Option<&'static Type>,
+    schema: &Schema,
     manager: &Manager<'_>,
     force: bool,
 ) -> Result<Value, Status> {
     if !config["metadata"]["managedFields"].is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let typed = Typed::root(ty);
+    let typed = Typed::root(schema);
     check_unique(config, typed, &mut String::new())?;
     let empty = Value::Object(Map::new());
     let live = current.unwrap_or(&empty);
@@ -63,7 +64,7 @@ fn strip(config: &mut Value) {
 }
 
 /// An object that nobody has managed so far gets an entry that owns all of it.
-fn adopt(entries: Vec<Entry>, current: &Value, typed: Typed, manager: &Manager<'_>) -> Vec<Entry> {
+fn adopt(entries: Vec<Entry>, current: &Value, typed: Typed<'_>, manager: &Manager<'_>) -> Vec<Entry> {
     if !entries.is_empty() {
         return entries;
     }
@@ -112,12 +113,13 @@ fn conflict(conflicts: &[(String, String)]) -> Status {
 /// # Errors
 /// The configuration sets units that can only be replaced whole; the paths of them.
 pub(crate) fn merged(live: &Value, config: &Value, ty: Option<&'static Type>) -> Result<Value, String> {
+    let schema = Schema::from(ty);
     let mut units = Vec::new();
-    find_units(config, Typed::root(ty), "", &mut units);
-    if units.is_empty() { Ok(merge(Some(live), config, Typed::root(ty))) } else { Err(units.join(", ")) }
+    find_units(config, Typed::root(&schema), "", &mut units);
+    if units.is_empty() { Ok(merge(Some(live), config, Typed::root(&schema))) } else { Err(units.join(", ")) }
 }
 
-fn find_units(value: &Value, typed: Typed, path: &str, units: &mut Vec<String>) {
+fn find_units(value: &Value, typed: Typed<'_>, path: &str, units: &mut Vec<String>) {
     match (typed.merges(value), value) {
         (Merges::AsUnit, Value::Array(_) | Value::Object(_)) => units.push(path.to_owned()),
         (Merges::ByField, Value::Object(fields)) => {
@@ -135,7 +137,7 @@ fn find_units(value: &Value, typed: Typed, path: &str, units: &mut Vec<String>) 
 }
 
 /// Merges what is applied into what is there.
-fn merge(live: Option<&Value>, config: &Value, typed: Typed) -> Value {
+fn merge(live: Option<&Value>, config: &Value, typed: Typed<'_>) -> Value {
     let Some(live) = live.filter(|live| !live.is_null()) else { return config.clone() };
     match (typed.merges(config), live, config) {
         (Merges::ByField, Value::Object(live), Value::Object(config)) => {
@@ -154,7 +156,7 @@ fn merge(live: Option<&Value>, config: &Value, typed: Typed) -> Value {
 }
 
 /// What is applied comes in its own order; what is only there keeps its place before what followed it.
-fn merge_lists(live: &[Value], config: &[Value], step: impl Fn(&Value) -> Step, typed: Typed) -> Value {
+fn merge_lists(live: &[Value], config: &[Value], step: impl Fn(&Value) -> Step, typed: Typed<'_>) -> Value {
     let applied: Vec<Step> = config.iter().map(&step).collect();
     let there: Vec<Step> = live.iter().map(&step).collect();
     let mut merged = Vec::with_capacity(live.len().max(config.len()));
@@ -176,7 +178,7 @@ fn merge_lists(live: &[Value], config: &[Value], step: impl Fn(&Value) -> Step, 
 }
 
 /// Removes the fields of `dropped` that nobody in `others` owns. Says whether nothing of the value is left.
-fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed) -> bool {
+fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed<'_>) -> bool {
     if dropped.is_empty() {
         return false;
     }
@@ -184,7 +186,7 @@ fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed)
         return true;
     }
     let nobody = FieldSet::default();
-    let goes = |step: &Step, value: &mut Value, typed: Typed| {
+    let goes = |step: &Step, value: &mut Value, typed: Typed<'_>| {
         let Some(dropped) = dropped.at(step) else { return false };
         prune(value, dropped, others.at(step).unwrap_or(&nobody), typed)
     };
@@ -206,7 +208,7 @@ fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed)
 }
 
 /// Refuses lists that name an element twice, which nobody could own.
-fn check_unique(value: &Value, typed: Typed, path: &mut String) -> Result<(), Status> {
+fn check_unique(value: &Value, typed: Typed<'_>, path: &mut String) -> Result<(), Status> {
     match (typed.merges(value), value) {
         (Merges::ByField, Value::Object(fields)) => {
             for (name, value) in fields {
@@ -260,8 +262,8 @@ mod tests {
         }
     }
 
-    fn ty() -> Option<&'static Type> {
-        schema::of_kind("apps", "v1", "Deployment")
+    fn ty() -> Schema {
+        schema::of_kind("apps", "v1", "Deployment").into()
     }
 
     fn config(replicas: Option<i64>, image: &str, labels: &[&str]) -> Value {
@@ -275,7 +277,7 @@ mod tests {
     }
 
     fn run(current: Option<&Value>, config: &Value, name: &'static str, force: bool) -> Result<Value, Status> {
-        apply(current, config, ty(), &manager(name), force)
+        apply(current, config, &ty(), &manager(name), force)
     }
 
     #[test]

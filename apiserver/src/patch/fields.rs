@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::typed::{Merges, Typed};
+use super::typed::{Keys, Merges, Typed};
 
 /// A step on the way to a field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,14 +19,9 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// The step to an element of a list of objects. A missing `protocol` is TCP, its default wherever it is a key.
-    pub(super) fn key(element: &Value, keys: &[&str]) -> Self {
-        let value = |key: &str| match element.get(key) {
-            None | Some(Value::Null) if key == "protocol" => Some("TCP".into()),
-            value => value.cloned(),
-        };
-        let pairs = keys.iter().filter_map(|key| Some(((*key).to_owned(), value(key)?)));
-        Self::Key(Value::Object(pairs.collect()).to_string())
+    /// The step to an element of a list of objects.
+    pub(super) fn key(element: &Value, keys: Keys<'_>) -> Self {
+        Self::Key(Value::Object(keys.of(element).into_iter().collect()).to_string())
     }
 
     pub(super) fn value(element: &Value) -> Self {
@@ -91,7 +86,7 @@ impl FieldSet {
     }
 
     /// Every field that a value sets.
-    pub(super) fn of(value: &Value, typed: Typed) -> Self {
+    pub(super) fn of(value: &Value, typed: Typed<'_>) -> Self {
         let mut set = Self::default();
         match (typed.merges(value), value) {
             (Merges::ByField, Value::Object(fields)) if !fields.is_empty() => {
@@ -219,7 +214,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Compares two states.
-    pub(super) fn of(old: Option<&Value>, new: Option<&Value>, typed: Typed) -> Self {
+    pub(super) fn of(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> Self {
         let present = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
         match (old, new) {
             _ if old == new => Self::default(),
@@ -231,13 +226,13 @@ impl Comparison {
     }
 
     /// All of a value that came or went; a map counts with its keys, as upstream counts it.
-    fn whole(value: &Value, typed: Typed) -> FieldSet {
+    fn whole(value: &Value, typed: Typed<'_>) -> FieldSet {
         let mut set = FieldSet::of(value, typed);
         mark_maps(value, typed, &mut set);
         set
     }
 
-    fn of_both(old: &Value, new: &Value, typed: Typed) -> Self {
+    fn of_both(old: &Value, new: &Value, typed: Typed<'_>) -> Self {
         let mut result = Self::default();
         match (typed.merges(new), old, new) {
             (Merges::ByField, Value::Object(old), Value::Object(new)) => {
@@ -257,7 +252,7 @@ impl Comparison {
         result
     }
 
-    fn compare_elements(&mut self, old: &[Value], new: &[Value], step: impl Fn(&Value) -> Step, typed: Typed) {
+    fn compare_elements(&mut self, old: &[Value], new: &[Value], step: impl Fn(&Value) -> Step, typed: Typed<'_>) {
         let by_step = |list: &'_ [Value]| -> BTreeMap<Step, usize> {
             list.iter().enumerate().map(|(at, element)| (step(element), at)).collect()
         };
@@ -281,7 +276,7 @@ impl Comparison {
     }
 }
 
-fn mark_maps(value: &Value, typed: Typed, set: &mut FieldSet) {
+fn mark_maps(value: &Value, typed: Typed<'_>, set: &mut FieldSet) {
     set.here |= typed.is_map();
     if let (Merges::ByField, Some(fields)) = (typed.merges(value), value.as_object()) {
         for (name, value) in fields {
@@ -297,17 +292,19 @@ mod tests {
     use kubewright_api::schema;
     use serde_json::json;
 
+    use crate::object::typed::Schema;
+
     use super::*;
 
-    fn pod() -> Typed {
-        Typed::root(schema::of_kind("", "v1", "Pod"))
+    fn pod() -> Schema {
+        schema::of_kind("", "v1", "Pod").into()
     }
 
     #[test]
     fn fields_are_written_as_upstream_writes_them() {
         let object = json!({"metadata": {"labels": {"a": "b"}, "finalizers": ["x"]},
             "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}});
-        let set = FieldSet::of(&object, pod());
+        let set = FieldSet::of(&object, Typed::root(&pod()));
         let expected = json!({
             "f:metadata": {"f:labels": {"f:a": {}}, "f:finalizers": {"v:\"x\"": {}}},
             "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}, "f:ports": {
@@ -322,7 +319,7 @@ mod tests {
     fn comparisons_find_what_came_changed_and_went() {
         let old = json!({"spec": {"nodeName": "a", "containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]}});
         let new = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"containers": [{"name": "c", "image": "j"}]}});
-        let comparison = Comparison::of(Some(&old), Some(&new), pod());
+        let comparison = Comparison::of(Some(&old), Some(&new), Typed::root(&pod()));
         assert_eq!(
             comparison.set.paths(),
             [".metadata.labels", ".metadata.labels.x", ".spec.containers[name=\"c\"].image"]

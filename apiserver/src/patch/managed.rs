@@ -1,10 +1,10 @@
 //! `metadata.managedFields`: which manager set which field.
 
-use kubewright_api::schema::Type;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Comparison, FieldSet};
 use super::typed::Typed;
+use crate::object::typed::Schema;
 
 /// Entries of updates that are kept apart; beyond it the oldest are merged into one, as upstream does.
 const UPDATE_MANAGERS_MAX: usize = 10;
@@ -195,7 +195,7 @@ pub(super) fn owned(mut set: FieldSet, manager: &Manager<'_>) -> FieldSet {
 /// Notes in `new` what an update, patch or creation changed: the manager owns what it set, others lose it.
 ///
 /// What the client sent in `metadata.managedFields` counts only if it is an empty list, which resets all ownership.
-pub fn note_update(new: &mut Value, old: Option<&Value>, ty: Option<&'static Type>, manager: &Manager<'_>) {
+pub fn note_update(new: &mut Value, old: Option<&Value>, schema: &Schema, manager: &Manager<'_>) {
     let reset = old.is_some() && new["metadata"]["managedFields"].as_array().is_some_and(|list| is_reset(list));
     let mut entries = match old {
         Some(_) if reset => Vec::new(),
@@ -203,7 +203,7 @@ pub fn note_update(new: &mut Value, old: Option<&Value>, ty: Option<&'static Typ
         None => Vec::new(),
     };
     let nothing = Value::Object(Map::new());
-    let comparison = Comparison::of(Some(old.unwrap_or(&nothing)), Some(new), Typed::root(ty));
+    let comparison = Comparison::of(Some(old.unwrap_or(&nothing)), Some(new), Typed::root(schema));
     let set = owned(comparison.set, manager);
     for entry in &mut entries {
         entry.fields.subtract(&comparison.removed);
@@ -260,19 +260,19 @@ mod tests {
         }
     }
 
-    fn ty() -> Option<&'static Type> {
-        schema::of_kind("", "v1", "Pod")
+    fn ty() -> Schema {
+        schema::of_kind("", "v1", "Pod").into()
     }
 
     #[test]
     fn updates_take_over_what_they_set() {
         let mut first = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"x": "1", "y": "1"}}, "status": {"phase": "Pending"}});
-        note_update(&mut first, None, ty(), &manager("creator"));
+        note_update(&mut first, None, &ty(), &manager("creator"));
         let fields = &first["metadata"]["managedFields"][0]["fieldsV1"];
         assert_eq!(fields, &json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}, "f:y": {}}}}));
         let mut second = first.clone();
         second["metadata"]["labels"] = json!({"x": "2"});
-        note_update(&mut second, Some(&first), ty(), &manager("changer"));
+        note_update(&mut second, Some(&first), &ty(), &manager("changer"));
         let found: Vec<_> = entries(&second).iter().map(|e| (e.manager.clone(), e.fields.paths())).collect();
         assert_eq!(
             found,
@@ -282,7 +282,7 @@ mod tests {
             ]
         );
         let mut same = second.clone();
-        note_update(&mut same, Some(&second), ty(), &manager("third"));
+        note_update(&mut same, Some(&second), &ty(), &manager("third"));
         assert_eq!(same, second);
     }
 
@@ -294,7 +294,7 @@ mod tests {
             object["metadata"]["labels"][format!("l{at}")] = "x".into();
             let time = format!("2026-01-01T00:00:{at:02}Z");
             let name = format!("m{at}");
-            note_update(&mut object, Some(&old), ty(), &Manager { name: &name, time: &time, ..manager("") });
+            note_update(&mut object, Some(&old), &ty(), &Manager { name: &name, time: &time, ..manager("") });
         }
         let entries = entries(&object);
         assert!(entries.len() <= UPDATE_MANAGERS_MAX, "{}", entries.len());

@@ -1,23 +1,44 @@
 //! A value's place in the schema: what its fields and elements are, and how they merge.
 
-use kubewright_api::schema::{Field, Shape, Topology, Type};
+use kubewright_api::schema::{self, Field, Shape, Topology, Type};
 use serde_json::Value;
+
+use crate::custom::{ListType, Structural};
+use crate::object::typed::Schema;
 
 /// What is known of a value. Without a schema, objects merge field by field and lists are units.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Typed {
-    shape: Option<&'static Shape>,
-    object: Option<&'static Type>,
+pub(super) struct Typed<'s> {
+    node: Node<'s>,
     topology: Option<Topology>,
 }
 
-impl Typed {
-    /// Nothing is known.
-    const UNKNOWN: Self = Self { shape: None, object: None, topology: None };
+#[derive(Clone, Copy, Debug)]
+enum Node<'s> {
+    Unknown,
+    /// A whole object.
+    Object(&'static Type),
+    Shape(&'static Shape),
+    /// A value of a definition's schema, and whether it is a whole resource.
+    Custom(&'s Structural, bool),
+}
 
-    /// A whole object of that type.
-    pub(super) fn root(ty: Option<&'static Type>) -> Self {
-        Self { shape: None, object: ty, topology: None }
+fn object_meta() -> Option<&'static Type> {
+    schema::of_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+}
+
+impl<'s> Typed<'s> {
+    /// Nothing is known.
+    const UNKNOWN: Self = Self { node: Node::Unknown, topology: None };
+
+    /// A whole object of that schema.
+    pub(super) fn root(schema: &'s Schema) -> Self {
+        let node = match schema {
+            Schema::BuiltIn(ty) => Node::Object(ty),
+            Schema::Custom(schema) => Node::Custom(schema, true),
+            Schema::Unknown => return Self::UNKNOWN,
+        };
+        Self { node, topology: None }
     }
 
     fn of_field(field: &'static Field) -> Self {
@@ -25,36 +46,62 @@ impl Typed {
     }
 
     fn of(shape: &'static Shape, topology: Topology) -> Self {
-        let object = shape.as_type();
-        let atomic = object.is_some_and(|ty| ty.atomic) || matches!(shape, Shape::Opaque);
-        Self { shape: Some(shape), object, topology: Some(if atomic { Topology::Atomic } else { topology }) }
+        let atomic = shape.as_type().is_some_and(|ty| ty.atomic) || matches!(shape, Shape::Opaque);
+        Self { node: Node::Shape(shape), topology: Some(if atomic { Topology::Atomic } else { topology }) }
+    }
+
+    fn object(&self) -> Option<&'static Type> {
+        match self.node {
+            Node::Object(ty) => Some(ty),
+            Node::Shape(shape) => shape.as_type(),
+            _ => None,
+        }
     }
 
     /// A field of an object, or a value of a map.
     pub(super) fn field(&self, name: &str) -> Self {
-        if let Some(ty) = self.object {
+        if let Some(ty) = self.object() {
             return ty.field(name).map_or(Self::UNKNOWN, Self::of_field);
         }
-        match self.shape {
-            Some(Shape::Map(inner)) => Self::of(inner, Topology::Granular),
+        match self.node {
+            Node::Shape(Shape::Map(inner)) => Self::of(inner, Topology::Granular),
+            Node::Custom(schema, root) if name == "metadata" && (root || schema.embedded) => {
+                object_meta().map_or(Self::UNKNOWN, |ty| Self { node: Node::Object(ty), topology: None })
+            }
+            Node::Custom(schema, _) => schema
+                .field(name)
+                .map_or(Self::UNKNOWN, |field| Self { node: Node::Custom(field, false), topology: None }),
             _ => Self::UNKNOWN,
         }
     }
 
     /// An element of a list.
     pub(super) fn element(&self) -> Self {
-        match self.shape {
-            Some(Shape::Array(inner)) => Self::of(inner, Topology::Granular),
+        match self.node {
+            Node::Shape(Shape::Array(inner)) => Self::of(inner, Topology::Granular),
+            Node::Custom(schema, _) => match schema.items.as_deref() {
+                Some(items) => Self { node: Node::Custom(items, false), topology: None },
+                None => Self::UNKNOWN,
+            },
             _ => Self::UNKNOWN,
         }
     }
 
     /// How a value of this type merges.
-    pub(super) fn merges(&self, value: &Value) -> Merges {
+    pub(super) fn merges(&self, value: &Value) -> Merges<'s> {
+        if let Node::Custom(schema, _) = self.node {
+            return match (value, &schema.list) {
+                (Value::Object(_), _) if schema.atomic_map => Merges::AsUnit,
+                (Value::Object(_), _) => Merges::ByField,
+                (Value::Array(_), ListType::Map(keys)) => Merges::ByKeys(Keys::Custom(keys, schema.items.as_deref())),
+                (Value::Array(_), ListType::Set) => Merges::ByValue,
+                _ => Merges::AsUnit,
+            };
+        }
         match (value, self.topology) {
             (Value::Object(_), Some(Topology::Atomic)) => Merges::AsUnit,
             (Value::Object(_), _) => Merges::ByField,
-            (Value::Array(_), Some(Topology::ListMap(keys))) => Merges::ByKeys(keys),
+            (Value::Array(_), Some(Topology::ListMap(keys))) => Merges::ByKeys(Keys::BuiltIn(keys)),
             (Value::Array(_), Some(Topology::ListSet)) => Merges::ByValue,
             _ => Merges::AsUnit,
         }
@@ -62,15 +109,44 @@ impl Typed {
 
     /// Whether it is a map from free keys, as opposed to an object with known fields.
     pub(super) fn is_map(&self) -> bool {
-        matches!(self.shape, Some(Shape::Map(_)))
+        match self.node {
+            Node::Shape(shape) => matches!(shape, Shape::Map(_)),
+            Node::Custom(schema, _) => schema.additional.is_some(),
+            _ => false,
+        }
     }
 }
 
 /// How a value merges with another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Merges {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Merges<'s> {
     AsUnit,
     ByField,
-    ByKeys(&'static [&'static str]),
+    ByKeys(Keys<'s>),
     ByValue,
+}
+
+/// The fields that tell elements of a list apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keys<'s> {
+    BuiltIn(&'static [&'static str]),
+    Custom(&'s [String], Option<&'s Structural>),
+}
+
+impl Keys<'_> {
+    /// Names and values of an element's keys, with their defaults where they are missing.
+    pub(super) fn of(&self, element: &Value) -> Vec<(String, Value)> {
+        let given = |key: &str| element.get(key).filter(|value| !value.is_null()).cloned();
+        match self {
+            // A missing `protocol` is TCP, its default wherever it is a key.
+            Self::BuiltIn(keys) => {
+                let value = |key: &str| given(key).or_else(|| (key == "protocol").then(|| "TCP".into()));
+                keys.iter().filter_map(|key| Some(((*key).to_owned(), value(key)?))).collect()
+            }
+            Self::Custom(keys, items) => {
+                let default = |key: &str| items.and_then(|items| items.properties.get(key)?.default.clone());
+                keys.iter().filter_map(|key| Some((key.clone(), given(key).or_else(|| default(key))?))).collect()
+            }
+        }
+    }
 }

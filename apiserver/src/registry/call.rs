@@ -40,14 +40,14 @@ impl<'a> Call<'a> {
         &self.served.storage
     }
 
-    pub(crate) const fn context(&self) -> StrategyContext<'a> {
+    pub(crate) fn context(&self) -> StrategyContext<'a> {
         let mut context = StrategyContext::new(self.now, self.user, self.namespace);
-        context.version = self.served.info.version;
+        context.version = &self.served.info.version;
         context
     }
 
     /// The strategy of the subresource, or of the resource.
-    pub(crate) fn strategy(&self) -> Result<&'static dyn Strategy, Status> {
+    pub(crate) fn strategy(&self) -> Result<&'a dyn Strategy, Status> {
         match self.subresource {
             "" => Ok(self.served.strategy()),
             name => self.served.strategy().subresource(name).ok_or_else(Status::no_such_path),
@@ -55,15 +55,15 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn not_found(&self) -> Status {
-        Status::not_found(self.served.info.group, self.served.info.plural, self.name)
+        Status::not_found(&self.served.info.group, &self.served.info.plural, self.name)
     }
 
     pub(crate) fn already_exists(&self, name: &str) -> Status {
-        Status::already_exists(self.served.info.group, self.served.info.plural, name)
+        Status::already_exists(&self.served.info.group, &self.served.info.plural, name)
     }
 
     pub(crate) fn conflict(&self, name: &str, why: &str) -> Status {
-        Status::conflict(self.served.info.group, self.served.info.plural, name, why)
+        Status::conflict(&self.served.info.group, &self.served.info.plural, name, why)
     }
 
     /// Lets the mutating admission plugins change the object. They see the request's version.
@@ -106,9 +106,9 @@ impl<'a> Call<'a> {
     ) -> AdmissionAttributes<'b> {
         AdmissionAttributes {
             operation,
-            group: self.served.info.group,
-            version: self.served.info.version,
-            resource: self.served.info.plural,
+            group: &self.served.info.group,
+            version: &self.served.info.version,
+            resource: &self.served.info.plural,
             subresource: self.subresource,
             kind: self.kind,
             namespace: self.namespace,
@@ -127,9 +127,12 @@ impl<'a> Call<'a> {
 
     /// Holds an object that was changed on its way against its type, and fills in its defaults.
     fn complete(&self, object: &mut Value) -> Result<(), Status> {
-        let info = self.served.info;
+        let info = &self.served.info;
         let version = info.api_version();
-        let expected = Expected::new(&version, self.kind);
+        let expected = match self.subresource {
+            "" | "status" => Expected::of(&version, self.kind, &self.served.schema),
+            _ => Expected::new(&version, self.kind),
+        };
         decode::shape(object, &[], &expected, FieldValidation::Ignore, self.warnings)?;
         if self.subresource.is_empty() {
             self.served.strategy().default(object);

@@ -80,7 +80,7 @@ impl Registry {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         object["apiVersion"] = storage.api_version.as_str().into();
-        object["kind"] = storage.info.kind.into();
+        object["kind"] = (*storage.info.kind).into();
         let metadata = metadata_mut(object);
         for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
             metadata.remove(field);
@@ -147,7 +147,7 @@ pub(super) fn refuse(call: &Call<'_>, object: &Value, faults: &FieldErrors) -> R
     if faults.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(call.served.info.group, call.served.info.kind, object::name(object), faults))
+    Err(Status::invalid(&call.served.info.group, &call.served.info.kind, object::name(object), faults))
 }
 
 /// Leases for objects that vanish by themselves. Objects of a minute share one, which lives a minute longer than the

@@ -152,7 +152,13 @@ fn next_step(call: &Call<'_>, current: &Value, options: &DeleteOptions) -> Step 
     if grace == Grace::Pending {
         return Step::Pending;
     }
-    let finalizers = wanted_finalizers(strategy, &object, options);
+    let mut finalizers = wanted_finalizers(strategy, &object, options);
+    if let Some(own) = strategy.deletion_finalizer()
+        && deletion_time(current).is_none()
+        && !finalizers.iter().any(|finalizer| finalizer == own)
+    {
+        finalizers.push(own.to_owned());
+    }
     let metadata = metadata_mut(&mut object);
     if finalizers.is_empty() {
         metadata.remove("finalizers");

@@ -6,29 +6,31 @@ mod compaction;
 mod create;
 mod delete;
 mod errors;
+mod info;
 mod list;
 mod modify;
 mod own;
 mod ownership;
 pub(crate) mod storage;
 mod strategy;
+pub(crate) mod table;
 mod update;
 
 pub(crate) use call::{Call, Written};
 pub(crate) use delete::{DeleteOptions, Deleted, Preconditions};
+pub use info::{ResourceInfo, SubresourceInfo, Text};
 pub(crate) use list::{ListParams, Listed};
 pub(crate) use own::OwnObjects;
 pub use strategy::{
-    Column, CommitHook, GarbageCollection, Reservation, Scale, SelectableField, Strategy, StrategyContext,
+    Column, CommitHook, GarbageCollection, Reservation, Scale, Scaling, SelectableField, Strategy, StrategyContext,
 };
+pub use table::OwnResource;
 pub(crate) use update::UpdateRules;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kubewright_api::resources::{self, Resource};
 use kubewright_api::status::Status;
 use kubewright_store::{KeyRange, RangeOptions, ReadOptions, Store};
 use serde_json::Value;
@@ -37,11 +39,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::environment::Environment;
-use crate::kinds;
-use crate::object::convert;
 use crate::objects::GroupResource;
 use cache::feed::Feed;
 use storage::{Served, Storage};
+use table::Resources;
 
 /// How long a read waits for the cache to reach the revision it needs.
 const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -50,10 +51,7 @@ const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Registry {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) environment: Arc<dyn Environment>,
-    /// By `{group}/{version}/{resource}`.
-    served: HashMap<String, Arc<Served>>,
-    /// By `{group}/{resource}`.
-    storages: BTreeMap<String, Arc<Storage>>,
+    pub(crate) resources: Arc<Resources>,
     /// Everything up to this revision is in the caches.
     revision: watch::Sender<u64>,
     /// The greatest revision that someone waits for.
@@ -66,30 +64,28 @@ impl Registry {
     pub(crate) async fn start(
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
-        limits: cache::Limits,
+        resources: Arc<Resources>,
         history: Duration,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Arc<Self>, kubewright_store::Error> {
-        let (served, storages) = tables(limits);
-        let by_prefix = storages.values().map(|storage| (feed_prefix(storage), Arc::clone(storage))).collect();
         let (revision, ask) = (watch::Sender::new(0), watch::Sender::new(0));
-        let feed = Feed::new(Arc::clone(&store), by_prefix, revision.clone(), ask.subscribe());
+        let feed = Feed::new(Arc::clone(&store), Arc::clone(&resources), revision.clone(), ask.subscribe());
         let stream = feed.start().await?;
         tasks.spawn(feed.run(stream, cancel.clone()));
         tasks.spawn(compaction::run(Arc::clone(&store), history, cancel));
         let leases = create::Leases::default();
-        Ok(Arc::new(Self { store, environment, served, storages, revision, ask, leases }))
+        Ok(Arc::new(Self { store, environment, resources, revision, ask, leases }))
     }
 
     /// The resource of a request.
-    pub(crate) fn served(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Served>> {
-        self.served.get(&format!("{group}/{version}/{resource}"))
+    pub(crate) fn served(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Served>> {
+        self.resources.served(group, version, resource)
     }
 
     /// Where a resource is stored, whatever the version.
-    pub(crate) fn storage(&self, resource: GroupResource<'_>) -> Option<&Arc<Storage>> {
-        self.storages.get(&format!("{}/{}", resource.group, resource.resource))
+    pub(crate) fn storage(&self, resource: GroupResource<'_>) -> Option<Arc<Storage>> {
+        self.resources.storage(resource.group, resource.resource)
     }
 
     /// Everything up to this revision is in the caches.
@@ -132,7 +128,7 @@ impl Registry {
     pub(crate) async fn get(&self, storage: &Storage, namespace: &str, name: &str) -> Result<Written, Status> {
         let key = storage.key_of(namespace, name);
         let entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
-        let entry = entry.ok_or_else(|| Status::not_found(storage.info.group, storage.info.plural, name))?;
+        let entry = entry.ok_or_else(|| Status::not_found(&storage.info.group, &storage.info.plural, name))?;
         Written::of_entry(storage, &entry)
     }
 
@@ -140,7 +136,7 @@ impl Registry {
     pub(crate) async fn get_bytes(&self, storage: &Storage, namespace: &str, name: &str) -> Result<Bytes, Status> {
         let key = storage.key_of(namespace, name);
         let entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
-        let entry = entry.ok_or_else(|| Status::not_found(storage.info.group, storage.info.plural, name))?;
+        let entry = entry.ok_or_else(|| Status::not_found(&storage.info.group, &storage.info.plural, name))?;
         storage.splice(&entry.value, entry.mod_revision.get())
     }
 
@@ -148,32 +144,4 @@ impl Registry {
         storage.strategy.default(&mut object);
         object
     }
-}
-
-fn feed_prefix(storage: &Storage) -> String {
-    storage.prefix["/registry/".len()..storage.prefix.len() - 1].to_owned()
-}
-
-type Tables = (HashMap<String, Arc<Served>>, BTreeMap<String, Arc<Storage>>);
-
-/// One storage for each stored resource, and each version of it by name.
-fn tables(limits: cache::Limits) -> Tables {
-    let (mut served, mut storages) = (HashMap::new(), BTreeMap::new());
-    let stored = |info: &&'static Resource| info.has_verb("list") && info.has_verb("create");
-    for info in resources::built_in().iter().filter(stored) {
-        let shared = convert::storage_of(info.group, info.version, info.plural);
-        let home = match shared {
-            Some(((group, version), _)) => resources::find(group, version, info.plural).unwrap_or(info),
-            None => info,
-        };
-        let storage = storages.entry(format!("{}/{}", home.group, home.plural)).or_insert_with(|| {
-            let storage = Storage::new(home, kinds::strategy(home.group, home.plural));
-            storage.cache.set_limits(limits);
-            Arc::new(storage)
-        });
-        let conversion = shared.map(|(_, conversion)| conversion);
-        let entry = Served { info, api_version: info.api_version(), conversion, storage: Arc::clone(storage) };
-        served.insert(format!("{}/{}/{}", info.group, info.version, info.plural), Arc::new(entry));
-    }
-    (served, storages)
 }

@@ -23,7 +23,7 @@ impl Registry {
         let mut entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
         loop {
             let Some(current) = entry else {
-                return Err(Status::not_found(storage.info.group, storage.info.plural, name));
+                return Err(Status::not_found(&storage.info.group, &storage.info.plural, name));
             };
             let mut object = storage.decode(&current)?;
             change(&mut object)?;

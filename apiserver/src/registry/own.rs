@@ -25,10 +25,10 @@ impl OwnObjects {
         Self { registry, user: Arc::new(User::new("system:apiserver", &[SYSTEM_MASTERS])) }
     }
 
-    fn served(&self, resource: GroupResource<'_>) -> Result<&Arc<Served>, Status> {
+    fn served(&self, resource: GroupResource<'_>) -> Result<Arc<Served>, Status> {
         let storage = self.registry.storage(resource).ok_or_else(Status::no_such_path)?;
-        let info = storage.info;
-        self.registry.served(info.group, info.version, info.plural).ok_or_else(Status::no_such_path)
+        let info = &storage.info;
+        self.registry.served(&info.group, &info.version, &info.plural).ok_or_else(Status::no_such_path)
     }
 
     async fn replace(&self, resource: GroupResource<'_>, object: Value, subresource: &str) -> Result<Value, Status> {
@@ -36,7 +36,7 @@ impl OwnObjects {
         let object = Registry::defaulted(&served.storage, object);
         let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
         let warnings = Warnings::default();
-        let call = self.call(served, &namespace, &name, subresource, &warnings);
+        let call = self.call(&served, &namespace, &name, subresource, &warnings);
         let (written, _) = self.registry.update(&call, &|_| Ok(object.clone()), UpdateRules::default()).await?;
         Ok(written.object)
     }
@@ -56,7 +56,7 @@ impl OwnObjects {
             namespace,
             name,
             subresource,
-            kind: served.info.kind,
+            kind: &served.info.kind,
             admission: &[],
             options: &Value::Null,
             dry_run: false,
@@ -71,7 +71,7 @@ impl Objects for OwnObjects {
     fn cached(&self, resource: GroupResource<'_>, namespace: &str, name: &str) -> Option<Value> {
         let storage = self.registry.storage(resource)?;
         let object = storage.cache.get(&storage.path_of(namespace, name))?.decode().ok()?;
-        Some(Registry::defaulted(storage, object))
+        Some(Registry::defaulted(&storage, object))
     }
 
     fn cached_list(&self, resource: GroupResource<'_>, namespace: Option<&str>) -> Vec<Value> {
@@ -80,7 +80,11 @@ impl Objects for OwnObjects {
         let selection = Selection { path_prefix, ..Selection::default() };
         let (objects, _) = storage.cache.list(&selection, 0);
         let decoded = objects.iter().filter_map(|cached| cached.decode().ok());
-        decoded.map(|object| Registry::defaulted(storage, object)).collect()
+        decoded.map(|object| Registry::defaulted(&storage, object)).collect()
+    }
+
+    fn serves(&self, resource: GroupResource<'_>) -> bool {
+        self.registry.storage(resource).is_some()
     }
 
     fn observe(&self, resource: GroupResource<'_>, observer: Arc<dyn Observer>) {
@@ -99,7 +103,7 @@ impl Objects for OwnObjects {
         let served = self.served(resource)?;
         let object = Registry::defaulted(&served.storage, object);
         let (namespace, warnings) = (object::namespace(&object).to_owned(), Warnings::default());
-        let call = self.call(served, &namespace, "", "", &warnings);
+        let call = self.call(&served, &namespace, "", "", &warnings);
         Ok(self.registry.create(&call, object).await?.object)
     }
 
@@ -113,7 +117,7 @@ impl Objects for OwnObjects {
 
     async fn delete(&self, resource: GroupResource<'_>, namespace: &str, name: &str) -> Result<Value, Status> {
         let (served, warnings) = (self.served(resource)?, Warnings::default());
-        let call = self.call(served, namespace, name, "", &warnings);
+        let call = self.call(&served, namespace, name, "", &warnings);
         let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
         Ok(self.registry.delete(&call, &options).await?.last.object)
     }

@@ -17,5 +17,5 @@ pub(super) fn note(call: &Call<'_>, new: &mut Value, old: Option<&Value>) {
         time: &time(call.now),
         status: storage.info.subresource("status").is_some(),
     };
-    note_update(new, old, storage.ty, &manager);
+    note_update(new, old, &storage.schema, &manager);
 }

@@ -1,56 +1,101 @@
 //! One stored resource: its keys, its form in the store, its place in the watch cache.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use kubewright_api::resources::Resource;
-use kubewright_api::schema::{self, Type};
 use kubewright_api::status::Status;
 use kubewright_store::{Entry, Key};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::cache::ResourceCache;
+use super::info::ResourceInfo;
 use super::strategy::{CommitHook, Strategy};
+use crate::custom;
 use crate::object::codec;
 use crate::object::convert::Conversion;
+use crate::object::typed::Schema;
+
+/// A strategy of the built-in tables, or one that was made.
+#[derive(Clone)]
+pub(crate) enum AnyStrategy {
+    BuiltIn(&'static dyn Strategy),
+    Made(Arc<dyn Strategy>),
+}
+
+impl Deref for AnyStrategy {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &(dyn Strategy + 'static) {
+        match self {
+            Self::BuiltIn(strategy) => *strategy,
+            Self::Made(strategy) => &**strategy,
+        }
+    }
+}
+
+impl From<&'static dyn Strategy> for AnyStrategy {
+    fn from(strategy: &'static dyn Strategy) -> Self {
+        Self::BuiltIn(strategy)
+    }
+}
+
+impl From<Arc<dyn Strategy>> for AnyStrategy {
+    fn from(strategy: Arc<dyn Strategy>) -> Self {
+        Self::Made(strategy)
+    }
+}
 
 /// One stored resource.
 pub(crate) struct Storage {
     /// The resource at the version in which it is stored.
-    pub(crate) info: &'static Resource,
+    pub(crate) info: Arc<ResourceInfo>,
     pub(crate) api_version: String,
-    pub(crate) ty: Option<&'static Type>,
-    pub(crate) strategy: &'static dyn Strategy,
+    pub(crate) schema: Schema,
+    pub(crate) strategy: AnyStrategy,
     /// `/registry/{group}/{resource}/`.
     pub(crate) prefix: String,
     /// How stored bytes begin, up to where the resource version belongs.
     head: String,
     pub(crate) hook: OnceLock<Arc<dyn CommitHook>>,
     pub(crate) cache: ResourceCache,
+    /// Cancelled when the resource is no longer served so.
+    pub(crate) gone: CancellationToken,
 }
 
 /// One resource at one version, as requests name it.
 pub(crate) struct Served {
-    pub(crate) info: &'static Resource,
+    pub(crate) info: Arc<ResourceInfo>,
     pub(crate) api_version: String,
     pub(crate) conversion: Option<Conversion>,
+    pub(crate) schema: Schema,
+    strategy: AnyStrategy,
     pub(crate) storage: Arc<Storage>,
+    /// The schema as it is published, of what isn't built in.
+    pub(crate) published: Option<Arc<Value>>,
 }
 
 impl Storage {
-    pub(crate) fn new(info: &'static Resource, strategy: &'static dyn Strategy) -> Self {
-        let group = if info.group.is_empty() { "core" } else { info.group };
+    pub(crate) fn new(info: Arc<ResourceInfo>, strategy: AnyStrategy, schema: Schema) -> Self {
+        let group = if info.group.is_empty() { "core" } else { &*info.group };
         let api_version = info.api_version();
         Self {
-            info,
             strategy,
-            ty: schema::of_kind(info.group, info.version, info.kind),
+            schema,
             prefix: format!("/registry/{group}/{}/", info.plural),
-            head: codec::head(&api_version, info.kind),
+            head: codec::head(&api_version, &info.kind),
+            info,
             api_version,
             hook: OnceLock::new(),
             cache: ResourceCache::new(),
+            gone: CancellationToken::new(),
         }
+    }
+
+    /// `{group or core}/{resource}`
+    pub(crate) fn feed_prefix(&self) -> &str {
+        &self.prefix["/registry/".len()..self.prefix.len() - 1]
     }
 
     /// What follows the prefix in the key of an object, and what the cache goes by: `{ns}/{name}` or `{name}`.
@@ -62,15 +107,26 @@ impl Storage {
         Key::from(format!("{}{}", self.prefix, self.path_of(namespace, name)))
     }
 
-    /// Stored bytes with the resource version in them. What someone else wrote in another form is put into ours.
+    /// Stored bytes with the resource version in them. What was written in another form is put into ours: by someone
+    /// else, in another version, or under another schema.
     pub(crate) fn splice(&self, stored: &[u8], revision: u64) -> Result<Bytes, Status> {
-        if stored.starts_with(self.head.as_bytes()) {
+        let renews = self.schema.custom().is_some();
+        if !renews && stored.starts_with(self.head.as_bytes()) {
             return Ok(codec::splice(stored, self.head.len(), revision));
         }
-        let mut object = codec::decode(stored, revision).map_err(Status::internal)?;
-        object["apiVersion"] = self.api_version.as_str().into();
-        object["kind"] = self.info.kind.into();
+        let object = self.read(stored, revision).map_err(Status::internal)?;
         Ok(codec::splice(&codec::encode(&object), self.head.len(), revision))
+    }
+
+    /// The object in stored bytes.
+    pub(crate) fn read(&self, stored: &[u8], revision: u64) -> Result<Value, serde_json::Error> {
+        let mut object = codec::decode(stored, revision)?;
+        if let Some(schema) = self.schema.custom() {
+            custom::renew(&mut object, schema);
+        }
+        object["apiVersion"] = self.api_version.as_str().into();
+        object["kind"] = (*self.info.kind).into();
+        Ok(object)
     }
 
     /// Where in bytes the resource version is.
@@ -80,32 +136,51 @@ impl Storage {
 
     /// The object in an entry of the store.
     pub(crate) fn decode(&self, entry: &Entry) -> Result<Value, Status> {
-        codec::decode(&entry.value, entry.mod_revision.get())
+        self.read(&entry.value, entry.mod_revision.get())
             .map_err(|error| Status::internal(format!("the stored object {} cannot be decoded: {error}", entry.key)))
     }
 }
 
 impl Served {
+    pub(crate) fn new(
+        info: Arc<ResourceInfo>,
+        conversion: Option<Conversion>,
+        schema: Schema,
+        strategy: AnyStrategy,
+        storage: Arc<Storage>,
+    ) -> Self {
+        Self { api_version: info.api_version(), info, conversion, schema, strategy, storage, published: None }
+    }
+
     /// Whether requests speak the version in which the resource is stored.
-    pub(crate) const fn is_natural(&self) -> bool {
-        self.conversion.is_none()
+    pub(crate) fn is_natural(&self) -> bool {
+        self.conversion.is_none() && self.api_version == self.storage.api_version
     }
 
-    pub(crate) fn to_storage(&self, object: Value) -> Value {
-        match self.conversion {
-            Some(conversion) => (conversion.to_storage)(object),
-            None => object,
+    pub(crate) fn to_storage(&self, mut object: Value) -> Value {
+        if let Some(conversion) = self.conversion {
+            return (conversion.to_storage)(object);
         }
-    }
-
-    pub(crate) fn to_served(&self, object: Value) -> Value {
-        match self.conversion {
-            Some(conversion) => (conversion.from_storage)(object),
-            None => object,
+        if !self.is_natural() {
+            object["apiVersion"] = self.storage.api_version.as_str().into();
         }
+        object
     }
 
-    pub(crate) fn strategy(&self) -> &'static dyn Strategy {
-        self.storage.strategy
+    pub(crate) fn to_served(&self, mut object: Value) -> Value {
+        if let Some(conversion) = self.conversion {
+            return (conversion.from_storage)(object);
+        }
+        if !self.is_natural() {
+            object["apiVersion"] = self.api_version.as_str().into();
+            if let Some(schema) = self.schema.custom() {
+                custom::renew(&mut object, schema);
+            }
+        }
+        object
+    }
+
+    pub(crate) fn strategy(&self) -> &dyn Strategy {
+        &*self.strategy
     }
 }

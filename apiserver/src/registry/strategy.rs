@@ -10,6 +10,7 @@ use kubewright_api::status::Status;
 use serde_json::Value;
 
 use crate::request::User;
+use crate::table;
 
 /// Circumstances of a write, as plain data.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +73,36 @@ pub struct Scale {
     pub selector: fn(&Value) -> String,
 }
 
+/// Reads and writes what the `scale` subresource shows.
+pub trait Scaling: Send + Sync {
+    /// The wanted replicas.
+    fn replicas(&self, object: &Value) -> i64;
+    /// Sets the wanted replicas.
+    fn set_replicas(&self, object: &mut Value, replicas: i64);
+    /// The replicas there are.
+    fn current_replicas(&self, object: &Value) -> i64;
+    /// The label selector of the pods, as text; may be empty.
+    fn selector(&self, object: &Value) -> String;
+}
+
+impl Scaling for Scale {
+    fn replicas(&self, object: &Value) -> i64 {
+        (self.spec_replicas)(object)
+    }
+
+    fn set_replicas(&self, object: &mut Value, replicas: i64) {
+        (self.set_replicas)(object, replicas);
+    }
+
+    fn current_replicas(&self, object: &Value) -> i64 {
+        (self.status_replicas)(object)
+    }
+
+    fn selector(&self, object: &Value) -> String {
+        (self.selector)(object)
+    }
+}
+
 /// What happens to dependents when a delete request doesn't say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GarbageCollection {
@@ -126,7 +157,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// The strategy of a subresource that reads and writes the whole object: `status`, `ephemeralcontainers`,
     /// `resize`, `approval`, `finalize`. Its `prepare_for_update` takes from `object` only what the subresource is for
     /// and everything else from `old`.
-    fn subresource(&self, name: &str) -> Option<&'static dyn Strategy> {
+    fn subresource(&self, name: &str) -> Option<&dyn Strategy> {
         let _ = name;
         None
     }
@@ -141,6 +172,26 @@ pub trait Strategy: Send + Sync + 'static {
         &[]
     }
 
+    /// The paths of the fields that field selectors may name.
+    fn selectable_paths(&self) -> Vec<&str> {
+        self.selectable_fields().iter().map(|field| field.path).collect()
+    }
+
+    /// The value of the selectable field at that place of [`selectable_paths`](Self::selectable_paths), as text.
+    fn selectable_value<'v>(&self, at: usize, object: &'v Value) -> Cow<'v, str> {
+        self.selectable_fields().get(at).map_or(Cow::Borrowed(""), |field| (field.value)(object))
+    }
+
+    /// The definitions of the columns of tables.
+    fn column_definitions(&self) -> Value {
+        table::column_definitions(self.columns())
+    }
+
+    /// The cells of an object's row.
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        table::cells(self.columns(), object, now)
+    }
+
     /// The columns of tables; empty for name and age alone.
     fn columns(&self) -> &'static [Column] {
         &[]
@@ -149,6 +200,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// Whether `metadata.generation` starts at 1 and grows when anything but metadata and status changes.
     fn tracks_generation(&self) -> bool {
         false
+    }
+
+    /// Whether `status` is none of the business of `metadata.generation`.
+    fn generation_ignores_status(&self) -> bool {
+        true
     }
 
     /// Whether an update or apply may create the object.
@@ -179,6 +235,11 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// A finalizer that deleting an object gives it, for the server itself to remove.
+    fn deletion_finalizer(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What happens to dependents when a delete request doesn't say.
     fn garbage_collection(&self) -> GarbageCollection {
         GarbageCollection::Delete
@@ -190,7 +251,7 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// How the `scale` subresource works, if there is one.
-    fn scale(&self) -> Option<Scale> {
+    fn scale(&self) -> Option<&dyn Scaling> {
         None
     }
 

@@ -79,7 +79,7 @@ impl Registry {
         keep_system_fields(call, &mut new, &old)?;
         let mut new = call.admit(Operation::Update, new, Some(&old)).await?;
         strategy.prepare_for_update(&call.context(), &mut new, &old);
-        bump_generation(storage.strategy, &mut new, &old);
+        bump_generation(call.served.strategy(), &mut new, &old);
         let reservation = match storage.hook.get() {
             Some(hook) => hook.before(&mut new, Some(&old), call.dry_run).await?,
             None => None,
@@ -92,7 +92,7 @@ impl Registry {
             call.warnings.add(warning);
         }
         let new = call.validate(Operation::Update, new, Some(&old)).await?;
-        if is_released(storage.strategy, &new) {
+        if is_released(&*storage.strategy, &new) {
             return self.finish_deletion(call, entry, new).await;
         }
         let attempt = self.store_change(call, entry, new).await?;
@@ -153,7 +153,7 @@ fn keep_system_fields(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(
     let storage = call.storage();
     let name = object::name(old).to_owned();
     new["apiVersion"] = storage.api_version.as_str().into();
-    new["kind"] = storage.info.kind.into();
+    new["kind"] = (*storage.info.kind).into();
     let uid = object::uid(new);
     if !uid.is_empty() && uid != object::uid(old) {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object::uid(old));
@@ -163,7 +163,7 @@ fn keep_system_fields(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(
         0 if !storage.strategy.allow_unconditional_update() => {
             let path = Path::new("metadata").child("resourceVersion");
             let fault = FieldError::invalid(&path, 0, "must be specified for an update");
-            return Err(Status::invalid(call.served.info.group, call.served.info.kind, &name, &[fault]));
+            return Err(Status::invalid(&call.served.info.group, &call.served.info.kind, &name, &[fault]));
         }
         0 => {}
         version if version != object::resource_version(old) => return Err(call.conflict(&name, MODIFIED)),
@@ -204,7 +204,12 @@ fn bump_generation(strategy: &dyn Strategy, new: &mut Value, old: &Value) {
         return;
     }
     let same = |name: &str| new.get(name) == old.get(name);
-    let aside = |name: &&String| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind");
+    let status = strategy.generation_ignores_status();
+    let aside = |name: &&String| match name.as_str() {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !status,
+        _ => true,
+    };
     let names = new.as_object().into_iter().chain(old.as_object()).flat_map(serde_json::Map::keys);
     if !names.filter(aside).all(|name| same(name)) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;

@@ -21,9 +21,13 @@ use crate::authn::{Anonymous, Authenticator};
 use crate::authz::Authorizer;
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
+use crate::custom::Definitions;
 use crate::environment::{Environment, SystemEnvironment};
+use crate::objects::GroupResource;
 use crate::objects::Objects;
+use crate::registry::OwnResource;
 use crate::registry::cache::Limits;
+use crate::registry::table::{Choice, Resources};
 use crate::registry::{OwnObjects, Registry};
 use crate::remote::Remote;
 use crate::request::User;
@@ -59,6 +63,7 @@ pub struct Builder {
     bare: bool,
     options: Options,
     limits: Limits,
+    choice: Choice,
     settings: Settings,
     customize: Vec<Customize>,
 }
@@ -71,6 +76,7 @@ impl Builder {
             bare: false,
             options: Options::default(),
             limits: Limits::default(),
+            choice: Choice::default(),
             settings: Settings::default(),
             customize: Vec::new(),
         }
@@ -196,6 +202,29 @@ impl Builder {
         self
     }
 
+    /// Serves of the built-in resources only these; none if there are none.
+    ///
+    /// What the rest of the server needs of those left out is left out too: no roles, no RBAC but for
+    /// `system:masters`; no namespaces, no check that an object's namespace exists.
+    pub fn only_resources<'a>(mut self, resources: impl IntoIterator<Item = GroupResource<'a>>) -> Self {
+        let name = |resource: GroupResource<'_>| format!("{}/{}", resource.group, resource.resource);
+        self.choice.built_in = Some(resources.into_iter().map(name).collect());
+        self
+    }
+
+    /// Serves of the built-in resources only namespaces and definitions of custom resources: a server of whatever
+    /// kinds its users define.
+    pub fn only_custom_resources(self) -> Self {
+        let definitions = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
+        self.only_resources([definitions, GroupResource::core("namespaces")])
+    }
+
+    /// Serves a resource of the embedder's own too.
+    pub fn resource(mut self, resource: OwnResource) -> Self {
+        self.choice.own.push(resource);
+        self
+    }
+
     /// Leaves out the standard authorizers, admission plugins, endpoints and bootstrap objects.
     pub fn bare(mut self) -> Self {
         self.bare = true;
@@ -236,8 +265,9 @@ impl Builder {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
         let environment = Arc::clone(&self.environment);
+        let resources = Arc::new(Resources::new(&self.choice, self.limits));
         let registry =
-            Registry::start(self.store, environment, self.limits, self.settings.history, &tasks, cancel.clone())
+            Registry::start(self.store, environment, resources, self.settings.history, &tasks, cancel.clone())
                 .await
                 .map_err(|error| BuildError::Store { reason: error.to_string() })?;
         let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
@@ -261,6 +291,10 @@ impl Builder {
         }
         let gate = Arc::new(standard.gate(&parts, draining.clone(), auditor));
         let bootstrapped = if self.bare { Ok(()) } else { standard.bootstrap(&parts).await };
+        if !self.bare && parts.objects.serves(GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions")) {
+            let definitions = Definitions::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment));
+            tasks.spawn(definitions.run(cancel.clone()));
+        }
         let core = Arc::new(Core::new(parts, self.settings, tasks, cancel, draining));
         if let Err(status) = bootstrapped {
             core.shutdown().await;

@@ -96,7 +96,7 @@ impl Core {
             .then(|| self.registry.served(&info.api_group, &info.api_version, resource))
             .flatten();
         let Some(served) = served else { return no_such_page() };
-        let answer = self.answer(&context, served, request).await;
+        let answer = self.answer(&context, &served, request).await;
         answer.unwrap_or_else(|status| body::status(&status))
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Representation<'a> {
 
 impl Representation<'_> {
     /// Whether stored bytes can be handed out as they are.
-    pub(super) const fn is_natural(&self) -> bool {
+    pub(super) fn is_natural(&self) -> bool {
         matches!(self.form.view, View::Whole) && !self.form.yaml && !self.form.pretty && self.served.is_natural()
     }
 
@@ -65,7 +65,7 @@ impl Representation<'_> {
                 let items: Vec<Value> =
                     decoded.map(|object| object.map(|object| self.view(object))).collect::<Result<_, _>>()?;
                 let (api_version, kind) = match view {
-                    View::Whole => (self.served.api_version.as_str(), format!("{}List", self.served.info.kind)),
+                    View::Whole => (self.served.api_version.as_str(), self.served.info.list_kind.to_string()),
                     _ => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
                 };
                 json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items })
@@ -79,8 +79,8 @@ impl Representation<'_> {
         let length: usize = listed.objects.iter().map(|cached| cached.bytes.len() + 1).sum();
         let mut out = Vec::with_capacity(length + 256);
         let head = format!(
-            "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-            self.served.info.kind, self.served.api_version
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+            self.served.info.list_kind, self.served.api_version
         );
         out.extend_from_slice(head.as_bytes());
         for (at, cached) in listed.objects.iter().enumerate() {
@@ -140,7 +140,8 @@ impl Representation<'_> {
     fn row(&self, object: &Value) -> Value {
         // Columns read defaults, and objects may have been stored before a default came up.
         let whole = Registry::defaulted(&self.served.storage, object.clone());
-        let mut row = table::row(self.served.strategy().columns(), &whole, self.include, self.now);
+        let cells = self.served.strategy().cells(&whole, self.now);
+        let mut row = table::row(cells, &whole, self.include);
         if self.include == IncludeObject::Object && !self.served.is_natural() {
             row["object"] = self.served.to_served(object.clone());
         }
@@ -148,8 +149,7 @@ impl Representation<'_> {
     }
 
     fn table(&self, rows: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
-        let columns =
-            if with_columns { table::column_definitions(self.served.strategy().columns()) } else { Value::Null };
+        let columns = if with_columns { self.served.strategy().column_definitions() } else { Value::Null };
         let mut table = Map::new();
         table.insert("kind".into(), "Table".into());
         table.insert("apiVersion".into(), "meta.k8s.io/v1".into());

@@ -83,6 +83,9 @@ impl Standard {
             &self.options.remote,
         );
         parts.admission.retain(|plugin| !self.options.admission_off.iter().any(|off| off == plugin.name()));
+        if !objects.serves(GroupResource::core("namespaces")) {
+            parts.admission.retain(|plugin| plugin.name() != "NamespaceLifecycle");
+        }
         if let Some(rbac) = &self.rbac {
             // Before quotas, which count what is let in.
             let check = EscalationCheck::new(rbac.clone(), Arc::clone(&self.authorizer));
@@ -96,8 +99,8 @@ impl Standard {
         );
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
         parts.endpoints.extend([
-            Arc::new(Groups::new()) as _,
-            Arc::new(OpenApi::new()) as _,
+            Arc::new(Groups::new(Arc::clone(&parts.registry.resources))) as _,
+            Arc::new(OpenApi::new(Arc::clone(&parts.registry.resources))) as _,
             Arc::new(Version) as _,
             Arc::new(Health::new(vec![Arc::new(StoreCheck(store))], draining.clone())) as _,
             Arc::new(MetricsPage::new(self.metrics.clone())) as _,

@@ -89,6 +89,7 @@ impl WatchStream {
             let wake = if self.bookmarks.is_some() { self.next_bookmark.min(self.deadline) } else { self.deadline };
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
+                () = self.served.storage.gone.cancelled() => return None,
                 () = self.watcher.changed() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }

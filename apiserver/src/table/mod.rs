@@ -53,10 +53,15 @@ pub fn column_definitions(columns: &[Column]) -> Value {
     or_fallback(columns).iter().map(definition).collect()
 }
 
-/// The row of an object.
+/// The cells of an object.
 #[must_use]
-pub fn row(columns: &[Column], object: &Value, include: IncludeObject, now: Timestamp) -> Value {
-    let cells: Vec<Value> = or_fallback(columns).iter().map(|column| (column.cell)(object, now)).collect();
+pub fn cells(columns: &[Column], object: &Value, now: Timestamp) -> Vec<Value> {
+    or_fallback(columns).iter().map(|column| (column.cell)(object, now)).collect()
+}
+
+/// The row of an object with these cells.
+#[must_use]
+pub fn row(cells: Vec<Value>, object: &Value, include: IncludeObject) -> Value {
     let mut row = Map::from_iter([("cells".to_owned(), Value::Array(cells))]);
     match include {
         IncludeObject::None => {}
@@ -82,7 +87,7 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"}});
         let definitions = column_definitions(&[]);
         assert_eq!(definitions[1]["name"], "Created At");
-        let row = row(&[], &object, IncludeObject::Metadata, Timestamp::UNIX_EPOCH);
+        let row = row(cells(&[], &object, Timestamp::UNIX_EPOCH), &object, IncludeObject::Metadata);
         assert_eq!(row["cells"], json!(["a", "2026-01-01T00:00:00Z"]));
         assert_eq!(row["object"]["kind"], "PartialObjectMetadata");
     }

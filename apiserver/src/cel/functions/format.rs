@@ -44,23 +44,27 @@ fn masked(text: &str) -> String {
     }
 }
 
-fn is_uri(text: &str) -> bool {
+pub(crate) fn is_uri(text: &str) -> bool {
     matches!(super::urls::make("isURL", text), Some(Ok(Value::Bool(true))))
 }
 
-fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &str) -> bool {
     let hex: String = text.chars().filter(|c| *c != '-').collect();
     let dashes: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
     let placed = dashes.is_empty() || dashes == [8, 13, 18, 23];
     hex.len() == 32 && placed && hex.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-fn is_base64(text: &str) -> bool {
+pub(crate) fn is_base64(text: &str) -> bool {
     base64::engine::general_purpose::STANDARD.decode(text).is_ok()
 }
 
-fn is_date(text: &str) -> bool {
+pub(crate) fn is_date(text: &str) -> bool {
     text.len() == 10 && time::timestamp(text).is_some()
+}
+
+pub(crate) fn is_duration(text: &str) -> bool {
+    time::duration(text).is_some()
 }
 
 pub(super) fn named(name: &str) -> Option<&'static NamedFormat> {

@@ -3,7 +3,7 @@
 
 pub(super) mod arithmetic;
 mod convert;
-pub(super) mod format;
+pub(crate) mod format;
 mod lists;
 mod net;
 mod quantity;

@@ -4,17 +4,19 @@ mod operations;
 mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use kubewright_api::resources::Resource;
 use kubewright_api::status::Status;
 use serde_json::{Map, Value, json};
 
 use super::Document;
 use super::groups::{api_version, groups};
 use crate::body::{self, Body};
+use crate::custom::{self, Openapi};
+use crate::registry::ResourceInfo;
+use crate::registry::table::Resources;
 use crate::request::RequestInfo;
 use crate::server::Endpoint;
 
@@ -25,12 +27,17 @@ enum Flavor {
     V3,
 }
 
-/// Answers OpenAPI requests. Each document is made when it is first asked for.
-#[derive(Debug, Default)]
+/// Documents by path, made when they are first asked for.
+type Documents = BTreeMap<String, Document>;
+
+/// Documents of group versions that are all built in, made once for all servers of the process.
+static BUILT_IN: LazyLock<Mutex<Documents>> = LazyLock::new(Mutex::default);
+
+/// Answers OpenAPI requests.
 pub struct OpenApi {
-    v2: OnceLock<Document>,
-    v3: Mutex<BTreeMap<String, Document>>,
-    index: OnceLock<Document>,
+    resources: Arc<Resources>,
+    /// Of what isn't built in, and of everything, with the count of changes that they were made at.
+    made: Mutex<(u64, Documents)>,
 }
 
 /// `api/v1` or `apis/apps/v1`.
@@ -43,16 +50,44 @@ fn info() -> Value {
     json!({"title": "Kubernetes", "version": super::GIT_VERSION})
 }
 
-fn parts_of(rows: &[&'static Resource], flavor: Flavor) -> (Map<String, Value>, Map<String, Value>) {
+/// A resource and, where it isn't built in, its published schema.
+type Row = (Arc<ResourceInfo>, Option<Arc<Value>>);
+
+fn parts_of(rows: &[Row], flavor: Flavor) -> (Map<String, Value>, Map<String, Value>) {
     let mut paths = Map::new();
     let mut wanted = BTreeSet::new();
-    for row in rows {
-        operations::add(row, flavor, &mut paths, &mut wanted);
+    let mut own = Map::new();
+    for (row, schema) in rows {
+        operations::add(row, schema.is_some(), flavor, &mut paths, &mut wanted);
+        if let Some(schema) = schema {
+            wanted.insert("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+            wanted.insert("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
+            let openapi = if flavor == Flavor::V2 { Openapi::V2 } else { Openapi::V3 };
+            let published = custom::publish(schema, &row.group, &row.version, &row.kind, openapi);
+            let name = operations::custom_name(row, &row.kind);
+            own.insert(operations::custom_name(row, &row.list_kind), list_schema(row, &name, flavor));
+            own.insert(name, published);
+        }
     }
-    (paths, schemas::closure(wanted, flavor))
+    let mut schemas = schemas::closure(wanted, flavor);
+    schemas.append(&mut own);
+    (paths, schemas)
 }
 
-fn v3_document(rows: &[&'static Resource]) -> Value {
+fn list_schema(row: &ResourceInfo, item: &str, flavor: Flavor) -> Value {
+    let metadata = schemas::reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", flavor);
+    json!({
+        "type": "object", "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": metadata,
+            "items": {"type": "array", "items": schemas::reference(item, flavor)},
+        },
+        "x-kubernetes-group-version-kind":
+            [{"group": row.group, "version": row.version, "kind": row.list_kind}],
+    })
+}
+
+fn v3_document(rows: &[Row]) -> Value {
     let (paths, schemas) = parts_of(rows, Flavor::V3);
     let schemes = json!({"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header"}});
     json!({
@@ -61,49 +96,77 @@ fn v3_document(rows: &[&'static Resource]) -> Value {
     })
 }
 
-fn v2_document() -> Value {
-    let rows: Vec<&Resource> = kubewright_api::resources::built_in().iter().collect();
-    let (paths, definitions) = parts_of(&rows, Flavor::V2);
+fn v2_document(rows: &[Row]) -> Value {
+    let (paths, definitions) = parts_of(rows, Flavor::V2);
     json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions})
 }
 
 impl OpenApi {
-    /// Of the built-in resources.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    /// Of these resources.
+    pub(crate) fn new(resources: Arc<Resources>) -> Self {
+        Self { resources, made: Mutex::default() }
+    }
+
+    fn rows(&self, infos: &[Arc<ResourceInfo>]) -> Vec<Row> {
+        let schema = |info: &ResourceInfo| self.resources.published_schema(&info.group, &info.version, &info.plural);
+        infos.iter().map(|info| (Arc::clone(info), schema(info))).collect()
+    }
+
+    /// The document of that path, made if need be; `None` if there is nothing to make it of.
+    fn document(&self, path: &str, make: impl FnOnce() -> Option<Value>) -> Option<Document> {
+        let generation = self.resources.generation();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.0 != generation {
+            *made = (generation, Documents::new());
+        }
+        if let Some(document) = made.1.get(path) {
+            return Some(document.clone());
+        }
+        let document = Document::new(&make()?);
+        made.1.insert(path.to_owned(), document.clone());
+        Some(document)
     }
 
     fn v3(&self, path: &str) -> Option<Document> {
-        let mut made = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(document) = made.get(path) {
-            return Some(document.clone());
+        let groups = groups(&self.resources.infos().0);
+        let versions = groups.iter().flat_map(|group| group.versions.iter().map(move |entry| (group, entry)));
+        let (_, (_, infos)) =
+            versions.into_iter().find(|(group, (version, _))| path_of(&group.name, version) == path)?;
+        let rows = self.rows(infos);
+        if !is_all_built_in(&rows) {
+            return self.document(path, || Some(v3_document(&rows)));
         }
-        for group in groups() {
-            for (version, rows) in &group.versions {
-                if path_of(group.name, version) == path {
-                    let document = Document::new(&v3_document(rows));
-                    made.insert(path.to_owned(), document.clone());
-                    return Some(document);
-                }
-            }
-        }
-        None
+        let mut made = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(made.entry(path.to_owned()).or_insert_with(|| Document::new(&v3_document(&rows))).clone())
     }
 
-    /// The structure changes with the build alone, so that its version names it in URLs that clients may cache.
-    fn index(&self) -> &Document {
-        self.index.get_or_init(|| {
-            let hash = super::hash(super::GIT_VERSION.as_bytes());
+    fn v2(&self) -> Option<Document> {
+        let rows = self.rows(&self.resources.infos().0);
+        if !is_all_built_in(&rows) {
+            return self.document("v2", || Some(v2_document(&rows)));
+        }
+        let mut made = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(made.entry("v2".to_owned()).or_insert_with(|| Document::new(&v2_document(&rows))).clone())
+    }
+
+    /// Where the documents are. Their structure is named in URLs that clients may cache: the build's, or what was
+    /// defined since.
+    fn index(&self) -> Option<Document> {
+        self.document("index", || {
             let mut paths = Map::new();
-            for group in groups() {
-                for (version, _) in &group.versions {
-                    let path = path_of(group.name, version);
-                    let url = format!("/openapi/v3/{path}?hash={hash}");
-                    paths.insert(path, json!({"serverRelativeURL": url}));
+            for group in groups(&self.resources.infos().0) {
+                for (version, infos) in &group.versions {
+                    let rows = self.rows(infos);
+                    let path = path_of(&group.name, version);
+                    let mut structure = super::GIT_VERSION.to_owned();
+                    for (info, schema) in rows.iter().filter(|_| !is_all_built_in(&rows)) {
+                        structure.push_str(&format!("{info:?}{schema:?}"));
+                    }
+                    let hash = super::hash(structure.as_bytes());
+                    paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
                 }
             }
-            Document::new(&json!({"paths": paths}))
+            Some(json!({"paths": paths}))
         })
     }
 
@@ -117,14 +180,25 @@ impl OpenApi {
             return body::text(StatusCode::NOT_ACCEPTABLE, "only application/json can be had\n");
         }
         match path.trim_end_matches('/') {
-            "/openapi/v2" => self.v2.get_or_init(|| Document::new(&v2_document())).serve(headers, JSON),
-            "/openapi/v3" => self.index().serve(headers, JSON),
-            path => match path.strip_prefix("/openapi/v3/").and_then(|path| self.v3(path)) {
-                Some(document) => document.serve(headers, JSON),
-                None => body::status(&Status::no_such_path()),
-            },
+            "/openapi/v2" => self.v2(),
+            "/openapi/v3" => self.index(),
+            path => path.strip_prefix("/openapi/v3/").and_then(|path| self.v3(path)),
         }
+        .map_or_else(|| body::status(&Status::no_such_path()), |document| document.serve(headers, JSON))
     }
+}
+
+/// Whether these are all that a group version has when nothing was left out or added.
+fn is_all_built_in(rows: &[Row]) -> bool {
+    let whole = |info: &ResourceInfo| {
+        let built_in = kubewright_api::resources::built_in().iter();
+        built_in.filter(|row| row.group == info.group && row.version == info.version).count()
+    };
+    rows.iter().all(|(_, schema)| schema.is_none())
+        && rows.first().is_some_and(|(first, _)| {
+            let same = |(info, _): &&Row| info.group == first.group && info.version == first.version;
+            rows.iter().filter(same).count() == whole(first)
+        })
 }
 
 #[async_trait]
@@ -157,23 +231,29 @@ mod tests {
         }
     }
 
+    fn all() -> OpenApi {
+        OpenApi::new(Arc::new(Resources::new(&Default::default(), Default::default())))
+    }
+
+    fn value(document: Option<Document>) -> Value {
+        serde_json::from_slice(&document.unwrap().bytes).unwrap()
+    }
+
     #[test]
     fn references_point_at_something() {
-        let v2 = v2_document();
+        let openapi = all();
+        let v2 = value(openapi.v2());
         check_references(&v2, &v2);
-        for group in groups() {
-            for (_, rows) in &group.versions {
-                let v3 = v3_document(rows);
-                check_references(&v3, &v3);
-            }
+        for path in value(openapi.index())["paths"].as_object().unwrap().keys() {
+            let v3 = value(openapi.v3(path));
+            check_references(&v3, &v3);
         }
     }
 
     #[test]
     fn a_patch_says_that_fields_are_validated() {
-        let openapi = OpenApi::new();
-        let document = openapi.v3("apis/apps/v1").unwrap();
-        let document: Value = serde_json::from_slice(&document.bytes).unwrap();
+        let openapi = all();
+        let document = value(openapi.v3("apis/apps/v1"));
         let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
         let names: Vec<_> = patch["parameters"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
         assert!(names.contains(&"fieldValidation".into()));
@@ -183,7 +263,7 @@ mod tests {
 
     #[test]
     fn lists_tell_how_they_merge() {
-        let document = v2_document();
+        let document = value(all().v2());
         let containers = &document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-type"], "map");

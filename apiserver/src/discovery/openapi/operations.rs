@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use kubewright_api::resources::{Resource, Subresource};
 use kubewright_api::schema;
 use serde_json::{Map, Value, json};
 
 use super::schemas::reference;
 use super::{Flavor, path_of};
+use crate::registry::{ResourceInfo, SubresourceInfo};
 
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
@@ -47,8 +47,9 @@ struct Operation<'a> {
     action: &'a str,
     kind: (&'a str, &'a str, &'a str),
     query: Vec<(&'a str, &'a str)>,
-    takes: Option<&'static str>,
-    gives: Option<&'static str>,
+    takes: Option<&'a str>,
+    gives: Option<&'a str>,
+    custom: bool,
 }
 
 fn parameter(name: &str, place: &str, kind: &str, flavor: Flavor) -> Value {
@@ -72,8 +73,13 @@ impl Operation<'_> {
             "x-kubernetes-action": self.action,
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         });
-        let media: Vec<&str> =
-            if self.action == "patch" { PATCHES.to_vec() } else { vec!["application/json", "application/yaml"] };
+        let media: Vec<&str> = if self.action == "patch" && self.custom {
+            PATCHES[..3].to_vec()
+        } else if self.action == "patch" {
+            PATCHES.to_vec()
+        } else {
+            vec!["application/json", "application/yaml"]
+        };
         let body = self.takes.map(|name| {
             // A patch is no object of the kind.
             if self.action == "patch" { json!({"type": "object"}) } else { reference(name, flavor) }
@@ -114,6 +120,12 @@ fn type_of(group: &str, version: &str, kind: &str) -> Option<&'static str> {
     schema::of_kind(group, version, kind).map(|ty| ty.name)
 }
 
+/// The name of a schema that is not built in: the group backwards, the version, the kind.
+pub(super) fn custom_name(row: &ResourceInfo, kind: &str) -> String {
+    let backwards: Vec<&str> = row.group.split('.').rev().collect();
+    format!("{}.{}.{kind}", backwards.join("."), row.version)
+}
+
 /// Method, action and query of a verb on one object.
 fn on_object(verb: &str) -> Option<(&'static str, &'static str, Query)> {
     Some(match verb {
@@ -139,22 +151,28 @@ fn put_path(paths: &mut Map<String, Value>, path: &str, operations: Map<String, 
 
 /// Adds a resource's paths, and the types that they speak of.
 pub(super) fn add(
-    row: &'static Resource,
+    row: &ResourceInfo,
+    custom: bool,
     flavor: Flavor,
     paths: &mut Map<String, Value>,
     types: &mut BTreeSet<&'static str>,
 ) {
-    let root = format!("/{}", path_of(row.group, row.version));
+    let root = format!("/{}", path_of(&row.group, &row.version));
     let space = if row.namespaced() { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{root}{space}/{}", row.plural);
-    let object = type_of(row.group, row.version, row.kind);
-    let list = type_of(row.group, row.version, &format!("{}List", row.kind)).or(object);
+    let (own, own_list) = (custom_name(row, &row.kind), custom_name(row, &row.list_kind));
+    let built_in = type_of(&row.group, &row.version, &row.kind);
+    let built_in_list = type_of(&row.group, &row.version, &row.list_kind).or(built_in);
     types.extend(
-        [object, list, type_of("", "v1", "DeleteOptions"), Some(STATUS), Some(DELETE_OPTIONS)].into_iter().flatten(),
+        [built_in, built_in_list, type_of("", "v1", "DeleteOptions"), Some(STATUS), Some(DELETE_OPTIONS)]
+            .into_iter()
+            .flatten(),
     );
-    let kind = (row.group, row.version, row.kind);
+    let object = if custom { Some(own.as_str()) } else { built_in };
+    let list = if custom { Some(own_list.as_str()) } else { built_in_list };
+    let kind = (&*row.group, &*row.version, &*row.kind);
     let operation = |action, query: &[(&'static str, &'static str)], takes, gives| {
-        Operation { action, kind, query: query.to_vec(), takes, gives }.write(flavor)
+        Operation { action, kind, query: query.to_vec(), takes, gives, custom }.write(flavor)
     };
     let mut on_collection = Map::new();
     if row.has_verb("list") {
@@ -184,28 +202,32 @@ pub(super) fn add(
         on_one.insert(method.into(), operation(action, query, takes, gives));
     }
     put_path(paths, &format!("{collection}/{{name}}"), on_one, flavor);
-    for sub in row.subresources {
-        add_subresource(sub, &format!("{collection}/{{name}}/{}", sub.name), flavor, paths, types);
+    for sub in &row.subresources {
+        let whole = object.filter(|_| custom && sub.kind == row.kind && sub.group == row.group);
+        add_subresource(sub, whole, &format!("{collection}/{{name}}/{}", sub.name), flavor, paths, types);
     }
 }
 
 fn add_subresource(
-    sub: &'static Subresource,
+    sub: &SubresourceInfo,
+    whole: Option<&str>,
     path: &str,
     flavor: Flavor,
     paths: &mut Map<String, Value>,
     types: &mut BTreeSet<&'static str>,
 ) {
-    let object = type_of(sub.group, sub.version, sub.kind);
+    let built_in = type_of(&sub.group, &sub.version, &sub.kind);
     let connects = sub.kind.ends_with("Options");
-    types.extend(object);
+    types.extend(built_in);
+    let object = whole.or(built_in);
     let mut operations = Map::new();
     for verb in sub.verbs {
         let Some((method, action, query)) = on_object(verb) else { continue };
         let takes = object.filter(|_| *verb != "get" && !connects);
         let operation = Operation {
             action: if connects { "connect" } else { action },
-            kind: (sub.group, sub.version, sub.kind),
+            kind: (&sub.group, &sub.version, &sub.kind),
+            custom: whole.is_some(),
             query: if connects { Vec::new() } else { query.to_vec() },
             takes,
             gives: object.filter(|_| !connects),

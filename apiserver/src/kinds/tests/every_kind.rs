@@ -135,7 +135,7 @@ fn exercise(object: &Value, old: &Value) {
         strategy.validate_update(&object, &old);
         strategy.warnings(&object, Some(&old));
         strategy.warnings(&object, None);
-        let _ = row(strategy.columns(), &object, IncludeObject::Metadata, Timestamp::UNIX_EPOCH);
+        let _ = row(strategy.cells(&object, Timestamp::UNIX_EPOCH), &object, IncludeObject::Metadata);
         strategy.selectable_fields().iter().for_each(|field| drop((field.value)(&object)));
         strategy.grace_period(&object, None);
         strategy.has_own_finalizers(&object);
@@ -147,8 +147,8 @@ fn exercise(object: &Value, old: &Value) {
             }
         }
         if let Some(scale) = strategy.scale() {
-            (scale.selector)(&object);
-            (scale.set_replicas)(&mut object, 3);
+            scale.selector(&object);
+            scale.set_replicas(&mut object, 3);
         }
         let mut updated = object.clone();
         strategy.prepare_for_update(&context, &mut updated, &old);

@@ -90,7 +90,7 @@ fn finalizers(finalizers: &Field<'_>, errors: &mut FieldErrors) {
         for fault in names::qualified_name(finalizer.text()) {
             finalizers.invalid_value(errors, finalizer.text(), fault);
         }
-        let known = ["kubernetes", "orphan", "foregroundDeletion"];
+        let known = ["kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"];
         let text = finalizer.text();
         if !text.contains('/') && !text.is_empty() && !known.contains(&text) {
             finalizer.invalid(errors, "name is neither a standard finalizer name nor is it fully qualified");

@@ -34,14 +34,15 @@ impl Cached {
     ) -> Result<Self, Status> {
         let labels = object["metadata"]["labels"].as_object();
         let text = |(key, value): (&String, &Value)| (key.clone(), value.as_str().unwrap_or_default().to_owned());
-        let fields = storage.strategy.selectable_fields();
+        let strategy = &*storage.strategy;
+        let fields = 0..strategy.selectable_paths().len();
         Ok(Self {
             path: path.into(),
             revision,
             bytes: storage.splice(stored, revision)?,
             splice_offset: storage.splice_offset(),
             labels: labels.into_iter().flatten().map(text).collect(),
-            fields: fields.iter().map(|field| (field.value)(object).into_owned()).collect(),
+            fields: fields.map(|at| strategy.selectable_value(at, object).into_owned()).collect(),
         })
     }
 
@@ -104,7 +105,7 @@ pub(crate) struct Selection {
     pub(crate) labels: LabelSelector,
     /// Fields by their place among the kind's selectable fields, beside name and namespace.
     pub(crate) fields: FieldSelector,
-    pub(crate) field_names: &'static [crate::registry::SelectableField],
+    pub(crate) field_names: Arc<[String]>,
 }
 
 impl Selection {
@@ -116,7 +117,7 @@ impl Selection {
                 "metadata.name" => Some(cached.name()),
                 "metadata.namespace" => Some(cached.namespace()),
                 path => {
-                    let at = self.field_names.iter().position(|field| field.path == path)?;
+                    let at = self.field_names.iter().position(|field| field == path)?;
                     cached.fields.get(at).map(String::as_str)
                 }
             })

@@ -7,26 +7,26 @@ use std::time::Duration;
 use futures::StreamExt;
 use kubewright_api::status::Status;
 use kubewright_store::{
-    Error, EventKind, KeyRange, RangeOptions, Revision, Store, WatchEvents, WatchOptions, WatchStream,
+    Entry, Error, EventKind, KeyRange, RangeOptions, Revision, Store, WatchEvents, WatchOptions, WatchStream,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Cached;
 use super::resource::Incoming;
-use crate::object::codec;
 use crate::registry::storage::Storage;
+use crate::registry::table::{Redefined, Resources};
 
 const ROOT: &str = "/registry/";
 const PAGE: usize = 2000;
 
-/// Storages by `{group}/{resource}` as keys write it.
-pub(crate) type ByPrefix = HashMap<String, Arc<Storage>>;
+/// Where the objects are that define resources, as keys write it.
+const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
 
 /// Keeps the caches up to date.
 pub(crate) struct Feed {
     store: Arc<dyn Store>,
-    storages: ByPrefix,
+    resources: Arc<Resources>,
     /// Everything up to this revision is in the caches.
     revision: watch::Sender<u64>,
     /// Someone waits for a revision that may bring no change: ask the store for its progress.
@@ -36,41 +36,101 @@ pub(crate) struct Feed {
 impl Feed {
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        storages: ByPrefix,
+        resources: Arc<Resources>,
         revision: watch::Sender<u64>,
         ask: watch::Receiver<u64>,
     ) -> Self {
-        Self { store, storages, revision, ask }
+        Self { store, resources, revision, ask }
     }
 
     /// Fills the caches with what the store holds, and watches it from there on.
     pub(crate) async fn start(&self) -> Result<WatchStream, Error> {
+        let at = self.define_all().await?;
         let range = KeyRange::prefix(ROOT);
-        let (mut rest, mut at) = (range.clone(), None);
-        let mut objects: HashMap<&str, Vec<Incoming>> = HashMap::new();
-        loop {
-            let page = self.store.range(rest.clone(), RangeOptions::latest().revision(at).limit(PAGE)).await?;
-            at = Some(page.revision);
-            for entry in &page.entries {
+        let mut objects: HashMap<String, Vec<Incoming>> = HashMap::new();
+        let revision = self
+            .read(range.clone(), at, |entry| {
                 if let Some((prefix, storage, path)) = self.locate(&entry.key)
-                    && let Some(new) = decode(storage, path, &entry.value, entry.mod_revision)
+                    && let Some(new) = decode(&storage, path, &entry.value, entry.mod_revision)
                 {
                     let incoming = Incoming { path: path.into(), new: Some(new) };
-                    objects.entry(prefix).or_default().push(incoming);
+                    objects.entry(prefix.to_owned()).or_default().push(incoming);
                 }
-            }
-            match page.entries.last() {
-                Some(last) if page.more => rest = range.after(&last.key),
-                _ => break,
-            }
-        }
-        let revision = at.unwrap_or(Revision::INITIAL);
+            })
+            .await?;
         let stream = self.store.watch(range, revision.next(), WatchOptions::default()).await?;
-        for (prefix, storage) in &self.storages {
+        for (prefix, storage) in self.resources.storages() {
             storage.cache.reset(revision.get(), objects.remove(prefix.as_str()).unwrap_or_default());
         }
         self.revision.send_replace(revision.get());
         Ok(stream)
+    }
+
+    /// Reads all entries of a range as of one revision, the newest if none is given.
+    async fn read(
+        &self,
+        range: KeyRange,
+        mut at: Option<Revision>,
+        mut each: impl FnMut(&Entry) + Send,
+    ) -> Result<Revision, Error> {
+        let mut rest = range.clone();
+        loop {
+            let page = self.store.range(rest.clone(), RangeOptions::latest().revision(at).limit(PAGE)).await?;
+            at = Some(page.revision);
+            page.entries.iter().for_each(|entry| each(entry));
+            match page.entries.last() {
+                Some(last) if page.more => rest = range.after(&last.key),
+                _ => return Ok(page.revision),
+            }
+        }
+    }
+
+    /// Serves what the definitions in the store define, and nothing else.
+    async fn define_all(&self) -> Result<Option<Revision>, Error> {
+        let Some(definitions) = self.resources.of_prefix(DEFINITIONS) else { return Ok(None) };
+        let mut found: HashMap<String, serde_json::Value> = HashMap::new();
+        let at = self
+            .read(KeyRange::prefix(definitions.prefix.as_str()), None, |entry| {
+                if let Ok(object) = definitions.read(&entry.value, entry.mod_revision.get()) {
+                    found.insert(object["metadata"]["name"].as_str().unwrap_or_default().to_owned(), object);
+                }
+            })
+            .await?;
+        for name in self.resources.defined().into_iter().filter(|name| !found.contains_key(name)) {
+            self.resources.install(&name, None);
+        }
+        for (name, object) in &found {
+            match self.resources.redefine(name, Some(object)) {
+                Redefined::New(definition) => self.resources.install(name, Some(definition)),
+                Redefined::Gone => self.resources.install(name, None),
+                Redefined::Same => {}
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// A definition came, changed or went: serves what it defines from now on, with its cache filled.
+    async fn redefine(&self, name: &str, object: Option<&serde_json::Value>) -> Result<(), Error> {
+        let definition = match self.resources.redefine(name, object) {
+            Redefined::Same => return Ok(()),
+            Redefined::Gone => {
+                self.resources.install(name, None);
+                return Ok(());
+            }
+            Redefined::New(definition) => definition,
+        };
+        let storage = Arc::clone(&definition.storage);
+        let mut objects = Vec::new();
+        let read = |entry: &Entry| {
+            let path = String::from_utf8_lossy(&entry.key[storage.prefix.len()..]).into_owned();
+            if let Some(new) = decode(&storage, &path, &entry.value, entry.mod_revision) {
+                objects.push(Incoming { path: path.as_str().into(), new: Some(new) });
+            }
+        };
+        let revision = self.read(KeyRange::prefix(storage.prefix.as_str()), None, read).await?;
+        storage.cache.reset(revision.get(), objects);
+        self.resources.install(name, Some(definition));
+        Ok(())
     }
 
     /// Applies changes until cancelled. What the store refuses to deliver is read anew.
@@ -113,7 +173,11 @@ impl Feed {
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {
-                    Some(Ok(batch)) => self.apply(&batch),
+                    Some(Ok(batch)) => {
+                        if let Err(error) = self.apply(&batch).await {
+                            return error;
+                        }
+                    }
                     Some(Err(error)) => return error,
                     None => return Error::unavailable("the watch ended"),
                 },
@@ -126,19 +190,23 @@ impl Feed {
         }
     }
 
-    fn apply(&self, batch: &WatchEvents) {
-        let mut changed: Vec<(&Arc<Storage>, Vec<Incoming>)> = Vec::new();
+    async fn apply(&self, batch: &WatchEvents) -> Result<(), Error> {
+        let mut changed: Vec<(Arc<Storage>, Vec<Incoming>)> = Vec::new();
+        let mut defining = Vec::new();
         for event in batch.events.iter() {
-            let Some((_, storage, path)) = self.locate(&event.entry.key) else { continue };
+            let Some((prefix, storage, path)) = self.locate(&event.entry.key) else { continue };
             let new = match event.kind {
-                EventKind::Put => match decode(storage, path, &event.entry.value, event.entry.mod_revision) {
+                EventKind::Put => match decode(&storage, path, &event.entry.value, event.entry.mod_revision) {
                     Some(new) => Some(new),
                     None => continue,
                 },
                 EventKind::Delete => None,
             };
+            if prefix == DEFINITIONS {
+                defining.push((path.to_owned(), new.as_ref().map(|(_, object)| object.clone())));
+            }
             let incoming = Incoming { path: path.into(), new };
-            match changed.iter_mut().find(|(known, _)| Arc::ptr_eq(known, storage)) {
+            match changed.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &storage)) {
                 Some((_, list)) => list.push(incoming),
                 None => changed.push((storage, vec![incoming])),
             }
@@ -146,26 +214,30 @@ impl Feed {
         for (storage, incoming) in changed {
             storage.cache.apply(batch.revision.get(), incoming);
         }
+        for (name, object) in defining {
+            self.redefine(&name, object.as_ref()).await?;
+        }
         self.revision.send_if_modified(|revision| {
             let newer = *revision < batch.revision.get();
             *revision = (*revision).max(batch.revision.get());
             newer
         });
+        Ok(())
     }
 
     /// The storage of a key and the rest of the key.
-    fn locate<'a, 'k>(&'a self, key: &'k [u8]) -> Option<(&'a str, &'a Arc<Storage>, &'k str)> {
+    fn locate<'k>(&self, key: &'k [u8]) -> Option<(&'k str, Arc<Storage>, &'k str)> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
         let (group, rest) = key.split_once('/')?;
         let (resource, path) = rest.split_once('/')?;
-        let (prefix, storage) = self.storages.get_key_value(&key[..group.len() + 1 + resource.len()])?;
-        Some((prefix, storage, path))
+        let prefix = &key[..group.len() + 1 + resource.len()];
+        Some((prefix, self.resources.of_prefix(prefix)?, path))
     }
 }
 
 fn decode(storage: &Storage, path: &str, stored: &[u8], revision: Revision) -> Option<(Cached, serde_json::Value)> {
     let revision = revision.get();
-    let decoded = codec::decode(stored, revision).map_err(Status::internal);
+    let decoded = storage.read(stored, revision).map_err(Status::internal);
     let cached = decoded.and_then(|object| Ok((Cached::new(storage, &object, stored, path, revision)?, object)));
     cached
         .inspect_err(|error| {

@@ -115,6 +115,10 @@ impl ResourceCache {
     /// Applies the changes of one revision.
     pub(super) fn apply(&self, revision: u64, incoming: Vec<Incoming>) {
         let mut inner = self.write();
+        // What was read from the store holds what came before already.
+        if revision <= inner.revision {
+            return;
+        }
         for change in incoming {
             inner.apply(revision, change);
         }

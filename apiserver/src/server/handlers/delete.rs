@@ -31,9 +31,9 @@ impl Handler<'_> {
         if returned {
             return Ok(representation.object(code, deleted.last));
         }
-        let info = self.served.info;
+        let info = &self.served.info;
         let uid = object::uid(&deleted.last.object);
-        let status = Status::success(info.group, info.plural, self.name(), uid);
+        let status = Status::success(&info.group, &info.plural, self.name(), uid);
         Ok(representation.document(code, &serde_json::to_value(status).map_err(Status::internal)?))
     }
 

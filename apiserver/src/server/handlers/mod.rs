@@ -82,7 +82,7 @@ impl<'a> Handler<'a> {
             namespace: self.namespace(),
             name,
             subresource: &self.context.info.subresource,
-            kind: self.served.info.kind,
+            kind: &self.served.info.kind,
             admission: &self.core.admission,
             options,
             dry_run,

@@ -10,6 +10,7 @@ use super::super::query::{Query, invalid, options_json};
 use super::{Handler, content_type, field_manager};
 use crate::body::Body;
 use crate::environment::time;
+use crate::object::typed::Schema;
 use crate::object::{self, decode, parse};
 use crate::patch;
 use crate::patch::managed::{Manager, Operation};
@@ -22,6 +23,9 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+const MEDIA_TYPES_OF_OTHERS: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// A patch, read but not applied.
 pub(super) enum Patch {
     Json(Vec<u8>),
@@ -32,8 +36,8 @@ pub(super) enum Patch {
 }
 
 impl Patch {
-    pub(super) fn read(content_type: &str, body: &[u8], ty: Option<&'static Type>) -> Result<Self, Status> {
-        match (content_type.split(';').next().unwrap_or_default().trim(), ty) {
+    pub(super) fn read(content_type: &str, body: &[u8], schema: &Schema) -> Result<Self, Status> {
+        match (content_type.split(';').next().unwrap_or_default().trim(), schema.built_in()) {
             ("application/json-patch+json", _) => Ok(Self::Json(body.to_vec())),
             ("application/merge-patch+json", _) => Ok(Self::Merge(document(parse::json(body))?.value)),
             ("application/strategic-merge-patch+json", Some(ty)) => {
@@ -43,6 +47,8 @@ impl Patch {
                 let parsed = document(parse::yaml(body))?;
                 Ok(Self::Apply(parsed.value, parsed.duplicates))
             }
+            // There is no strategic merge without the strategies of built-in types.
+            (_, None) => Err(Status::unsupported_media_type(&MEDIA_TYPES_OF_OTHERS)),
             _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
         }
     }
@@ -79,8 +85,8 @@ impl Handler<'_> {
         let dry_run = query.dry_run("PatchOptions")?;
         let validation = query.field_validation("PatchOptions")?;
         let bytes = self.body(body).await?;
-        let expected = decode::Expected::new(&self.served.api_version, self.served.info.kind);
-        let patch = Patch::read(content_type(&parts.headers), &bytes, expected.ty)?;
+        let expected = self.expected();
+        let patch = Patch::read(content_type(&parts.headers), &bytes, &expected.schema)?;
         let force = applier_rules(&query, matches!(patch, Patch::Apply(..)))?;
         let options = options_json("PatchOptions", &query);
         let manager = field_manager(&query, &parts.headers);
@@ -138,11 +144,11 @@ impl Handler<'_> {
             && !version.is_empty()
             && version != object::meta_str(current, "resourceVersion")
         {
-            let info = self.served.info;
+            let info = &self.served.info;
             let why = "the object has been modified; please apply your changes to the latest version and try again";
-            return Err(Status::conflict(info.group, info.plural, self.name(), why));
+            return Err(Status::conflict(&info.group, &info.plural, self.name(), why));
         }
-        let mut applied = patch::apply::apply(current, &config, expected.ty, manager, force)?;
+        let mut applied = patch::apply::apply(current, &config, &expected.schema, manager, force)?;
         if !uid.is_empty() {
             object::metadata_mut(&mut applied).insert("uid".into(), uid.into());
         }

@@ -71,7 +71,7 @@ impl Handler<'_> {
         };
         if let (Some(name), Some(storage)) = (&budget, registry.storage(PDBS)) {
             let take = |budget: &mut Value| eviction::take(budget, self.name(), self.context.now);
-            registry.modify(storage, self.namespace(), name, dry_run, &take).await?;
+            registry.modify(&storage, self.namespace(), name, dry_run, &take).await?;
         }
         let mut options = options.clone();
         let own_version = options.preconditions.resource_version.is_some();

@@ -36,8 +36,8 @@ impl Handler<'_> {
         match self.core.registry.get(storage, self.namespace(), self.name()).await {
             Ok(written) => Ok(representation.object(StatusCode::OK, written)),
             Err(status) if status.code == 404 => {
-                let info = self.served.info;
-                Err(Status::not_found(info.group, info.plural, self.name()))
+                let info = &self.served.info;
+                Err(Status::not_found(&info.group, &info.plural, self.name()))
             }
             Err(status) => Err(status),
         }
@@ -65,12 +65,14 @@ impl Handler<'_> {
     pub(super) fn selection(&self, options: &ListOptions) -> Result<Selection, Status> {
         let (storage, namespace) = (&self.served.storage, self.namespace());
         let mut fields = options.fields.clone();
+        // The cache goes by the storage's fields; each version says which of them it lets clients select by.
+        let known = self.served.strategy().selectable_paths();
         for requirement in &mut fields.requirements {
             if let Some(conversion) = self.served.conversion {
                 requirement.field = (conversion.field)(&requirement.field).to_owned();
             }
             let known = ["metadata.name", "metadata.namespace"].contains(&requirement.field.as_str())
-                || storage.strategy.selectable_fields().iter().any(|field| field.path == requirement.field);
+                || known.contains(&requirement.field.as_str());
             if !known {
                 return Err(self.unknown_field(&requirement.field));
             }
@@ -80,12 +82,12 @@ impl Handler<'_> {
             name: Some(self.name()).filter(|name| !name.is_empty()).map(str::to_owned),
             labels: options.labels.clone(),
             fields,
-            field_names: storage.strategy.selectable_fields(),
+            field_names: storage.strategy.selectable_paths().into_iter().map(str::to_owned).collect(),
         })
     }
 
     fn unknown_field(&self, field: &str) -> Status {
-        if self.served.strategy().selectable_fields().is_empty() {
+        if self.served.strategy().selectable_paths().is_empty() {
             let known = "only \"metadata.name\", \"metadata.namespace\"";
             return Status::bad_request(format!("{field:?} is not a known field selector: {known}"));
         }

@@ -2,7 +2,6 @@
 
 use http::{Method, Request, Response, StatusCode};
 use kubewright_api::field::{FieldError, Path};
-use kubewright_api::schema;
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use super::patch::Patch;
 use super::{Handler, content_type, field_manager};
 use crate::body::Body;
 use crate::object::{self, decode};
-use crate::registry::{Registry, Scale, UpdateRules};
+use crate::registry::{Registry, Scaling, UpdateRules};
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -28,7 +27,7 @@ impl Handler<'_> {
             let storage = &self.served.storage;
             let written = self.core.registry.get(storage, self.namespace(), self.name()).await?;
             let object = Registry::defaulted(storage, written.object);
-            return Ok(representation.document(StatusCode::OK, &scale_of(&scale, &object)));
+            return Ok(representation.document(StatusCode::OK, &scale_of(scale, &object)));
         }
         let validation = query.field_validation("UpdateOptions")?;
         let dry_run = query.dry_run("UpdateOptions")?;
@@ -42,8 +41,7 @@ impl Handler<'_> {
                 Box::new(move |_| Ok(given.clone()))
             }
             Method::PATCH => {
-                let ty = schema::of_kind("autoscaling", "v1", "Scale");
-                let patch = Patch::read(content_type(&parts.headers), &bytes, ty)?;
+                let patch = Patch::read(content_type(&parts.headers), &bytes, &expected.schema)?;
                 Box::new(move |current| {
                     let mut patched = patch.apply(current)?;
                     decode::shape(&mut patched, &[], &expected, validation, warnings)?;
@@ -58,15 +56,15 @@ impl Handler<'_> {
         let call = crate::registry::Call { subresource: "", ..call };
         let change = |current: Option<&Value>| {
             let current = current.ok_or_else(|| call.not_found())?;
-            let wanted = wanted(&scale_of(&scale, current))?;
-            self.scaled(&scale, current, &wanted)
+            let wanted = wanted(&scale_of(scale, current))?;
+            self.scaled(scale, current, &wanted)
         };
         let (written, _) = self.core.registry.update(&call, &change, UpdateRules::default()).await?;
-        Ok(representation.document(StatusCode::OK, &scale_of(&scale, &written.object)))
+        Ok(representation.document(StatusCode::OK, &scale_of(scale, &written.object)))
     }
 
     /// The object with the wanted replicas.
-    fn scaled(&self, scale: &Scale, current: &Value, wanted: &Value) -> Result<Value, Status> {
+    fn scaled(&self, scale: &dyn Scaling, current: &Value, wanted: &Value) -> Result<Value, Status> {
         let name = object::name(wanted);
         if !name.is_empty() && name != self.name() {
             return Err(Status::bad_request(format!(
@@ -81,7 +79,7 @@ impl Handler<'_> {
             return Err(Status::invalid("autoscaling", "Scale", self.name(), &[fault]));
         }
         let mut object = current.clone();
-        (scale.set_replicas)(&mut object, replicas);
+        scale.set_replicas(&mut object, replicas);
         let metadata = object::metadata_mut(&mut object);
         match wanted["metadata"].get("resourceVersion").filter(|version| *version != "") {
             Some(version) => metadata.insert("resourceVersion".into(), version.clone()),
@@ -94,18 +92,18 @@ impl Handler<'_> {
     }
 }
 
-fn scale_of(scale: &Scale, object: &Value) -> Value {
+fn scale_of(scale: &dyn Scaling, object: &Value) -> Value {
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(field) {
             metadata[field] = value.clone();
         }
     }
-    let mut status = json!({ "replicas": (scale.status_replicas)(object) });
-    let selector = (scale.selector)(object);
+    let mut status = json!({ "replicas": scale.current_replicas(object) });
+    let selector = scale.selector(object);
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
-    let spec = json!({ "replicas": (scale.spec_replicas)(object) });
+    let spec = json!({ "replicas": scale.replicas(object) });
     json!({ "kind": "Scale", "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status })
 }

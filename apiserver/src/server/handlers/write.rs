@@ -50,8 +50,13 @@ impl Handler<'_> {
         let validation = query.field_validation(options_kind)?;
         let format = decode::Format::of_content_type(content_type)?;
         let bytes = self.body(body).await?;
-        let expected = decode::Expected::new(&self.served.api_version, self.served.info.kind);
+        let expected = self.expected();
         decode::object(&bytes, format, &expected, validation, &self.context.warnings)
+    }
+
+    /// What a body of this resource shall be.
+    pub(super) fn expected(&self) -> decode::Expected<'_> {
+        decode::Expected::of(&self.served.api_version, &self.served.info.kind, &self.served.schema)
     }
 
     /// An object of the request's version as it is stored, with its defaults.

@@ -1,0 +1,343 @@
+//! Holding an object against its schema.
+
+use kubewright_api::field::{FieldError, FieldErrors, Path};
+use serde_json::{Number, Value};
+
+use super::formats;
+use super::structural::{Checks, ListType, Structural};
+
+/// Finds what of an object its schema forbids. What an update leaves as it was is not held against it.
+pub(crate) fn validate(object: &Value, old: Option<&Value>, schema: &Structural, errors: &mut FieldErrors) {
+    Walk { errors }.value(object, old, schema, &Path::root(), true);
+}
+
+struct Walk<'e> {
+    errors: &'e mut FieldErrors,
+}
+
+/// The path as messages begin with it.
+fn named(path: &Path) -> String {
+    let text = path.to_string();
+    if text == "<nil>" { String::new() } else { text }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if whole(number) => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn whole(number: &Number) -> bool {
+    number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+impl Walk<'_> {
+    fn invalid(&mut self, path: &Path, value: impl Into<Value>, message: String) {
+        self.errors.push(FieldError::invalid(path, value, message));
+    }
+
+    fn value(&mut self, value: &Value, old: Option<&Value>, schema: &Structural, path: &Path, root: bool) {
+        if value.is_null() && (schema.nullable || (schema.kind.is_empty() && !schema.int_or_string)) {
+            return;
+        }
+        // What was accepted before stays accepted as long as nobody touches it.
+        if !root && old == Some(value) {
+            return;
+        }
+        if !self.right_type(value, schema, path) {
+            return;
+        }
+        self.checks(value, old, &schema.checks, path);
+        match value {
+            Value::Object(fields) => {
+                for (name, inner) in fields {
+                    if (root || schema.embedded) && matches!(name.as_str(), "apiVersion" | "kind") {
+                        continue;
+                    }
+                    let before = old.and_then(|old| old.get(name));
+                    if let Some(property) = schema.properties.get(name) {
+                        self.value(inner, before, property, &path.child(name), false);
+                    } else if let Some(additional) = &schema.additional {
+                        self.value(inner, before, additional, &path.child(name), false);
+                    }
+                }
+            }
+            Value::Array(list) => {
+                for (at, inner) in list.iter().enumerate() {
+                    if let Some(items) = &schema.items {
+                        let before = old.and_then(|old| correlated(old, inner, at, &schema.list));
+                        self.value(inner, before, items, &path.index(at), false);
+                    }
+                }
+                self.unique(list, &schema.list, path);
+            }
+            _ => {}
+        }
+    }
+
+    fn right_type(&mut self, value: &Value, schema: &Structural, path: &Path) -> bool {
+        let actual = type_name(value);
+        let wanted = if schema.int_or_string { "integer,string" } else { schema.kind.as_str() };
+        let fits = wanted.is_empty()
+            || wanted.split(',').any(|wanted| wanted == actual || (wanted == "number" && actual == "integer"));
+        if !fits {
+            let name = named(path);
+            let wanted = if schema.int_or_string { "[integer string]" } else { wanted };
+            let message = format!("{name} in body must be of type {wanted}: \"{actual}\"");
+            self.errors.push(FieldError::type_invalid(path, actual, message));
+        }
+        fits
+    }
+
+    fn checks(&mut self, value: &Value, old: Option<&Value>, checks: &Checks, path: &Path) {
+        let name = named(path);
+        if let Some(choices) = &checks.choices
+            && !choices.contains(value)
+        {
+            let supported: Vec<String> = choices
+                .iter()
+                .map(|choice| choice.as_str().map_or_else(|| choice.to_string(), str::to_owned))
+                .collect();
+            let supported: Vec<&str> = supported.iter().map(String::as_str).collect();
+            self.errors.push(FieldError::not_supported(path, value.clone(), &supported));
+        }
+        match value {
+            Value::Number(number) => self.number(number, checks, path, &name),
+            Value::String(text) => self.text(text, checks, path, &name),
+            Value::Array(list) => {
+                let count = list.len() as u64;
+                if let Some(max) = checks.max_items.filter(|max| count > *max) {
+                    self.errors.push(FieldError::too_many(
+                        path,
+                        list.len(),
+                        usize::try_from(max).unwrap_or(usize::MAX),
+                    ));
+                }
+                if let Some(min) = checks.min_items.filter(|min| count < *min) {
+                    self.invalid(path, count, format!("{name} in body should have at least {min} items"));
+                }
+            }
+            Value::Object(fields) => {
+                for required in checks.required.iter().filter(|required| !fields.contains_key(*required)) {
+                    self.errors.push(FieldError::required(&path.child(required), ""));
+                }
+                let count = fields.len() as u64;
+                if let Some(max) = checks.max_properties.filter(|max| count > *max) {
+                    let max = usize::try_from(max).unwrap_or(usize::MAX);
+                    self.errors.push(FieldError::too_many(path, fields.len(), max));
+                }
+                if let Some(min) = checks.min_properties.filter(|min| count < *min) {
+                    self.invalid(path, count, format!("{name} in body should have at least {min} properties"));
+                }
+            }
+            _ => {}
+        }
+        self.combinations(value, old, checks, path, &name);
+    }
+
+    fn number(&mut self, number: &Number, checks: &Checks, path: &Path, name: &str) {
+        let value = number.as_f64().unwrap_or(f64::NAN);
+        let given = Value::Number(number.clone());
+        if let Some(max) = checks.maximum {
+            let over = if checks.exclusive_maximum { value >= max } else { value > max };
+            let words = if checks.exclusive_maximum { "less than" } else { "less than or equal to" };
+            if over {
+                self.invalid(path, given.clone(), format!("{name} in body should be {words} {max}"));
+            }
+        }
+        if let Some(min) = checks.minimum {
+            let under = if checks.exclusive_minimum { value <= min } else { value < min };
+            let words = if checks.exclusive_minimum { "greater than" } else { "greater than or equal to" };
+            if under {
+                self.invalid(path, given.clone(), format!("{name} in body should be {words} {min}"));
+            }
+        }
+        if let Some(factor) = checks.multiple_of.filter(|factor| *factor != 0.0)
+            && ((value / factor).fract()).abs() > 1e-9
+        {
+            self.invalid(path, given.clone(), format!("{name} in body should be a multiple of {factor}"));
+        }
+        let fits = match checks.format.as_str() {
+            "int32" => number.as_f64().is_some_and(|value| (-2_147_483_648.0..2_147_483_648.0).contains(&value)),
+            "int64" => number.is_i64() || !number.is_u64(),
+            _ => true,
+        };
+        if !fits {
+            let format = &checks.format;
+            self.invalid(path, given, format!("Checked value must be of type integer with format {format}"));
+        }
+    }
+
+    fn text(&mut self, text: &str, checks: &Checks, path: &Path, name: &str) {
+        let length = text.chars().count() as u64;
+        if let Some(max) = checks.max_length.filter(|max| length > *max) {
+            self.errors.push(FieldError::too_long(path, usize::try_from(max).unwrap_or(usize::MAX)));
+        }
+        if let Some(min) = checks.min_length.filter(|min| length < *min) {
+            self.invalid(path, text, format!("{name} in body should be at least {min} chars long"));
+        }
+        if let Some((pattern, Some(regex))) = &checks.pattern
+            && !regex.is_match(text)
+        {
+            self.invalid(path, text, format!("{name} in body should match '{pattern}'"));
+        }
+        if !checks.format.is_empty() && !formats::fits(&checks.format, text) {
+            let message = format!("{name} in body must be of type {}: {text:?}", checks.format);
+            self.errors.push(FieldError::type_invalid(path, text, message));
+        }
+    }
+
+    fn combinations(&mut self, value: &Value, old: Option<&Value>, checks: &Checks, path: &Path, name: &str) {
+        for schema in &checks.all_of {
+            let before = self.errors.len();
+            Walk { errors: self.errors }.value(value, old.filter(|old| *old != value), schema, path, true);
+            if self.errors.len() > before {
+                self.invalid(path, "", format!("{name:?} must validate all the schemas (allOf)"));
+            }
+        }
+        let fitting = |schemas: &[Structural]| schemas.iter().filter(|schema| accepts(value, schema)).count();
+        if !checks.any_of.is_empty() && fitting(&checks.any_of) == 0 {
+            self.invalid(path, "", format!("{name:?} must validate at least one schema (anyOf)"));
+        }
+        if !checks.one_of.is_empty() {
+            match fitting(&checks.one_of) {
+                1 => {}
+                0 => {
+                    let message = format!("{name:?} must validate one and only one schema (oneOf). Found none valid");
+                    self.invalid(path, "", message);
+                }
+                found => {
+                    let message = format!(
+                        "{name:?} must validate one and only one schema (oneOf). Found {found} valid alternatives"
+                    );
+                    self.invalid(path, "", message);
+                }
+            }
+        }
+        if checks.not.as_ref().is_some_and(|schema| accepts(value, schema)) {
+            self.invalid(path, "", format!("{name:?} must not validate the schema (not)"));
+        }
+    }
+
+    /// Sets and maps have no element twice.
+    fn unique(&mut self, list: &[Value], kind: &ListType, path: &Path) {
+        let keys: Vec<Value> = match kind {
+            ListType::Atomic => return,
+            ListType::Set => list.to_vec(),
+            ListType::Map(keys) => list.iter().map(|element| key_of(element, keys)).collect(),
+        };
+        let mut seen = std::collections::HashSet::new();
+        for (at, key) in keys.into_iter().enumerate() {
+            if !seen.insert(key.to_string()) {
+                self.errors.push(FieldError::duplicate(&path.index(at), key));
+            }
+        }
+    }
+}
+
+fn accepts(value: &Value, schema: &Structural) -> bool {
+    let mut errors = FieldErrors::new();
+    Walk { errors: &mut errors }.value(value, None, schema, &Path::root(), true);
+    errors.is_empty()
+}
+
+fn key_of(element: &Value, keys: &[String]) -> Value {
+    Value::Object(keys.iter().filter_map(|key| Some((key.clone(), element.get(key)?.clone()))).collect())
+}
+
+/// What a list's element was before: of a map that with the same keys, of a set the same element.
+pub(super) fn correlated<'o>(old: &'o Value, element: &Value, at: usize, kind: &ListType) -> Option<&'o Value> {
+    let list = old.as_array()?;
+    match kind {
+        ListType::Map(keys) => {
+            let key = key_of(element, keys);
+            list.iter().find(|other| key_of(other, keys) == key)
+        }
+        ListType::Set => list.iter().find(|other| *other == element),
+        ListType::Atomic => list.get(at).filter(|other| *other == element),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn faults(schema: Value, object: Value) -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        let schema = Structural::read(&json!({"type": "object", "properties": {"spec": schema}}));
+        validate(&json!({"spec": object}), None, &schema, &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn faults_read_as_upstreams() {
+        for (schema, value, expected) in [
+            (
+                json!({"type": "integer"}),
+                json!("a"),
+                "spec: Invalid value: \"string\": spec in body must be of type integer: \"string\"",
+            ),
+            (
+                json!({"type": "integer", "maximum": 10}),
+                json!(11),
+                "spec: Invalid value: 11: spec in body should be less than or equal to 10",
+            ),
+            (
+                json!({"type": "string", "pattern": "^a+$"}),
+                json!("b"),
+                "spec: Invalid value: \"b\": spec in body should match '^a+$'",
+            ),
+            (
+                json!({"type": "string", "enum": ["a", "b"]}),
+                json!("c"),
+                "spec: Unsupported value: \"c\": supported values: \"a\", \"b\"",
+            ),
+            (json!({"type": "object", "required": ["a"]}), json!({}), "spec.a: Required value"),
+            (
+                json!({"type": "string", "minLength": 2}),
+                json!("b"),
+                "spec: Invalid value: \"b\": spec in body should be at least 2 chars long",
+            ),
+            (
+                json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+                json!({}),
+                "spec: Invalid value: \"\": \"spec\" must validate one and only one schema (oneOf). Found none valid",
+            ),
+            (
+                json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"}),
+                json!(["a", "a"]),
+                "spec[1]: Duplicate value: \"a\"",
+            ),
+            (
+                json!({"type": "string", "format": "ipv4"}),
+                json!("x"),
+                "spec: Invalid value: \"x\": spec in body must be of type ipv4: \"x\"",
+            ),
+        ] {
+            assert_eq!(faults(schema.clone(), value), [expected], "{schema}");
+        }
+        assert!(faults(json!({"x-kubernetes-int-or-string": true}), json!("5%")).is_empty());
+        assert!(faults(json!({"type": "string", "nullable": true}), Value::Null).is_empty());
+    }
+
+    #[test]
+    fn what_was_accepted_stays_until_it_is_touched() {
+        let schema = Structural::read(&json!({"type": "object", "properties": {
+            "a": {"type": "string", "maxLength": 2}, "b": {"type": "string", "maxLength": 2}}}));
+        let old = json!({"a": "long", "b": "x"});
+        let check = |new: Value| {
+            let mut errors = FieldErrors::new();
+            validate(&new, Some(&old), &schema, &mut errors);
+            errors.len()
+        };
+        assert_eq!((check(json!({"a": "long", "b": "y"})), check(json!({"a": "other", "b": "y"}))), (0, 1));
+    }
+}
