@@ -183,11 +183,19 @@ impl Seen {
     }
 }
 
+/// What upstream's `scheduler_perf` turns off too: no controller makes service accounts here or removes the taint of new
+/// nodes, and its pods bring numbers for priorities.
+const ADMISSION_OFF: [&str; 3] = ["ServiceAccount", "TaintNodesByCondition", "Priority"];
+
 impl ApiCluster {
     pub(crate) fn start(profiles: Vec<Profile>, seed: u64) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let guard = runtime.enter();
-        let server = runtime.block_on(ApiServer::builder(Arc::new(MemoryStore::new())).build())?;
+        let mut server = ApiServer::builder(Arc::new(MemoryStore::new()));
+        for plugin in ADMISSION_OFF {
+            server = server.without_admission(plugin);
+        }
+        let server = runtime.block_on(server.build())?;
         let client = || Client::new(server.as_user(User::admin()), "default");
         let scheduler = SchedulerConfig { seed, ..SchedulerConfig::default() };
         let config = DriverConfig { scheduler, ..DriverConfig::default() };
