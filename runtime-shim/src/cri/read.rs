@@ -110,8 +110,9 @@ pub(super) fn container_status(status: api::ContainerStatus) -> ContainerStatus 
         labels: status.labels,
         annotations: status.annotations,
     }));
-    read.started_at = time_if_set(status.started_at);
     read.finished_at = time_if_set(status.finished_at);
+    // containerd notes a start when its own call returns: a short program may have ended before that.
+    read.started_at = time_if_set(status.started_at).map(|start| read.finished_at.map_or(start, |end| start.min(end)));
     read.exit_code = status.exit_code;
     read.reason = status.reason;
     read.message = status.message;
@@ -165,4 +166,23 @@ pub(super) fn filesystem(usage: api::FilesystemUsage) -> FilesystemUsage {
     let mountpoint = usage.fs_id.map(|id| id.mountpoint).unwrap_or_default();
     let (bytes, inodes) = (number(&usage.used_bytes), number(&usage.inodes_used));
     FilesystemUsage::new(time(usage.timestamp), mountpoint, bytes.unwrap_or(0), inodes.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ran(started_at: i64, finished_at: i64) -> (Option<SystemTime>, Option<SystemTime>) {
+        let read = container_status(api::ContainerStatus { started_at, finished_at, ..Default::default() });
+        (read.started_at, read.finished_at)
+    }
+
+    #[test]
+    fn a_container_has_not_ended_before_it_started() {
+        assert_eq!(ran(0, 0), (None, None));
+        assert_eq!(ran(20, 0), (Some(time(20)), None));
+        assert_eq!(ran(20, 30), (Some(time(20)), Some(time(30))));
+        assert_eq!(ran(30, 20), (Some(time(20)), Some(time(20))), "the runtime noted the start too late");
+        assert_eq!(ran(0, 20), (None, Some(time(20))), "it never started");
+    }
 }
