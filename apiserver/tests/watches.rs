@@ -184,7 +184,7 @@ async fn everyone_sees_every_change_in_order() {
     for mut watch in watches {
         let mut story = Vec::new();
         while story.len() < 400 {
-            let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.unwrap().unwrap();
+            let event = tokio::time::timeout(Duration::from_secs(60), watch.next()).await.unwrap().unwrap();
             let metadata = &event["object"]["metadata"];
             story.push(metadata["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap());
         }

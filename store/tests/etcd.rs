@@ -3,7 +3,8 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
 
 use kubewright_store::conformance::{Capability, Fixture};
 use kubewright_store::{EtcdConfig, EtcdStore, Store};
@@ -21,10 +22,18 @@ impl Drop for Etcd {
     }
 }
 
-/// Ports that nobody uses. Held until all are chosen, so that they differ.
+/// Ports that nobody uses: each test has its own, below those that the system gives out by itself.
 fn free_ports() -> [u16; 2] {
-    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|listener| listener.local_addr().expect("an address").port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 8_000).expect("small");
+    [(); 2].map(|()| {
+        loop {
+            let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 4_000;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                break port;
+            }
+        }
+    })
 }
 
 async fn fresh() -> Fixture {
@@ -42,8 +51,10 @@ async fn fresh() -> Fixture {
         .stderr(Stdio::null())
         .spawn();
     let etcd = Etcd { process: process.expect("etcd is installed"), _directory: directory };
-    let store = EtcdStore::connect(EtcdConfig::new([client])).expect("a configuration that makes sense");
+    let store = EtcdStore::connect(EtcdConfig::new([client.clone()])).expect("a configuration that makes sense");
+    let begin = Instant::now();
     while store.leases().await.is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "etcd does not answer at {client}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let fixture = Fixture::new(store).guard(etcd).lacks(Capability::ProgressInterval);
