@@ -24,6 +24,7 @@
 //! ```
 
 mod args;
+mod extenders;
 mod plugins;
 mod reader;
 
@@ -36,6 +37,7 @@ use crate::framework::{Profile, ProfileError};
 use crate::queue::QueueConfig;
 use crate::schedule::SchedulerConfig;
 pub use args::{Factory, Registry};
+pub use extenders::{ExtenderConfig, ExtenderTls};
 use reader::{Faults, Section};
 
 /// What a configuration file says.
@@ -51,6 +53,8 @@ pub struct Configuration {
     pub pod_max_backoff: Duration,
     /// With whom to agree on who schedules, if that is asked for.
     pub leader_election: Election,
+    /// Services that have a say in decisions.
+    pub extenders: Vec<ExtenderConfig>,
 }
 
 /// What a configuration file says about leader election.
@@ -161,6 +165,7 @@ impl Configuration {
                 max_backoff: self.pod_max_backoff,
                 ..QueueConfig::default()
             },
+            extenders: self.extenders.iter().map(ExtenderConfig::extender).collect(),
             ..SchedulerConfig::default()
         }
     }
@@ -202,11 +207,10 @@ impl Configuration {
             connection.end(faults);
         }
         let leader_election = election(&mut root, faults);
-        let extenders = root.list("extenders", faults);
-        if !extenders.is_empty() {
-            faults.invalid.push(FieldError::forbidden(&root.path("extenders"), "HTTP extenders are not supported"));
-        }
-        let profiles = plugins::profiles(&mut root, registry, faults);
+        let extenders = extenders::read(&mut root, faults);
+        root.any("profiles");
+        let ignoring = extenders::ignoring(value, &extenders);
+        let profiles = plugins::profiles(&mut Section::new(&ignoring, Path::root(), faults), registry, faults);
         root.end(faults);
         let seconds = |n: i64| Duration::from_secs(u64::try_from(n).unwrap_or(0));
         let configuration = Self {
@@ -215,6 +219,7 @@ impl Configuration {
             pod_initial_backoff: seconds(initial),
             pod_max_backoff: seconds(most),
             leader_election,
+            extenders,
         };
         (configuration, profiles)
     }

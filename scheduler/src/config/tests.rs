@@ -126,7 +126,22 @@ fn faults_are_named_with_their_path() {
         "defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty",
     );
     refused(&args("NodeResourcesFit", "{kind: OtherArgs}"), "has to match plugin args");
-    refused("extenders: [{urlPrefix: x}]", "extenders: Forbidden");
+    refused(
+        "extenders: [{urlPrefix: x, prioritizeVerb: p}]",
+        "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it",
+    );
+    refused(
+        "extenders: [{bindVerb: b}, {bindVerb: b}]",
+        "extenders: Invalid value: \"found 2 extenders implementing bind\": only one extender can implement bind",
+    );
+    refused("extenders: [{filterVerbs: f}]", "unknown field \"extenders[0].filterVerbs\"");
+    let managed = |names: &str| format!("extenders: [{{managedResources: [{names}]}}]");
+    refused(
+        &managed("{name: cpu}"),
+        "extenders[0].managedResources[0].name: Invalid value: \"cpu\": is an invalid extended resource name",
+    );
+    refused(&managed("{name: a.b/x}, {name: a.b/x}"), "managedResources[1].name: Invalid value: \"a.b/x\": duplicate");
+    refused(&managed("{name: 'a b'}"), "managedResources[0].name: Invalid value: \"a b\": name part must consist of");
     refused("leaderElection: {retryPeriod: 0s}", "leaderElection.retryPeriod: Invalid value: \"0ns\"");
     refused("leaderElection: {renewDeadline: 15s}", "leaderElection.leaseDuration: Invalid value: \"15s\"");
     refused("leaderElection: {resourceName: ''}", "leaderElection.resourceName: Required value");
@@ -140,6 +155,43 @@ fn faults_are_named_with_their_path() {
     );
     assert!(Configuration::read("kind: Pod\napiVersion: v1", &Registry::default()).is_err());
     assert!(Configuration::read("{", &Registry::default()).is_err());
+}
+
+#[test]
+fn extenders_are_read_and_what_they_manage_is_left_to_them() {
+    let configuration = read(
+        "
+profiles: [{schedulerName: a}, {schedulerName: b, pluginConfig: [{name: NodeResourcesFit, args: {}}]}]
+extenders:
+- urlPrefix: https://extender/x
+  filterVerb: filter
+  prioritizeVerb: score
+  weight: 3
+  enableHTTPS: true
+  httpTimeout: 100ms
+  nodeCacheCapable: true
+  ignorable: true
+  managedResources: [{name: example.com/gpu, ignoredByScheduler: true}, {name: example.com/nic}]
+  tlsConfig: {serverName: extender, caFile: /ca}
+",
+    )
+    .unwrap();
+    let [extender] = &configuration.extenders[..] else { panic!("{:?}", configuration.extenders) };
+    assert_eq!((extender.timeout, extender.weight), (Duration::from_millis(100), 3));
+    assert_eq!(extender.tls.as_ref().map(|tls| tls.ca_file.as_str()), Some("/ca"));
+    let told = configuration.scheduler_config(1).extenders.remove(0);
+    assert!(told.filters && told.prioritizes && told.ignorable && !told.binds && !told.preempts);
+    assert_eq!(told.managed_resources.len(), 2);
+    // No node offers the resource, and only the extender minds.
+    let config = SchedulerConfig { extenders: Vec::new(), ..configuration.scheduler_config(1) };
+    let mut scheduler = crate::schedule::Scheduler::new(config, configuration.profiles).unwrap();
+    let now = crate::object::Time::UNIX_EPOCH;
+    scheduler.put_node(crate::testing::node("n").build(), now);
+    for (profile, resource, fits) in [("a", "gpu", true), ("b", "gpu", true), ("a", "nic", false)] {
+        let asks = crate::testing::pod("p").scheduler(profile).requests(&[(&format!("example.com/{resource}"), "1")]);
+        let trial = scheduler.what_if().try_pod(&std::sync::Arc::new(asks.build()));
+        assert_eq!(matches!(trial, crate::schedule::Trial::Fits(_)), fits, "{resource} in {profile}: {trial:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 
+use super::extender::Extenders;
 use super::{Clock, devices, volumes};
 use crate::framework::{Action, PodConditionUpdate, Preemption};
 use crate::object::{Condition, Name, PodInfo, Time};
@@ -77,8 +78,22 @@ fn pod_path(pod: &PodInfo, subresource: &str) -> String {
 }
 
 /// Does what a decision asks for.
-pub(super) async fn carry_out(client: &Client, clock: &dyn Clock, action: Action) -> Result<(), CallError> {
+pub(super) async fn carry_out(
+    client: &Client,
+    clock: &dyn Clock,
+    extenders: &Extenders,
+    action: Action,
+) -> Result<(), CallError> {
     match action {
+        Action::BindThrough { extender, pod, node, otherwise } => {
+            match (extenders.bind(extender, &pod, &node).await, otherwise.as_deref()) {
+                (Err(message), Some(Action::Bind { pod, node })) => {
+                    tracing::info!(extender, message, "an extender that can be ignored did not bind a pod");
+                    bind(client, pod, node).await
+                }
+                (result, _) => result.map_err(|message| CallError { code: 0, message }),
+            }
+        }
         Action::Bind { pod, node } => bind(client, &pod, &node).await,
         Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
             update_status(client, &pod, condition.as_ref(), nominated_node_name.as_ref(), clock.now()).await

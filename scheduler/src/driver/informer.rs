@@ -7,6 +7,7 @@ use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ pub(super) enum Change {
     PutPod(Arc<PodInfo>),
     RemovePod(Name),
     PutNode(Arc<Node>),
+    PutFullNode(Arc<Value>),
+    RemoveFullNode(Name),
     RemoveNode(Name),
     PutNamespace(Namespace),
     RemoveNamespace(Name),

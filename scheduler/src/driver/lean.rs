@@ -169,6 +169,10 @@ macro_rules! small_kind {
 }
 
 small_kind!(
+    /// Nodes with all that the API server says of them.
+    FullNodes, serde_json::Value, "", "v1", "Node", "nodes", |value| Ok(value.clone())
+);
+small_kind!(
     /// Namespaces.
     Namespaces, Namespace, "", "v1", "Namespace", "namespaces", |value| Namespace::deserialize(value)
 );

@@ -25,7 +25,7 @@ fn number(count: usize) -> u64 {
 
 const fn call(action: &Action) -> &'static str {
     match action {
-        Action::Bind { .. } => "pod_binding",
+        Action::Bind { .. } | Action::BindThrough { .. } => "pod_binding",
         Action::UpdatePodStatus { .. } => "pod_status_patch",
         Action::Preempt(_) => "pod_delete",
         Action::KeepVolume { .. } => "pv_update",

@@ -24,6 +24,7 @@ mod clock;
 mod devices;
 mod election;
 mod event;
+mod extender;
 mod informer;
 mod lean;
 mod meter;
@@ -34,5 +35,6 @@ mod volumes;
 
 pub use clock::{Clock, SystemClock};
 pub use election::LeaderElection;
+pub use extender::ExtenderError;
 pub use metrics::{MetricLabels, Metrics, MetricsRegistry, NoMetrics};
 pub use run::{Driver, DriverConfig, DriverError, Progress};

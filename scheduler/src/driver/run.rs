@@ -13,14 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::api::{self, CallError};
 use super::election::Candidate;
 use super::event::{Note, Recorder};
+use super::extender::{ExtenderError, Extenders, FullNodes};
 use super::informer::Change;
 use super::meter::{Meter, call_type};
 use super::metrics::{Metrics, NoMetrics};
-use super::sources::spawn_informers;
+use super::sources::{Wanted, spawn_informers};
 use super::{Clock, LeaderElection};
-use crate::framework::{Action, Preemption, Profile, Status};
-use crate::object::{PodInfo, Time};
-use crate::schedule::{Failure, Outcome, Placement, Scheduler, SchedulerConfig, SchedulerError};
+use crate::config::ExtenderConfig;
+use crate::framework::{Action, Answer, Preemption, Profile, Status};
+use crate::object::{Name, PodInfo, Time};
+use crate::schedule::{Consultation, Failure, Outcome, Placement, Scheduler, SchedulerConfig, SchedulerError};
 
 /// How a driver behaves.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct DriverConfig {
     pub leader_election: Option<LeaderElection>,
     /// How many objects to list at a time.
     pub page_size: u32,
+    /// Services that have a say in decisions; they take the place of those in the core's settings.
+    pub extenders: Vec<ExtenderConfig>,
 }
 
 impl Default for DriverConfig {
@@ -46,6 +50,7 @@ impl Default for DriverConfig {
             instance: "kubewright".into(),
             leader_election: None,
             page_size: 500,
+            extenders: Vec::new(),
         }
     }
 }
@@ -57,6 +62,9 @@ pub enum DriverError {
     /// The profiles don't make a scheduler.
     #[error(transparent)]
     Config(#[from] SchedulerError),
+    /// An extender cannot be reached with its settings.
+    #[error(transparent)]
+    Extender(#[from] ExtenderError),
     /// Another instance leads now; start anew to be a candidate again.
     #[error("leader election lost")]
     LostLease,
@@ -93,22 +101,34 @@ pub struct Driver {
     scheduler: Scheduler,
     progress: watch::Sender<Progress>,
     metrics: Arc<dyn Metrics>,
+    extenders: Extenders,
 }
 
 impl Driver {
     /// A driver for those profiles.
     ///
     /// # Errors
-    /// The profiles don't make a scheduler.
+    /// The profiles don't make a scheduler, or an extender's settings don't do.
     pub fn new(
         client: Client,
         clock: Arc<dyn Clock>,
         config: DriverConfig,
         profiles: Vec<Profile>,
     ) -> Result<Self, DriverError> {
-        let scheduler = Scheduler::new(config.scheduler.clone(), profiles)?;
+        let extenders = Extenders::connect(&config.extenders)?;
+        let told = config.extenders.iter().map(ExtenderConfig::extender).collect();
+        let core = SchedulerConfig { extenders: told, ..config.scheduler.clone() };
+        let scheduler = Scheduler::new(core, profiles)?;
         let (progress, metrics) = (watch::Sender::default(), Arc::new(NoMetrics));
-        Ok(Self { client, clock, config, scheduler, progress, metrics })
+        Ok(Self { client, clock, config, scheduler, progress, metrics, extenders })
+    }
+
+    /// Reaches the extenders of that URL through a client instead of over a connection of their own, such as one in the
+    /// same process.
+    #[must_use]
+    pub fn with_extender_client(mut self, url_prefix: &str, client: &Client) -> Self {
+        self.extenders.replace(url_prefix, client);
+        self
     }
 
     /// Has numbers taken down, under upstream's names.
@@ -129,13 +149,13 @@ impl Driver {
     /// # Errors
     /// The lead was lost to another instance.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DriverError> {
-        let Self { client, clock, config, scheduler, progress, metrics } = self;
+        let Self { client, clock, config, scheduler, progress, metrics, extenders } = self;
         let stop = stop.child_token();
         let (changes_in, changes) = mpsc::channel(CHANGES_MAX);
         let (notes, notes_out) = mpsc::channel(NOTES_MAX);
         let mut helpers = JoinSet::new();
-        let gangs = scheduler.places_gangs();
-        let informers = spawn_informers(&mut helpers, &client, &config, gangs, &changes_in, &stop);
+        let wanted = Wanted { gangs: scheduler.places_gangs(), full_nodes: extenders.want_nodes() };
+        let informers = spawn_informers(&mut helpers, &client, &config, wanted, &changes_in, &stop);
         drop(changes_in);
         helpers.spawn(Recorder::new(client.clone(), clock.clone(), config.instance.clone()).run(notes_out));
         let leads = spawn_election(&mut helpers, &client, &clock, config.leader_election, &stop);
@@ -150,6 +170,9 @@ impl Driver {
             calls_max: config.calls_max.max(1),
             unsynced: informers,
             meter: Meter::new(metrics),
+            extenders,
+            full_nodes: Arc::default(),
+            asking: JoinSet::new(),
         };
         let result = running.run(changes, leads, &stop).await;
         stop.cancel();
@@ -206,6 +229,10 @@ struct Running {
     calls_max: usize,
     unsynced: usize,
     meter: Meter,
+    extenders: Extenders,
+    full_nodes: Arc<FullNodes>,
+    /// The one decision that waits for extenders, if any does.
+    asking: JoinSet<(Box<Consultation>, Answer)>,
 }
 
 impl Running {
@@ -236,6 +263,7 @@ impl Running {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(done) = self.calls.join_next_with_id() => self.on_done(done),
+                Some(answered) = self.asking.join_next() => self.on_answer(answered),
                 count = changes.recv_many(&mut news, NEWS_MAX) => {
                     if count == 0 {
                         return Ok(());
@@ -264,6 +292,7 @@ impl Running {
     /// Waits for the calls under way, but not for ever.
     async fn finish(mut self) {
         let all = async { while self.calls.join_next().await.is_some() {} };
+        self.asking.shutdown().await;
         if tokio::time::timeout(GRACE, all).await.is_err() {
             self.calls.shutdown().await;
         }
@@ -277,6 +306,11 @@ impl Running {
             Change::RemovePod(uid) => scheduler.remove_pod(&uid, now),
             Change::PutNode(node) => scheduler.put_node(node, now),
             Change::RemoveNode(name) => scheduler.remove_node(&name, now),
+            Change::PutFullNode(node) => {
+                let name = Name::from(node["metadata"]["name"].as_str().unwrap_or_default());
+                Arc::make_mut(&mut self.full_nodes).insert(name, node);
+            }
+            Change::RemoveFullNode(name) => drop(Arc::make_mut(&mut self.full_nodes).remove(&name)),
             Change::PutNamespace(namespace) => scheduler.put_namespace(namespace, now),
             Change::RemoveNamespace(name) => scheduler.remove_namespace(&name),
             Change::PutWorkload(kind, workload) => scheduler.put_workload(kind, workload),
@@ -298,7 +332,7 @@ impl Running {
             self.on_outcome(outcome);
         }
         for _ in 0..BATCH {
-            if self.calls.len() >= self.calls_max {
+            if self.calls.len() >= self.calls_max || !self.asking.is_empty() {
                 return false;
             }
             let start = self.clock.now();
@@ -322,16 +356,36 @@ impl Running {
             Outcome::Skipped { pod, message: Some(text) } => {
                 self.note(Note { pod, related: None, warning: true, reason: FAILED, action: "Scheduling", text });
             }
+            Outcome::Consult(consultation) => self.ask(consultation),
             Outcome::Waiting(_) | Outcome::Skipped { .. } => {}
         }
     }
 
+    /// Asks extenders; until they answer no other pod is tried.
+    fn ask(&mut self, consultation: Box<Consultation>) {
+        let (extenders, client, nodes) = (self.extenders.clone(), self.client.clone(), self.full_nodes.clone());
+        self.asking.spawn(async move {
+            let answer = extenders.ask(&client, &consultation.pod, &consultation.question, &nodes).await;
+            (consultation, answer)
+        });
+    }
+
+    fn on_answer(&mut self, answered: Result<(Box<Consultation>, Answer), JoinError>) {
+        let (consultation, answer) = match answered {
+            Ok(answered) => answered,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        let outcome = self.scheduler.answer(*consultation, answer, self.clock.now());
+        self.on_outcome(outcome);
+    }
+
     fn bind(&mut self, placement: Box<Placement>, actions: Vec<Action>) {
-        let (client, clock) = (self.client.clone(), self.clock.clone());
+        let (client, clock, extenders) = (self.client.clone(), self.clock.clone(), self.extenders.clone());
         let kind = call_type(&actions);
         let handle = self.calls.spawn(async move {
             for action in actions {
-                api::carry_out(&client, &*clock, action).await?;
+                api::carry_out(&client, &*clock, &extenders, action).await?;
             }
             Ok(())
         });
@@ -369,7 +423,8 @@ impl Running {
                 self.under_way(handle.id(), Work::Preempt(preemption), kind);
             }
             other => {
-                let handle = self.calls.spawn(async move { api::carry_out(&client, &*clock, other).await });
+                let extenders = self.extenders.clone();
+                let handle = self.calls.spawn(async move { api::carry_out(&client, &*clock, &extenders, other).await });
                 self.under_way(handle.id(), Work::Status, kind);
             }
         }

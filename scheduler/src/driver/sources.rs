@@ -11,24 +11,35 @@ use tokio_util::sync::CancellationToken;
 use super::DriverConfig;
 use super::informer::{Change, Informer, Telling};
 use super::lean::{
-    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, DeviceClaims, DeviceClasses, DeviceSlices, Identity, Kind,
-    Namespaces, Nodes, PodGroups, Pods, ReplicaSets, ReplicationControllers, Services, StatefulSets, StorageCapacities,
-    StorageClasses, Volumes,
+    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, DeviceClaims, DeviceClasses, DeviceSlices, FullNodes, Identity,
+    Kind, Namespaces, Nodes, PodGroups, Pods, ReplicaSets, ReplicationControllers, Services, StatefulSets,
+    StorageCapacities, StorageClasses, Volumes,
 };
 use crate::object::{Workload, WorkloadKind};
 use crate::schedule::{DeviceChange, StorageChange};
 
-/// Starts all watches; tells how many there are. Pod groups are watched only where gangs are placed, for not every
-/// server has them.
+/// What is watched only where it is needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Pod groups: not every server has them.
+    pub(super) gangs: bool,
+    /// Whole nodes, for extenders.
+    pub(super) full_nodes: bool,
+}
+
+/// Starts all watches; tells how many there are.
 pub(super) fn spawn_informers(
     tasks: &mut JoinSet<()>,
     client: &Client,
     config: &DriverConfig,
-    gangs: bool,
+    wanted: Wanted,
     changes: &mpsc::Sender<Change>,
     stop: &CancellationToken,
 ) -> usize {
     let mut all = Spawner { tasks, client, page_size: config.page_size, changes, stop, count: 0 };
+    if wanted.full_nodes {
+        all.spawn::<FullNodes>("", Change::PutFullNode, |id| Change::RemoveFullNode(id.name.clone()));
+    }
     all.spawn::<Nodes>("", Change::PutNode, |id| Change::RemoveNode(id.name.clone()));
     all.spawn::<Namespaces>(
         "",
@@ -58,7 +69,7 @@ pub(super) fn spawn_informers(
     );
     all.spawn_storage();
     all.spawn_devices();
-    if gangs {
+    if wanted.gangs {
         all.spawn::<PodGroups>(
             "",
             |group| Change::PutPodGroup((*group).clone()),

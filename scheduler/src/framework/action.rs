@@ -16,6 +16,17 @@ pub enum Action {
         /// The node's name.
         node: Name,
     },
+    /// Have an extender bind a pod to a node.
+    BindThrough {
+        /// The extender, by its place in the scheduler's list.
+        extender: usize,
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The node's name.
+        node: Name,
+        /// How to bind it if the extender fails and can be ignored.
+        otherwise: Option<Box<Self>>,
+    },
     /// Say on the pod why it waits, and which node it was promised.
     UpdatePodStatus {
         /// The pod.

@@ -22,6 +22,12 @@ impl NodeStatuses {
         self.explicit.push((node, status));
     }
 
+    /// Notes what was said about a node, in place of what was said before.
+    pub(crate) fn replace(&mut self, node: NodeSlot, status: Status) {
+        self.explicit.retain(|(own, _)| *own != node);
+        self.set(node, status);
+    }
+
     /// Notes what holds for every node not spoken of.
     pub fn set_absent(&mut self, status: Status) {
         self.absent = Some(status);

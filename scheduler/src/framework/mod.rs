@@ -7,6 +7,7 @@
 mod action;
 mod diagnosis;
 mod event;
+mod extender;
 mod plugin;
 mod profile;
 mod score;
@@ -18,8 +19,10 @@ pub use action::{Action, PodConditionUpdate, Preemption};
 pub use diagnosis::{Diagnosis, FitError, NodeStatuses};
 pub(crate) use event::lifts_gate;
 pub use event::{ActionType, ClusterEvent, EventResource, Hint, HintFn, Interest, Object, node_changes, pod_changes};
+pub(crate) use extender::EXTENDER;
+pub use extender::{Answer, EXTENDER_SCORE_MAX, Extender, Filtered, Preempted, Question};
 pub use plugin::{
-    BindOutcome, BindPlugin, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
+    BindOutcome, BindPlugin, Candidate, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
     PostBindPlugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
     PreFilterOutcome, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
 };

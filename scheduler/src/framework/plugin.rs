@@ -217,6 +217,19 @@ pub struct PostFilterContext<'a> {
     pub statuses: &'a NodeStatuses,
     /// The seeded generator.
     pub random: &'a mut Random,
+    /// Whether candidates are to be told in the outcome, for extenders to look at before one is chosen.
+    pub candidates_wanted: bool,
+}
+
+/// A node where a pod would fit if others went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Candidate {
+    /// The node.
+    pub node: Name,
+    /// Who would have to go, the most important first.
+    pub victims: Vec<Arc<PodInfo>>,
+    /// How many of them break a disruption budget by going.
+    pub budget_violations: usize,
 }
 
 /// What a PostFilter plugin achieved.
@@ -228,12 +241,19 @@ pub struct PostFilterOutcome {
     pub status: Option<Status>,
     /// What must be done.
     pub actions: Vec<Action>,
+    /// The nodes to choose from, where they are [wanted](PostFilterContext::candidates_wanted).
+    pub candidates: Vec<Candidate>,
 }
 
 /// Makes room for a pod that fits nowhere.
 pub trait PostFilterPlugin: Send + Sync {
     /// Tries.
     fn post_filter(&self, state: &CycleState, pod: &Arc<PodInfo>, context: PostFilterContext<'_>) -> PostFilterOutcome;
+
+    /// Chooses from the candidates that it named and that extenders left; nothing if it never names any.
+    fn choose(&self, _: &Arc<PodInfo>, _: Vec<Candidate>, _: PostFilterContext<'_>) -> Option<PostFilterOutcome> {
+        None
+    }
 }
 
 /// Whether a plugin goes on with its later calls.

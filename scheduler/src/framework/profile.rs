@@ -10,8 +10,8 @@ use super::plugin::{
     PreEnqueuePlugin, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
 };
 use super::{
-    Action, BindOutcome, CycleState, Diagnosis, Flow, Interest, NodeScore, NodeSubset, PermitOutcome, PluginScore,
-    PostFilterContext, PostFilterOutcome, PreFilterOutcome, SCORE_MAX, Status,
+    Action, BindOutcome, Candidate, CycleState, Diagnosis, Flow, Interest, NodeScore, NodeSubset, PermitOutcome,
+    PluginScore, PostFilterContext, PostFilterOutcome, PreFilterOutcome, SCORE_MAX, Status,
 };
 use crate::cache::{NodeInfo, Objects, Snapshot};
 use crate::object::{Name, Node, PodInfo};
@@ -312,9 +312,15 @@ impl Profile {
         }
     }
 
-    pub(crate) fn queue_profile(&self) -> QueueProfile {
+    /// What the queue needs to know; where there are `extenders`, any event is news for pods that they reject.
+    pub(crate) fn queue_profile(&self, extenders: bool) -> QueueProfile {
         let pre_enqueue = self.pre_enqueue.iter().map(|entry| (entry.name.clone(), entry.plugin.clone())).collect();
-        QueueProfile { pre_enqueue, interests: self.interests.clone() }
+        let mut interests = self.interests.clone();
+        if extenders {
+            let anything = Interest::any(super::EventResource::Any, super::ActionType::ALL);
+            interests.push((super::EXTENDER.into(), vec![anything]));
+        }
+        QueueProfile { pre_enqueue, interests }
     }
 
     pub(crate) fn has_post_filter(&self) -> bool {
@@ -438,11 +444,12 @@ impl Profile {
         pod: &Arc<PodInfo>,
         context: PostFilterContext<'_>,
     ) -> PostFilterOutcome {
-        let PostFilterContext { profile, snapshot, nominator, statuses, random } = context;
+        let PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted } = context;
         let mut merged = PostFilterOutcome::default();
         let mut reasons = Vec::new();
         for entry in &self.post_filter {
-            let context = PostFilterContext { profile, snapshot, nominator, statuses, random: &mut *random };
+            let random = &mut *random;
+            let context = PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted };
             let mut outcome = entry.plugin.post_filter(state, pod, context);
             outcome.status = outcome.status.map(|status| status.by(&entry.name));
             match &outcome.status {
@@ -460,6 +467,24 @@ impl Profile {
         let status = Status::with_reasons(super::Code::Unschedulable, reasons);
         merged.status = Some(plugin.iter().fold(status, Status::by));
         merged
+    }
+
+    /// Lets the PostFilter plugin that named candidates choose from those that are left.
+    pub(crate) fn run_choose(
+        &self,
+        pod: &Arc<PodInfo>,
+        candidates: &[Candidate],
+        context: PostFilterContext<'_>,
+    ) -> PostFilterOutcome {
+        let PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted } = context;
+        let chosen = self.post_filter.iter().find_map(|entry| {
+            let random = &mut *random;
+            let context = PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted };
+            let mut outcome = entry.plugin.choose(pod, candidates.to_vec(), context)?;
+            outcome.status = outcome.status.map(|status| status.by(&entry.name));
+            Some(outcome)
+        });
+        chosen.unwrap_or_default()
     }
 
     pub(crate) fn run_pre_score(

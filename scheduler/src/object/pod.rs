@@ -87,6 +87,9 @@ pub struct PodSpec {
     pub requests: Resources,
     /// What it is counted with where a container that asks for no cpu or memory still counts for something.
     pub requests_nonzero: Resources,
+    /// What NodeResourcesFit scores it by, where that isn't [`requests`](Self::requests): upstream leaves what the pod
+    /// asks for as a whole out of account there.
+    pub requests_scored: Option<Box<Resources>>,
     /// Its volumes that matter.
     pub volumes: Vec<VolumeSource>,
     /// Its claims to devices.
@@ -303,6 +306,7 @@ impl PodSpec {
                 .collect(),
             requests: Resources::from_map(&resources.requests()),
             requests_nonzero: Resources::from_map(&with_unasked(resources).requests()),
+            requests_scored: resources.resources.is_some().then(|| Box::new(by_containers(resources))),
             volumes: spec.volumes.iter().filter_map(volume_source).collect(),
             devices: spec.resource_claims,
             pod_group: spec.scheduling_group.unwrap_or_default().pod_group_name,
@@ -372,6 +376,12 @@ fn with_unasked(resources: &PodResources) -> PodResources {
         }
     }
     filled
+}
+
+/// What the containers ask for, with something filled in where one asks for no cpu or memory.
+fn by_containers(resources: &PodResources) -> Resources {
+    let containers = PodResources { resources: None, ..resources.clone() };
+    Resources::from_map(&with_unasked(&containers).requests())
 }
 
 fn volume_source(volume: &wire::Volume) -> Option<VolumeSource> {

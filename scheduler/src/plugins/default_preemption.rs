@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::cache::NodeInfo;
 use crate::framework::{
-    Action, Code, CycleState, Diagnosis, FitError, NodeStatuses, Plugin, PostFilterContext, PostFilterOutcome,
-    PostFilterPlugin, Preemption, Status,
+    Action, Candidate, Code, CycleState, Diagnosis, FitError, NodeStatuses, Plugin, PostFilterContext,
+    PostFilterOutcome, PostFilterPlugin, Preemption, Status,
 };
 use crate::object::{Budget, Name, PodInfo, Time};
 
@@ -55,13 +55,6 @@ impl Plugin for DefaultPreemption {
     }
 }
 
-/// A node where the pod would fit if the victims went.
-struct Candidate {
-    node: Name,
-    victims: Vec<Arc<PodInfo>>,
-    budget_violations: usize,
-}
-
 impl PostFilterPlugin for DefaultPreemption {
     fn post_filter(
         &self,
@@ -74,6 +67,9 @@ impl PostFilterPlugin for DefaultPreemption {
             return PostFilterOutcome { status: Some(status), ..PostFilterOutcome::default() };
         }
         let (candidates, statuses) = self.find_candidates(state, pod, &mut context);
+        if context.candidates_wanted && !candidates.is_empty() {
+            return PostFilterOutcome { candidates, ..PostFilterOutcome::default() };
+        }
         let Some(best) = pick(candidates) else {
             let mut error = FitError { nodes_total: context.snapshot.len(), diagnosis: Diagnosis::default() };
             error.diagnosis.nodes = statuses;
@@ -81,18 +77,38 @@ impl PostFilterPlugin for DefaultPreemption {
             return PostFilterOutcome {
                 nominated_node_name: Some(Name::default()),
                 status: Some(Status::unschedulable(format!("preemption: {error}"))),
-                actions: Vec::new(),
+                ..PostFilterOutcome::default()
             };
         };
-        let lower = |other: &&Arc<PodInfo>| other.spec.priority < pod.spec.priority;
-        let lower_nominated = context.nominator.on_node(&best.node).iter().filter(lower).cloned().collect();
-        let preemption =
-            Preemption { preemptor: pod.clone(), node: best.node.clone(), victims: best.victims, lower_nominated };
-        PostFilterOutcome {
-            nominated_node_name: Some(best.node),
-            status: None,
-            actions: vec![Action::Preempt(preemption)],
-        }
+        preempt(pod, best, &context)
+    }
+
+    fn choose(
+        &self,
+        pod: &Arc<PodInfo>,
+        candidates: Vec<Candidate>,
+        context: PostFilterContext<'_>,
+    ) -> Option<PostFilterOutcome> {
+        Some(pick(candidates).map_or_else(
+            || PostFilterOutcome {
+                status: Some(Status::unschedulable("preemption: no candidate node for preemption")),
+                ..PostFilterOutcome::default()
+            },
+            |best| preempt(pod, best, &context),
+        ))
+    }
+}
+
+/// The victims go, and the pod is promised their node.
+fn preempt(pod: &Arc<PodInfo>, best: Candidate, context: &PostFilterContext<'_>) -> PostFilterOutcome {
+    let lower = |other: &&Arc<PodInfo>| other.spec.priority < pod.spec.priority;
+    let lower_nominated = context.nominator.on_node(&best.node).iter().filter(lower).cloned().collect();
+    let preemption =
+        Preemption { preemptor: pod.clone(), node: best.node.clone(), victims: best.victims, lower_nominated };
+    PostFilterOutcome {
+        nominated_node_name: Some(best.node),
+        actions: vec![Action::Preempt(preemption)],
+        ..PostFilterOutcome::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Classes;
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
-use crate::framework::{CycleState, Diagnosis, FitError, PluginScore, Profile, Status};
+use crate::framework::{CycleState, Diagnosis, FitError, NodeSubset, PluginScore, Profile, Status};
 use crate::object::{Name, PodInfo};
 use crate::queue::Nominator;
 use crate::random::Random;
@@ -112,9 +112,31 @@ fn find_feasible<'a>(
     state: &mut CycleState,
     progress: &mut Progress,
 ) -> Result<Found<'a>, Refusal> {
-    let snapshot = view.snapshot;
+    let (subset, mut diagnosis) = narrow(view, pod, state)?;
+    if let Some(node) = promised(view, pod, state) {
+        return Ok(Found { nodes: vec![node], diagnosis });
+    }
+    let wanted = |nodes: usize| match view.profile.score.is_empty() {
+        true => 1,
+        false => nodes_to_find(nodes, progress.percentage(view.profile)),
+    };
+    let (feasible, next_start) =
+        look_at_all(view, pod, state, progress.next_start, subset.as_ref(), wanted, &mut diagnosis)?;
+    progress.next_start = next_start;
+    if feasible.is_empty() {
+        return Err(does_not_fit(diagnosis));
+    }
+    Ok(Found { nodes: feasible, diagnosis })
+}
+
+/// Runs PreFilter: the nodes that are left to be looked at, if not all.
+pub(super) fn narrow(
+    view: View<'_>,
+    pod: &PodInfo,
+    state: &mut CycleState,
+) -> Result<(Option<NodeSubset>, Diagnosis), Refusal> {
     let mut diagnosis = Diagnosis::default();
-    let (subset, narrowing) = match view.profile.run_pre_filter(state, pod, snapshot) {
+    let (subset, narrowing) = match view.profile.run_pre_filter(state, pod, view.snapshot) {
         Ok(outcome) => outcome,
         Err(rejected) if rejected.status.is_rejection() => {
             diagnosis.unschedulable_plugins = rejected.plugins;
@@ -125,32 +147,44 @@ fn find_feasible<'a>(
         }
         Err(rejected) => return Err(Refusal::Failed(rejected.status)),
     };
-    let promised = view.nominator.node_of(&pod.uid).unwrap_or(&pod.nominated_node_name);
-    if let Some(node) = snapshot.node(promised)
-        && view.profile.run_filter_with_nominated(state, pod, node, view.nominator).is_ok()
-    {
-        return Ok(Found { nodes: vec![node], diagnosis });
-    }
-    let nodes: Vec<&NodeInfo>;
-    if let Some(subset) = &subset {
+    if subset.is_some() {
         let plugins: Vec<&str> = narrowing.iter().map(Name::as_str).collect();
         let message = format!("node(s) didn't satisfy plugin(s) [{}]", plugins.join(" "));
         diagnosis.nodes.set_absent(Status::unresolvable(message));
-        nodes = subset.iter().filter_map(|name| snapshot.node(name)).collect();
-    } else {
-        nodes = snapshot.nodes().collect();
     }
     diagnosis.unschedulable_plugins = narrowing;
-    let feasible = pass_filters(view, pod, state, progress, &nodes, &mut diagnosis)?;
-    let processed = feasible.len() + diagnosis.nodes.len();
-    progress.next_start = (progress.next_start + processed) % snapshot.len();
-    if feasible.is_empty() {
-        return Err(does_not_fit(diagnosis));
-    }
-    Ok(Found { nodes: feasible, diagnosis })
+    Ok((subset, diagnosis))
 }
 
-fn does_not_fit(diagnosis: Diagnosis) -> Refusal {
+/// The node that the pod was promised, if it can take it.
+pub(super) fn promised<'a>(view: View<'a>, pod: &PodInfo, state: &CycleState) -> Option<&'a NodeInfo> {
+    let promised = view.nominator.node_of(&pod.uid).unwrap_or(&pod.nominated_node_name);
+    let node = view.snapshot.node(promised)?;
+    view.profile.run_filter_with_nominated(state, pod, node, view.nominator).is_ok().then_some(node)
+}
+
+/// The nodes that pass all filters, as many as are wanted of so many; and where to begin next time.
+pub(super) fn look_at_all<'a>(
+    view: View<'a>,
+    pod: &PodInfo,
+    state: &CycleState,
+    start: usize,
+    subset: Option<&NodeSubset>,
+    wanted: impl FnOnce(usize) -> usize,
+    diagnosis: &mut Diagnosis,
+) -> Result<(Vec<&'a NodeInfo>, usize), Refusal> {
+    let snapshot = view.snapshot;
+    let nodes: Vec<&NodeInfo> = match subset {
+        Some(subset) => subset.iter().filter_map(|name| snapshot.node(name)).collect(),
+        None => snapshot.nodes().collect(),
+    };
+    let wanted = wanted(nodes.len());
+    let feasible = pass_filters(view, pod, state, start, wanted, &nodes, diagnosis)?;
+    let processed = feasible.len() + diagnosis.nodes.len();
+    Ok((feasible, (start + processed) % snapshot.len()))
+}
+
+pub(super) fn does_not_fit(diagnosis: Diagnosis) -> Refusal {
     Refusal::DoesNotFit(Box::new(FitError { nodes_total: 0, diagnosis }))
 }
 
@@ -159,19 +193,16 @@ fn pass_filters<'a>(
     view: View<'a>,
     pod: &PodInfo,
     state: &CycleState,
-    progress: &Progress,
+    start: usize,
+    wanted: usize,
     nodes: &[&'a NodeInfo],
     diagnosis: &mut Diagnosis,
 ) -> Result<Vec<&'a NodeInfo>, Refusal> {
-    let wanted = match view.profile.score.is_empty() {
-        true => 1,
-        false => nodes_to_find(nodes.len(), progress.percentage(view.profile)),
-    };
     let mut feasible = Vec::with_capacity(wanted.min(nodes.len()));
     if nodes.is_empty() {
         return Ok(feasible);
     }
-    let start = progress.next_start % nodes.len();
+    let start = start % nodes.len();
     let plain = view.nominator.is_empty();
     for node in nodes[start..].iter().chain(&nodes[..start]) {
         if feasible.len() == wanted {

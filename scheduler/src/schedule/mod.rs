@@ -2,6 +2,7 @@
 
 mod class;
 mod cluster;
+mod consult;
 mod decide;
 mod devices;
 mod gang;
@@ -16,6 +17,7 @@ mod properties;
 mod tests;
 
 pub(crate) use class::Classes;
+pub use consult::Consultation;
 pub use decide::{Decision, nodes_to_find};
 pub use devices::DeviceChange;
 pub use outcome::{Failure, Outcome, Placement};

@@ -17,6 +17,9 @@ pub enum Outcome {
     Waiting(Arc<PodInfo>),
     /// It has none.
     Failed(Box<Failure>),
+    /// Extenders have a say: ask them, and hand the answer to [`Scheduler::answer`](super::Scheduler::answer). Until
+    /// then no other pod should be tried.
+    Consult(Box<super::Consultation>),
     /// It need not be placed any more: it is being deleted, or was placed already.
     Skipped {
         /// The pod.

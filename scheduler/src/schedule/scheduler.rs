@@ -11,7 +11,7 @@ use super::outcome::Held;
 use super::{Classes, Failure, Outcome, Placement};
 use crate::cache::{Cache, Snapshot, Specs};
 use crate::framework::{
-    Action, ClusterEvent, Code, CycleState, Diagnosis, FitError, Object, Permission, PodConditionUpdate,
+    Action, ClusterEvent, Code, CycleState, Diagnosis, Extender, FitError, Object, Permission, PodConditionUpdate,
     PostFilterContext, PostFilterOutcome, Profile, Status,
 };
 use crate::object::{Name, PodInfo, Time};
@@ -32,6 +32,8 @@ pub struct SchedulerConfig {
     /// Whether what was found out for a pod is used again for pods with the same spec. Decisions are the same either
     /// way; this is only faster.
     pub reuse_results: bool,
+    /// Services that have a say in decisions; those that can be ignored are asked last.
+    pub extenders: Vec<Extender>,
 }
 
 impl Default for SchedulerConfig {
@@ -43,6 +45,7 @@ impl Default for SchedulerConfig {
             queue: QueueConfig::default(),
             assumed_ttl: None,
             reuse_results: true,
+            extenders: Vec::new(),
         }
     }
 }
@@ -76,6 +79,7 @@ pub struct Scheduler {
     pub(super) progress: Progress,
     pub(super) specs: Specs,
     reuse_results: bool,
+    pub(super) extenders: Vec<Extender>,
     /// What became of pods that were placed together with another.
     pub(super) told_later: VecDeque<Outcome>,
 }
@@ -97,7 +101,11 @@ impl Scheduler {
                 return Err(SchedulerError::DuplicateProfile(name));
             }
         }
-        let queue_profiles = by_name.iter().map(|(name, profile)| (name.clone(), profile.queue_profile())).collect();
+        let mut extenders = config.extenders;
+        extenders.sort_by_key(|extender| extender.ignorable);
+        let extended = !extenders.is_empty();
+        let queue_profile = |(name, profile): (&Name, &Profile)| (name.clone(), profile.queue_profile(extended));
+        let queue_profiles = by_name.iter().map(queue_profile).collect();
         Ok(Self {
             profiles: by_name,
             cache: Cache::new(config.assumed_ttl),
@@ -112,6 +120,7 @@ impl Scheduler {
             },
             specs: Specs::default(),
             reuse_results: config.reuse_results,
+            extenders,
             told_later: VecDeque::new(),
         })
     }
@@ -162,6 +171,9 @@ impl Scheduler {
         }
         queued.unschedulable_plugins.clear();
         queued.pending_plugins.clear();
+        if self.has_interested_extender(&queued.pod) {
+            return Some(self.search(queued, now));
+        }
         let (state, decided) = self.decide_safely(&queued.pod);
         Some(match decided {
             Ok(decision) => self.place(queued, state, &decision, now),
@@ -205,7 +217,7 @@ impl Scheduler {
     }
 
     /// Assumes, reserves and asks for permission.
-    fn place(&mut self, queued: QueuedPod, state: CycleState, decision: &Decision, now: Time) -> Outcome {
+    pub(super) fn place(&mut self, queued: QueuedPod, state: CycleState, decision: &Decision, now: Time) -> Outcome {
         let (placement, permission) = match self.assume(queued, state, decision, now) {
             Ok(placed) => placed,
             Err(failure) => return Outcome::Failed(failure),
@@ -267,7 +279,8 @@ impl Scheduler {
     pub fn binding(&self, placement: &Placement) -> Result<Vec<Action>, Status> {
         let profile = &self.profiles[&placement.pod.spec.scheduler_name];
         let run = || profile.run_bind(&placement.state, &placement.pod, placement.node());
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+        let actions = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)))?;
+        Ok(self.bind_through_extender(placement, actions))
     }
 
     /// The API server took the binding.
@@ -341,13 +354,13 @@ impl Scheduler {
     /// The pod fits nowhere; room is made for it if that is wanted and possible.
     pub(super) fn refused(
         &mut self,
-        mut queued: QueuedPod,
+        queued: QueuedPod,
         state: &CycleState,
         refusal: Refusal,
         make_room: bool,
         now: Time,
     ) -> Failure {
-        let mut error = match refusal {
+        let error = match refusal {
             Refusal::DoesNotFit(error) => error,
             Refusal::NoNodes => {
                 let message = "no nodes available to schedule pods".to_owned();
@@ -355,23 +368,49 @@ impl Scheduler {
             }
             Refusal::Failed(status) => return self.failed(queued, status, now),
         };
-        let profile = &self.profiles[&queued.pod.spec.scheduler_name];
-        let mut outcome = PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
-        if make_room && profile.has_post_filter() {
-            let context = PostFilterContext {
-                profile,
-                snapshot: self.cache.snapshot(),
-                nominator: &self.queue.nominator,
-                statuses: &error.diagnosis.nodes,
-                random: &mut self.progress.random,
-            };
-            let run = || profile.run_post_filter(state, &queued.pod, context);
-            outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| PostFilterOutcome {
-                status: Some(panicked(&*panic)),
-                ..PostFilterOutcome::default()
-            });
-            error.diagnosis.post_filter = outcome.status.as_ref().map(Status::message).unwrap_or_default();
+        let outcome = match make_room {
+            true => self
+                .make_room(&queued.pod, &error, |profile, pod, context| profile.run_post_filter(state, pod, context)),
+            false => PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() },
+        };
+        self.conclude(queued, *error, outcome, now)
+    }
+
+    /// Runs PostFilter plugins, if there are any; one that panics makes no room.
+    pub(super) fn make_room(
+        &mut self,
+        pod: &Arc<PodInfo>,
+        error: &FitError,
+        run: impl FnOnce(&Profile, &Arc<PodInfo>, PostFilterContext<'_>) -> PostFilterOutcome,
+    ) -> PostFilterOutcome {
+        let profile = &self.profiles[&pod.spec.scheduler_name];
+        if !profile.has_post_filter() {
+            return PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
         }
+        let candidates_wanted = self.extenders.iter().any(|own| own.preempts && own.is_interested(pod));
+        let context = PostFilterContext {
+            profile,
+            snapshot: self.cache.snapshot(),
+            nominator: &self.queue.nominator,
+            statuses: &error.diagnosis.nodes,
+            random: &mut self.progress.random,
+            candidates_wanted,
+        };
+        catch_unwind(AssertUnwindSafe(|| run(profile, pod, context))).unwrap_or_else(|panic| PostFilterOutcome {
+            status: Some(panicked(&*panic)),
+            ..PostFilterOutcome::default()
+        })
+    }
+
+    /// Puts a pod back that fits nowhere, with what came of making room.
+    pub(super) fn conclude(
+        &mut self,
+        mut queued: QueuedPod,
+        mut error: FitError,
+        outcome: PostFilterOutcome,
+        now: Time,
+    ) -> Failure {
+        error.diagnosis.post_filter = outcome.status.as_ref().map(Status::message).unwrap_or_default();
         let message = error.to_string();
         let Diagnosis { unschedulable_plugins, pending_plugins, .. } = error.diagnosis;
         queued.unschedulable_plugins = unschedulable_plugins;
@@ -432,7 +471,7 @@ impl Scheduler {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Status {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     Status::new(Code::Error, format!("a plugin panicked: {text}"))

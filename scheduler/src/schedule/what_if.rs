@@ -135,6 +135,7 @@ impl<'a> WhatIf<'a> {
             nominator: &self.nominator,
             statuses: &error.diagnosis.nodes,
             random: &mut self.progress.random,
+            candidates_wanted: false,
         };
         let outcome = profile.run_post_filter(&state, pod, context);
         let preemption = outcome.actions.into_iter().find_map(|action| match action {

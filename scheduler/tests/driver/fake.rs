@@ -177,6 +177,7 @@ impl State {
                 let changed = self.change_pod(name, |pod| merge_status(&mut pod["status"], &body["status"]));
                 changed.map_or_else(|| status(404, "pod not found"), |pod| full(200, &pod))
             }
+            ("GET", ["api", "v1", "namespaces", _, "pods", name]) => self.one("/api/v1/pods", name),
             ("DELETE", ["api", "v1", "namespaces", _, "pods", name]) => {
                 let Some(key) = self.find("/api/v1/pods", name).map(|(key, _)| key.clone()) else {
                     return status(404, "pod not found");

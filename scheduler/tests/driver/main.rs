@@ -1,5 +1,6 @@
 //! The driver against a small API server in memory.
 
+mod extenders;
 mod fake;
 
 use std::sync::Arc;

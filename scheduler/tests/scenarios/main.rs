@@ -1,6 +1,8 @@
 //! Stories of small clusters, told in text files: commands at the margin, and indented below each what it must answer.
 //! `README.txt` beside them explains the commands.
 
+mod upstream;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;

@@ -192,7 +192,7 @@ impl<'a> CoreCluster<'a> {
                 self.mark(&failure.pod.uid, false);
                 self.act(failure.actions);
             }
-            Outcome::Waiting(_) | Outcome::Skipped { .. } => {}
+            Outcome::Waiting(_) | Outcome::Skipped { .. } | Outcome::Consult(_) => {}
         }
         Ok(true)
     }

@@ -37,6 +37,7 @@ fn preempt(names: &[&str], existing: Vec<PodMaker>, asked: PodMaker, budgets: Ve
         nominator: &nominator,
         statuses: &diagnosis.nodes,
         random: &mut Random::new(1),
+        candidates_wanted: false,
     };
     let outcome = DefaultPreemption::default().post_filter(&state, &pod, context);
     let victims = outcome.actions.iter().flat_map(|action| match action {

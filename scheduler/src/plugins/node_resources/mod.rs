@@ -52,10 +52,15 @@ impl Resource {
     }
 
     /// Nothing, if the node doesn't have it or it is a scalar that the pod doesn't ask for. `nonzero` counts something
-    /// for pods that ask for no cpu or memory.
+    /// for pods that ask for no cpu or memory, and counts what this pod's containers ask for, not the pod as a whole.
     fn share(&self, pod: &PodInfo, node: &NodeInfo, nonzero: bool) -> Option<Share> {
         let common = matches!(self, Self::Cpu | Self::Memory);
-        let asked = self.amount(if nonzero && common { &pod.spec.requests_nonzero } else { &pod.spec.requests });
+        let spec = &*pod.spec;
+        let asked = self.amount(match &spec.requests_scored {
+            Some(own) if nonzero => own,
+            _ if nonzero && common => &spec.requests_nonzero,
+            _ => &spec.requests,
+        });
         if asked == 0 && matches!(self, Self::Scalar(_)) {
             return None;
         }
