@@ -123,7 +123,7 @@ impl State {
         for op in txn.branch(verdict(verdicts)) {
             match op {
                 Op::Put(put) => {
-                    if (put.keep_value || put.keep_lease) && !self.live.contains_key(&put.key) {
+                    if (put.keep_value || put.keep_lease) && self.live.get(&put.key).is_none() {
                         return Err(Error::KeyNotFound { key: put.key.clone() });
                     }
                     if let Some(lease) = put.lease
@@ -156,12 +156,12 @@ impl State {
     }
 
     pub(super) fn put(&mut self, put: Put, revision: Revision, events: &mut Vec<Event>) -> OpResult {
-        let prev = self.live.get(&put.key).cloned();
+        let prev = self.live.get(&put.key);
         let (mut value, mut lease) = (put.value, put.lease);
         let (mut create_revision, mut version) = (revision, 1);
         // The key that is already there is kept, so that all versions share its bytes.
         let mut key = put.key;
-        if let Some(prev) = &prev {
+        if let Some(prev) = prev {
             key = prev.key.clone();
             create_revision = prev.create_revision;
             version = prev.version + 1;
@@ -173,9 +173,9 @@ impl State {
             }
         }
         let entry = Arc::new(Entry { key, value, create_revision, mod_revision: revision, version, lease });
+        let prev = self.live.insert(entry.clone());
         self.move_lease(&entry.key, prev.as_ref().and_then(|prev| prev.lease), lease);
         self.live_bytes += entry.size() as u64;
-        self.live.insert(entry.key.clone(), entry.clone());
         if let Some(prev) = &prev {
             self.supersede(prev.clone(), revision);
         }
@@ -200,7 +200,7 @@ impl State {
     }
 
     fn delete_range(&mut self, range: &KeyRange, revision: Revision, events: &mut Vec<Event>) -> Vec<Arc<Entry>> {
-        let keys: Vec<Key> = self.live_in(range).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Key> = self.live.range(range).map(|entry| entry.key.clone()).collect();
         keys.iter().filter_map(|key| self.delete(key, revision, events)).collect()
     }
 
@@ -215,11 +215,11 @@ impl State {
 
     fn all_hold(&self, compares: &[Compare]) -> bool {
         compares.iter().all(|compare| {
-            let mut found = self.live_in(&compare.range).peekable();
+            let mut found = self.live.range(&compare.range).peekable();
             if found.peek().is_none() {
                 return holds(compare, None);
             }
-            found.all(|(_, entry)| holds(compare, Some(entry)))
+            found.all(|entry| holds(compare, Some(entry)))
         })
     }
 }

@@ -13,7 +13,7 @@ impl State {
         let mut digest = Digest(0);
         digest.number(self.revision.0);
         digest.number(self.compacted.0);
-        for entry in self.live.values() {
+        for entry in self.live.all() {
             digest.entry(entry);
         }
         let skip = self.compacted.0.saturating_sub(self.history_start.0) as usize;

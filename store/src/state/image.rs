@@ -222,7 +222,7 @@ impl ImageSink {
             }
             state.move_lease(&entry.key, None, entry.lease);
             state.live_bytes += entry.size() as u64;
-            if state.live.insert(entry.key.clone(), entry).is_some() {
+            if state.live.insert(entry).is_some() {
                 return Err("a key that is there twice");
             }
         }

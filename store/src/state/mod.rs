@@ -7,6 +7,7 @@ mod digest;
 #[cfg(feature = "disk")]
 mod image;
 mod lease;
+mod live;
 mod read;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use command::{Applied, Command, Outcome};
 #[cfg(feature = "disk")]
 pub(crate) use image::{ImageSink, ImageSource};
 use lease::LeaseRecord;
+use live::Live;
 pub(crate) use read::within;
 
 /// The versioned key-value state: newest entries, older versions and events until they are compacted,
@@ -45,7 +47,7 @@ pub(crate) use read::within;
 pub struct State {
     revision: Revision,
     compacted: Revision,
-    live: BTreeMap<Key, Arc<Entry>>,
+    live: Live,
     /// Versions that a later put or delete replaced, by key, oldest first.
     past: BTreeMap<Key, Vec<Superseded>>,
     /// The events of each revision from `history_start` to `revision`.
@@ -78,7 +80,7 @@ impl State {
         Self {
             revision: Revision::INITIAL,
             compacted: Revision::ZERO,
-            live: BTreeMap::new(),
+            live: Live::new(),
             past: BTreeMap::new(),
             history: VecDeque::new(),
             history_start: Revision::INITIAL.next(),

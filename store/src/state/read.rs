@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::live::LiveRange;
 use super::{State, Superseded};
 use crate::{Entry, Error, Event, Key, KeyRange, Page, RangeOptions, ReadOptions, Revision, WatchEvents};
 
@@ -68,16 +69,12 @@ impl State {
         Ok((found, revision.max(from)))
     }
 
-    pub(super) fn live_in(&self, range: &KeyRange) -> impl Iterator<Item = (&Key, &Arc<Entry>)> + use<'_> {
-        range.bounds().map(|bounds| self.live.range::<[u8], _>(bounds)).into_iter().flatten()
-    }
-
     /// Every entry of a range as it was at `at`, in key order, compacted or not.
     pub(super) fn past_in(&self, range: &KeyRange, at: Revision) -> impl Iterator<Item = &Arc<Entry>> + use<'_> {
         range
             .bounds()
             .map(|bounds| PastIter {
-                live: self.live.range::<[u8], _>(bounds).peekable(),
+                live: self.live.range(range).peekable(),
                 past: self.past.range::<[u8], _>(bounds).peekable(),
                 at,
             })
@@ -94,10 +91,7 @@ impl State {
         past: Option<Revision>,
     ) -> Page {
         match past.filter(|r| !r.is_zero()) {
-            None => {
-                let entries = self.live_in(range).map(|(_, entry)| entry);
-                collect(entries, options, Page::new(Vec::new(), seen, seen))
-            }
+            None => collect(self.live.range(range), options, Page::new(Vec::new(), seen, seen)),
             Some(at) => {
                 let entries = self.past_in(range, at);
                 collect(entries, options, Page::new(Vec::new(), at, seen))
@@ -158,7 +152,7 @@ fn visible_at<'a>(
 }
 
 struct PastIter<'a> {
-    live: Peekable<btree_map::Range<'a, Key, Arc<Entry>>>,
+    live: Peekable<LiveRange<'a>>,
     past: Peekable<btree_map::Range<'a, Key, Vec<Superseded>>>,
     at: Revision,
 }
@@ -170,10 +164,11 @@ impl<'a> Iterator for PastIter<'a> {
         loop {
             let next = match (self.live.peek(), self.past.peek()) {
                 (None, None) => return None,
-                (Some((key, _)), None) | (None, Some((key, _))) => *key,
-                (Some((live, _)), Some((past, _))) => (*live).min(*past),
+                (Some(live), None) => &live.key,
+                (None, Some((past, _))) => *past,
+                (Some(live), Some((past, _))) => (&live.key).min(*past),
             };
-            let live = self.live.next_if(|(key, _)| *key == next).map(|(_, e)| e);
+            let live = self.live.next_if(|entry| entry.key == *next);
             let past = self.past.next_if(|(key, _)| *key == next).map(|(_, v)| v);
             if let Some(entry) = visible_at(live, past.map(Vec::as_slice), self.at) {
                 return Some(entry);
