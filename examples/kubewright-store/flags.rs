@@ -61,6 +61,39 @@ pub(crate) struct Serve {
     /// A snapshot is written after so many MiB of log; bounds how long a start takes.
     #[arg(long, default_value_t = 64)]
     pub(crate) snapshot_after_mib: u64,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+/// How this member keeps a store together with others.
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    /// What this member is called.
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+    /// Where to listen for the other members.
+    #[arg(long)]
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// All members that found the cluster, this one too, as name=host:port with commas between; the same at each.
+    #[arg(long, requires = "peer_listen", value_delimiter = ',', value_parser = named)]
+    pub(crate) initial_cluster: Vec<(String, String)>,
+    /// This member's certificate for the others, as PEM: good for server and client, with the host in it by which
+    /// they reach this member. Without it whoever reaches the members' port controls the store.
+    #[arg(long, requires_all = ["peer_key", "peer_ca", "peer_listen"])]
+    pub(crate) peer_cert: Option<PathBuf>,
+    /// The key of the certificate, as PEM.
+    #[arg(long, requires = "peer_cert")]
+    pub(crate) peer_key: Option<PathBuf>,
+    /// The authority, as PEM, that signs members' certificates, and nobody else's.
+    #[arg(long, requires = "peer_cert")]
+    pub(crate) peer_ca: Option<PathBuf>,
+}
+
+fn named(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => Ok((name.to_owned(), address.to_owned())),
+        _ => Err("not of the form name=host:port".to_owned()),
+    }
 }
 
 /// How running members are reached.

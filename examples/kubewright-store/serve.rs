@@ -4,12 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use kubewright_store::{Compactor, DiskConfig, DiskStore, Face, FaceConfig, FaceTls, Store, StoreStatus, TokioClock};
+use anyhow::{Context as _, Result, bail};
+use kubewright_store::{
+    Compactor, DiskConfig, DiskStore, Face, FaceConfig, FaceTls, Health, RaftStore, Store, StoreStatus, TokioClock,
+};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::cluster::{self, Plan};
 use crate::flags::Serve;
 use crate::progress::Progress;
 
@@ -21,38 +25,48 @@ pub(crate) async fn run(flags: Serve) -> Result<()> {
     let address = listener.local_addr()?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let cancelled = CancellationToken::new();
+    let (cancelled, tasks) = (CancellationToken::new(), TaskTracker::new());
 
+    let plan = cluster::plan(&flags.cluster).await?;
     let mut opening = Progress::new(format!("opening {}", flags.data_dir.display()));
-    let store = tokio::select! {
-        store = opening.while_it_takes(open(&flags)) => store?,
+    let opened = tokio::select! {
+        opened = opening.while_it_takes(open(&flags, plan.as_ref())) => opened?,
         // Opening is no different from a crash to the files: it can be left at any point.
         () = asked_to_stop(&mut interrupt, &mut terminate) => return Ok(()),
     };
     drop(opening);
+    let store = opened.store();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let face = Face::new(store.clone(), config(format!("{scheme}://{address}"))).backup(store.clone());
-    let served = tokio::spawn({
+    let face = opened.face(config(&flags, format!("{scheme}://{address}"), plan.as_ref()));
+    tasks.spawn({
         let cancelled = cancelled.clone();
         async move { face.serve(listener, tls, cancelled).await }
     });
-    let compactor = (flags.keep_history > 0).then(|| {
+    if let (Some(Plan { network, listener, .. }), Opened::Replica(store)) = (plan, &opened) {
+        let (inbox, cancelled) = (store.inbox(), cancelled.clone());
+        tasks.spawn(async move { network.serve(listener, inbox, cancelled).await });
+    }
+    if flags.keep_history > 0 {
         let mut compactor = Compactor::default();
         compactor.keep = Duration::from_secs(flags.keep_history);
-        tokio::spawn(compactor.run(store.clone(), Arc::new(TokioClock::new()), cancelled.clone()))
-    });
+        tasks.spawn(compactor.run(store.clone(), Arc::new(TokioClock::new()), cancelled.clone()));
+    }
     let found = store.status().await?;
     println!("serving {} on {scheme}://{address}: {}", flags.data_dir.display(), describe(&found));
 
-    asked_to_stop(&mut interrupt, &mut terminate).await;
+    let failed = tokio::select! {
+        () = asked_to_stop(&mut interrupt, &mut terminate) => None,
+        why = failed(&*store) => Some(why),
+    };
     eprintln!("stopping");
     cancelled.cancel();
-    served.await?;
-    if let Some(compactor) = compactor {
-        compactor.await?;
+    tasks.close();
+    tasks.wait().await;
+    opened.close().await;
+    match failed {
+        Some(why) => bail!("the store failed: {why}"),
+        None => Ok(()),
     }
-    store.close().await;
-    Ok(())
 }
 
 async fn asked_to_stop(interrupt: &mut Signal, terminate: &mut Signal) {
@@ -62,15 +76,63 @@ async fn asked_to_stop(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-async fn open(flags: &Serve) -> Result<Arc<DiskStore>> {
-    let mut config = DiskConfig::new(&flags.data_dir);
-    config.snapshot_after_bytes = flags.snapshot_after_mib << 20;
-    Ok(Arc::new(DiskStore::open(config).await?))
+/// Returns why the store does not work any more, when that is so.
+async fn failed(store: &dyn Store) -> String {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if let Ok(StoreStatus { health: Health::Failed(why), .. }) = store.status().await {
+            return why;
+        }
+    }
 }
 
-fn config(client_url: String) -> FaceConfig {
+/// The store that is served.
+enum Opened {
+    Alone(Arc<DiskStore>),
+    Replica(Arc<RaftStore>),
+}
+
+async fn open(flags: &Serve, plan: Option<&Plan>) -> Result<Opened> {
+    if let Some(plan) = plan {
+        return Ok(Opened::Replica(plan.open(flags).await?));
+    }
+    let mut config = DiskConfig::new(&flags.data_dir);
+    config.snapshot_after_bytes = flags.snapshot_after_mib << 20;
+    Ok(Opened::Alone(Arc::new(DiskStore::open(config).await?)))
+}
+
+impl Opened {
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Alone(store) => store.clone(),
+            Self::Replica(store) => store.clone(),
+        }
+    }
+
+    fn face(&self, config: FaceConfig) -> Face {
+        let face = Face::new(self.store(), config);
+        match self {
+            Self::Alone(store) => face.backup(store.clone()),
+            Self::Replica(store) => face.backup(store.clone()),
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Alone(store) => store.close().await,
+            Self::Replica(store) => store.close().await,
+        }
+    }
+}
+
+fn config(flags: &Serve, client_url: String, plan: Option<&Plan>) -> FaceConfig {
     let mut config = FaceConfig::default();
+    config.name.clone_from(&flags.cluster.name);
     config.client_urls = vec![client_url];
+    if let Some(plan) = plan {
+        config.member_id = plan.id;
+        config.peer_urls = plan.peer_urls(plan.id);
+    }
     config
 }
 
@@ -85,5 +147,10 @@ fn tls(flags: &Serve) -> Result<Option<FaceTls>> {
 }
 
 fn describe(found: &StoreStatus) -> String {
-    format!("revision {}, {} keys, {:.1} MB", found.revision, found.keys, found.bytes as f64 / 1e6)
+    let mut text = format!("revision {}, {} keys, {:.1} MB", found.revision, found.keys, found.bytes as f64 / 1e6);
+    // A replica that has only just begun does not know the others yet.
+    if let Some(replication) = found.replication.as_ref().filter(|replication| !replication.voters.is_empty()) {
+        text.push_str(&format!("; member {:x}; {}", replication.id, replication.explain()));
+    }
+    text
 }

@@ -39,6 +39,7 @@
 //!
 //! - `disk`: `DiskStore`, a store whose commits are on disk before they are acknowledged (Unix).
 //! - `raft`: `RaftStore`, a store that several replicas keep together.
+//! - `network`: `PeerNetwork`, which connects the replicas over HTTP/2 with mutual TLS.
 //! - `etcd`: `EtcdStore`, a store that is an etcd cluster.
 //! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store; brings `disk`, for backups.
 //! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
@@ -70,6 +71,8 @@ mod key;
 mod lease;
 mod membership;
 mod memory;
+#[cfg(feature = "network")]
+mod network;
 #[cfg(any(feature = "etcd", feature = "face"))]
 mod proto;
 #[cfg(feature = "raft")]
@@ -98,6 +101,8 @@ pub use key::{Key, KeyRange};
 pub use lease::{Lease, LeaseId, LeaseStatus};
 pub use membership::{Member, MemberChange, Members, Membership};
 pub use memory::MemoryStore;
+#[cfg(feature = "network")]
+pub use network::{PeerConfig, PeerNetwork, PeerTls};
 #[cfg(feature = "raft")]
 pub use raft::{Inbox, LocalNetwork, RaftConfig, RaftStore, Transport};
 pub use read::{Consistency, Page, RangeOptions, ReadOptions};

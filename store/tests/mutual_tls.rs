@@ -1,5 +1,9 @@
-//! The face of etcd over TLS: who has no certificate is not let in.
+//! The face of etcd and the network between replicas over TLS: who has no certificate is not let in.
 #![cfg(all(feature = "etcd", feature = "face"))]
+
+#[cfg(feature = "network")]
+#[path = "mutual_tls/replicas.rs"]
+mod replicas;
 
 use std::sync::Arc;
 use std::time::Duration;
