@@ -22,7 +22,7 @@ pub struct Status {
     pub kind: String,
     /// Always `v1`.
     pub api_version: String,
-    /// List metadata, always empty.
+    /// List metadata: how to go on with a list whose token is too old, and otherwise nothing.
     #[serde(default)]
     pub metadata: ListMeta,
     /// `Success` or `Failure`.
@@ -41,9 +41,14 @@ pub struct Status {
     pub code: u16,
 }
 
-/// The empty list metadata of a [`Status`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListMeta {}
+/// The list metadata of a [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ListMeta {
+    /// A token with which the list goes on, as of another revision than it began.
+    #[serde(default, rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub continue_token: String,
+}
 
 /// On what something happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +105,7 @@ impl Status {
         Self {
             kind: "Status".into(),
             api_version: "v1".into(),
-            metadata: ListMeta {},
+            metadata: ListMeta::default(),
             status: "Failure".into(),
             message: message.into(),
             reason: reason.into(),

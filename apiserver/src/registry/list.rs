@@ -64,8 +64,19 @@ impl Token {
     }
 }
 
+impl Token {
+    /// 410, with a token for the rest of the list as it is now.
+    fn expired(self) -> Status {
+        let mut status = Status::expired(TOKEN_EXPIRED);
+        let rest = serde_json::to_vec(&Self { rv: -1, ..self }).unwrap_or_default();
+        status.metadata.continue_token = URL_SAFE_NO_PAD.encode(rest);
+        status
+    }
+}
+
 const TOKEN_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can \
-                             start a new list without the continue parameter.";
+                             start a new list without the continue parameter, or go on with the token of this \
+                             answer: what changed since the first page may then be shown or not.";
 
 impl Registry {
     /// Lists.
@@ -80,7 +91,7 @@ impl Registry {
             let revision = u64::try_from(token.rv).ok();
             return self.list_at(storage, selection, revision, Some(&token.start), params.limit).await.map_err(
                 |error| match error {
-                    Error::Compacted { .. } => Status::expired(TOKEN_EXPIRED),
+                    Error::Compacted { .. } => token.expired(),
                     error => errors::of_store(error),
                 },
             );
@@ -174,6 +185,9 @@ mod tests {
     fn tokens_say_where_to_go_on() {
         let token = Token::decode(&Token::encode(7, "default/a").unwrap()).unwrap();
         assert_eq!((token.rv, token.start.as_str()), (7, "default/a\0"));
+        let rest = token.expired();
+        let rest = Token::decode(&rest.metadata.continue_token).unwrap();
+        assert_eq!((rest.rv, rest.start.as_str()), (-1, "default/a\0"));
         for bad in ["%", "e30", "eyJ2IjoieCIsInJ2IjoxLCJzdGFydCI6ImEifQ"] {
             assert_eq!(Token::decode(bad).unwrap_err().code, 400, "{bad}");
         }
