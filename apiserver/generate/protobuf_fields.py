@@ -13,11 +13,16 @@ import sys
 ROOT = pathlib.Path(sys.argv[1])
 CRATE = pathlib.Path(__file__).resolve().parent.parent
 known = set(re.findall(r'^    t\("([^"]+)"', (CRATE.parent / "api/src/schema/generated.rs").read_text(), re.M))
-PACKAGES = {"io.k8s.apimachinery.pkg.apis.meta.v1": ROOT / "apimachinery/pkg/apis/meta/v1"}
+PACKAGES = {
+    "io.k8s.apimachinery.pkg.apis.meta.v1": ROOT / "apimachinery/pkg/apis/meta/v1",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1": ROOT / "apiextensions-apiserver/pkg/apis/apiextensions/v1",
+    "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1": ROOT / "kube-aggregator/pkg/apis/apiregistration/v1",
+}
 for directory in sorted((ROOT / "api").glob("*/v*")):
     PACKAGES[f"io.k8s.api.{directory.parent.name}.{directory.name}"] = directory
+ALIAS = re.compile(r"^type (\w+) (?:= )?v1\.(\w+)$")
 FIELD = re.compile(r"^\s+(?:(\w+)\s+)?([*\[\]\w.{}]+)\s+`(.*)`")
-messages = {}
+messages, aliases = {}, {}
 for package, directory in PACKAGES.items():
     if not any(name.startswith(package + ".") for name in known):
         continue
@@ -26,8 +31,10 @@ for package, directory in PACKAGES.items():
             continue
         current = None
         for line in path.read_text().splitlines():
-            start = re.match(r"^type (\w+) struct \{", line)
-            if start:
+            start, alias = re.match(r"^type (\w+) struct \{", line), ALIAS.match(line)
+            if alias:
+                aliases[f"{package}.{alias[1]}"] = f"{package.rsplit('.', 1)[0]}.v1.{alias[2]}"
+            elif start:
                 current = messages.setdefault(f"{package}.{start[1]}", [])
             elif line.startswith("}"):
                 current = None
@@ -43,6 +50,10 @@ for package, directory in PACKAGES.items():
                 target = go_type.lstrip("*")
                 inline = "" if json_name else (target if "." in target else f"{package}.{target}")
                 current.append((int(number[1]), json_name, pointer, inline))
+# Where a version has another's type, it has its fields under its own name.
+for name, original in aliases.items():
+    if original in messages:
+        messages[name] = messages[original]
 needed, todo = set(), [name for name in messages if name in known]
 while todo:
     name = todo.pop()

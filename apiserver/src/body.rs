@@ -32,12 +32,28 @@ pub fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// Marks a response as a document that other encodings can be made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Document;
+
 /// A response of a JSON document.
 pub fn json(code: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
-        Ok(bytes) => json_bytes(code, bytes),
+        Ok(bytes) => {
+            let mut response = json_bytes(code, bytes);
+            response.extensions_mut().insert(Document);
+            response
+        }
         Err(error) => status(&Status::internal(error)),
     }
+}
+
+/// A response in Kubernetes' protobuf encoding.
+pub fn protobuf(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = json_bytes(code, bytes);
+    let media_type = header::HeaderValue::from_static(crate::object::protobuf::MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
 }
 
 /// A response of plain text.
@@ -55,6 +71,7 @@ pub fn status(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let bytes = serde_json::to_vec(status).unwrap_or_default();
     let mut response = json_bytes(code, bytes);
+    response.extensions_mut().insert(Document);
     if let Some(seconds) = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|s| *s > 0) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

@@ -1,8 +1,11 @@
 //! Bad input gets upstream's code, reason and words, and changes nothing.
 
 mod common;
+#[path = "bad_input/fuzz.rs"]
+mod fuzz;
 
 use common::{get, json, send, server};
+use futures::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -207,4 +210,38 @@ async fn stale_versions() {
     let message = "the name of the object (b) does not match the name on the URL (a)";
     assert_eq!(answer.fault(), (400, "BadRequest".into(), message.into()));
     assert_eq!(get(&server, &uri).await.json(), created);
+}
+
+#[tokio::test]
+async fn documents_that_are_nested_too_deeply() {
+    let server = server().await;
+    let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
+    for (content_type, body) in [
+        ("application/json", format!(r#"{{"kind":"ConfigMap","data":{}}}"#, deep("[", "]"))),
+        ("application/json", deep(r#"{"a":"#, "}")),
+        ("application/yaml", format!("kind: ConfigMap\ndata: {}", deep("[", "]"))),
+    ] {
+        let answer = send(&server, Method::POST, "/api/v1/namespaces/default/configmaps", content_type, body).await;
+        assert_eq!(answer.code, 400, "{:?}", answer.bytes);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn bodies_without_end_are_refused_early() {
+    let server = server().await;
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&sent);
+    let chunk = bytes::Bytes::from(vec![b' '; 1 << 20]);
+    let chunks = futures::stream::iter(0..100).map(move |_| {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok::<_, std::io::Error>(http_body::Frame::data(chunk.clone()))
+    });
+    let request = http::Request::post("/api/v1/namespaces/default/configmaps");
+    let request = request.body(http_body_util::StreamBody::new(chunks)).unwrap();
+    let response = tower::ServiceExt::oneshot(server.clone(), request).await.unwrap();
+    assert_eq!(response.status(), 413);
+    let sent = sent.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(sent < 10, "{sent} MiB were read");
+    server.shutdown().await;
 }

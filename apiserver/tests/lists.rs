@@ -109,7 +109,7 @@ async fn answers_come_in_the_form_asked_for() {
     let yaml = get_as(&server, &format!("{CONFIGMAPS}/c00"), "application/yaml").await;
     assert_eq!(yaml.headers["content-type"], "application/yaml");
     assert!(String::from_utf8_lossy(&yaml.bytes).contains("kind: ConfigMap\n"));
-    let refused = get_as(&server, CONFIGMAPS, "application/vnd.kubernetes.protobuf").await;
+    let refused = get_as(&server, CONFIGMAPS, "application/cbor").await;
     assert_eq!(refused.fault().0, 406);
 }
 

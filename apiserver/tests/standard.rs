@@ -9,6 +9,7 @@ use std::sync::Arc;
 use common::{get, json};
 use http::Method;
 use kubewright_api::resources;
+use kubewright_apiserver::object::protobuf;
 use kubewright_apiserver::request::User;
 use kubewright_apiserver::server::ApiServer;
 use kubewright_store::MemoryStore;
@@ -43,6 +44,14 @@ async fn every_resource_can_be_listed_in_every_form() {
             let answer = common::get_as(&server, &uri, accept).await;
             assert_eq!(answer.code, 200, "{uri} as {accept}: {:?}", answer.bytes);
         }
+        let answer = common::get_as(&server, &uri, "application/vnd.kubernetes.protobuf,application/json").await;
+        assert_eq!(answer.headers["content-type"], protobuf::MEDIA_TYPE, "{uri}");
+        let listed = protobuf::decode(&answer.bytes).unwrap_or_else(|error| panic!("{uri}: {error}"));
+        let plain = get(&server, &uri).await.json();
+        assert_eq!(listed["kind"], plain["kind"], "{uri}");
+        let (ours, theirs) =
+            (listed["items"].as_array().map_or(0, Vec::len), plain["items"].as_array().map_or(0, Vec::len));
+        assert_eq!(ours, theirs, "{uri}");
     }
     server.shutdown().await;
 }
@@ -61,5 +70,25 @@ async fn a_new_cluster_has_its_namespaces_and_roles_and_gives_services_addresses
     let created = json(&server, Method::POST, "/api/v1/namespaces/default/services", &service).await;
     assert_eq!(created.code, 201, "{:?}", created.bytes);
     assert!(created.json()["spec"]["clusterIP"].as_str().unwrap().starts_with("10.96."));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn reviews_and_refusals_come_in_protobuf_too() {
+    let server = standard().await.as_user(User::admin());
+    let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": { "resourceAttributes": { "verb": "get", "resource": "pods" } } });
+    let exchange = |method, uri: &'static str, body: Vec<u8>| {
+        let request = http::Request::builder().method(method).uri(uri).header("accept", protobuf::MEDIA_TYPE);
+        let request = request.header("content-type", protobuf::MEDIA_TYPE);
+        common::exchange(&server, request.body(bytes::Bytes::from(body).into()).unwrap())
+    };
+    let uri = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let answer = exchange(Method::POST, uri, protobuf::encode(&review).unwrap()).await;
+    assert_eq!(answer.code, 201);
+    assert_eq!(protobuf::decode(&answer.bytes).unwrap()["status"]["allowed"], true);
+    let answer = exchange(Method::GET, "/api/v1/namespaces/nowhere", Vec::new()).await;
+    let status = protobuf::decode(&answer.bytes).unwrap();
+    assert_eq!((answer.code.as_u16(), status["reason"].as_str()), (404, Some("NotFound")));
     server.shutdown().await;
 }

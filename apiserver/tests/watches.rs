@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{Events, get, json, server};
 use http::Method;
+use kubewright_apiserver::object::protobuf;
 use kubewright_apiserver::request::User;
 use kubewright_apiserver::server::ApiServer;
 use kubewright_store::MemoryStore;
@@ -192,4 +193,53 @@ async fn everyone_sees_every_change_in_order() {
         stories.push(story);
     }
     assert!(stories.windows(2).all(|pair| pair[0] == pair[1]), "the same for everyone");
+}
+
+/// Events of a watch in protobuf: type and object of each, until so many came.
+async fn protobuf_events(server: &ApiServer, uri: &str, count: usize) -> Vec<(String, Value)> {
+    let request =
+        http::Request::builder().uri(uri).header("accept", "application/vnd.kubernetes.protobuf;stream=watch");
+    let request = request.body(http_body_util::Full::new(bytes::Bytes::new())).unwrap();
+    let response = tower::ServiceExt::oneshot(server.clone(), request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let (mut body, mut buffer, mut events) = (response.into_body(), Vec::new(), Vec::new());
+    while events.len() < count {
+        let frame = http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+        buffer.extend_from_slice(&frame.into_data().unwrap());
+        while let Some(length) = buffer.first_chunk::<4>().map(|head| u32::from_be_bytes(*head) as usize)
+            && buffer.len() >= length + 4
+        {
+            let event: Vec<u8> = buffer.drain(..length + 4).skip(4).collect();
+            // One field of text, then the object in its envelope, which begins with the magic bytes.
+            let text = String::from_utf8_lossy(&event[2..2 + usize::from(event[1])]).into_owned();
+            let at = event.windows(4).position(|window| window == b"k8s\0").unwrap();
+            events.push((text, protobuf::decode(&event[at..]).unwrap()));
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn events_in_protobuf_are_the_same_as_in_json() {
+    let server = server().await;
+    let since = put(&server, "a", json!({})).await;
+    put(&server, "b", json!({})).await;
+    json(&server, Method::DELETE, &format!("{CONFIGMAPS}/a"), &json!({})).await;
+    let uri = format!("{CONFIGMAPS}?watch=true&resourceVersion={since}");
+    let mut lines = Events::open(&server, &uri, "application/json").await;
+    for (kind, object) in protobuf_events(&server, &uri, 2).await {
+        let line = lines.next().await.unwrap();
+        assert_eq!(line["type"], kind.as_str());
+        assert_eq!(line["object"], object);
+    }
+    let initial = format!(
+        "{CONFIGMAPS}?watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
+    );
+    let events = protobuf_events(&server, &initial, 2).await;
+    assert_eq!((events[0].0.as_str(), events[1].0.as_str()), ("ADDED", "BOOKMARK"));
+    assert_eq!(events[1].1["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let refused =
+        common::get_as(&server, CONFIGMAPS, "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1").await;
+    assert_eq!(refused.code, 406);
+    server.shutdown().await;
 }

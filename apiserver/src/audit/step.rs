@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::authz::Attributes;
 use crate::body::{self, Body};
 use crate::environment::{self, Environment};
 use crate::layers::{Next, Step, is_long_running};
+use crate::object::protobuf;
 use crate::request::{Context, RequestInfo, User};
 
 /// The header that names a request in the log.
@@ -215,7 +216,7 @@ async fn look(response: Response<Body>, verdict: &Verdict, handle: &Handle) -> (
     let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return (Response::from_parts(parts, body::empty()), status);
     };
-    if let Ok(object) = serde_json::from_slice::<Value>(&bytes) {
+    if let Some(object) = read(&parts.headers, &bytes) {
         if object["kind"] == "Status" {
             for field in ["status", "message", "reason", "details"] {
                 if let Some(value) = object.get(field) {
@@ -228,6 +229,18 @@ async fn look(response: Response<Body>, verdict: &Verdict, handle: &Handle) -> (
         }
     }
     (Response::from_parts(parts, body::full(bytes)), status)
+}
+
+/// A body as its headers say it is encoded.
+fn read(headers: &HeaderMap, bytes: &[u8]) -> Option<Value> {
+    let media_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if media_type.ends_with(b"yaml") {
+        serde_yaml_ng::from_slice(bytes).ok()
+    } else if media_type.starts_with(protobuf::MEDIA_TYPE.as_bytes()) {
+        protobuf::decode(bytes).ok()
+    } else {
+        serde_json::from_slice(bytes).ok()
+    }
 }
 
 fn shown(mut object: Value, omit_managed_fields: bool) -> Value {
@@ -268,10 +281,7 @@ impl Step for AuditObjects {
         let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
             return next(Request::from_parts(parts, body::empty())).await;
         };
-        let yaml = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().ends_with(b"yaml"));
-        let object: Option<Value> =
-            if yaml { serde_yaml_ng::from_slice(&bytes).ok() } else { serde_json::from_slice(&bytes).ok() };
-        if let Some(mut object) = object {
+        if let Some(mut object) = read(&parts.headers, &bytes) {
             if object["kind"].is_null() && attributes.resource == "secrets" && object.is_object() {
                 // A patch of a secret need not say what it patches.
                 object["kind"] = "Secret".into();

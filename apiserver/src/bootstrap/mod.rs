@@ -7,6 +7,7 @@ pub mod rbac;
 use std::net::{IpAddr, SocketAddr};
 
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
@@ -33,6 +34,8 @@ pub struct BootstrapConfig {
     pub front_proxy_authorities: Option<String>,
     /// Whether roles and bindings are wanted.
     pub with_policy: bool,
+    /// The day since when uses of long-lived tokens are noted, if none was written down yet.
+    pub now: Timestamp,
 }
 
 /// Makes what is missing and mends what differs.
@@ -64,6 +67,7 @@ pub async fn run(objects: &dyn Objects, config: &BootstrapConfig) -> Result<(), 
     wanted.extend(flow_control::wanted());
     ensure_all(objects, wanted).await?;
     extension_authentication(objects, config).await?;
+    token_tracking(objects, config).await?;
     kubernetes_service(objects, config).await
 }
 
@@ -99,6 +103,29 @@ async fn extension_authentication(objects: &dyn Objects, config: &BootstrapConfi
         return Ok(());
     }
     found["data"] = data;
+    ignore(objects.update(place, found).await, "Conflict")
+}
+
+/// Since when the last use of long-lived tokens is noted in their Secrets: what whoever clears away unused ones goes by.
+async fn token_tracking(objects: &dyn Objects, config: &BootstrapConfig) -> Result<(), Status> {
+    const NAME: &str = "kube-apiserver-legacy-service-account-token-tracking";
+    let place = GroupResource::core("configmaps");
+    if !objects.serves(place) {
+        return Ok(());
+    }
+    let today = config.now.strftime("%Y-%m-%d").to_string();
+    let Some(mut found) = objects.cached(place, "kube-system", NAME) else {
+        let metadata = json!({"name": NAME, "namespace": "kube-system"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"since": today}});
+        return ignore(objects.create(place, map).await, "AlreadyExists");
+    };
+    if found["data"]["since"].as_str().is_some_and(|since| since.parse::<jiff::civil::Date>().is_ok()) {
+        return Ok(());
+    }
+    if !found["data"].is_object() {
+        found["data"] = json!({});
+    }
+    found["data"]["since"] = today.into();
     ignore(objects.update(place, found).await, "Conflict")
 }
 

@@ -19,16 +19,32 @@ pub(crate) struct Definition {
     pub(crate) storage: Arc<Storage>,
     /// Every version that is served.
     pub(crate) served: Vec<Arc<Served>>,
+    /// What becomes of the cache there was.
+    pub(crate) cache: CacheUse,
+    /// The schema that stored objects are read by.
+    stored_schema: Value,
     /// What of the object decides this.
     pub(crate) fingerprint: String,
+}
+
+/// How a changed definition comes by its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    /// It needs a new one: there was none, or objects are stored in another version or selected by other fields.
+    New,
+    /// It goes on with the one there was.
+    Same,
+    /// It goes on with the one there was, once its objects are read by the new schema.
+    Renewed,
 }
 
 /// While its definition goes, nothing new of a kind comes.
 const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 impl Definition {
-    /// Reads a definition; `None` as long as it isn't established.
-    pub(crate) fn of(object: &Value, limits: Limits) -> Option<Self> {
+    /// Reads a definition; `None` as long as it isn't established. Where the one there was serves the same objects, its
+    /// cache, its watches and its observers go on.
+    pub(crate) fn of(object: &Value, limits: Limits, known: Option<&Self>) -> Option<Self> {
         if !conditions::is_true(object, conditions::ESTABLISHED) {
             return None;
         }
@@ -40,14 +56,23 @@ impl Definition {
             let (info, schema, strategy) = read_version(spec, names, version, terminating);
             let made = Storage::new(info, strategy.into(), Schema::Custom(schema));
             made.cache.set_limits(limits);
-            storage = Some(Arc::new(made));
+            storage = Some((made, version["schema"]["openAPIV3Schema"].clone()));
         }
-        let storage = storage?;
+        let (mut storage, stored_schema) = storage?;
+        let mut cache = CacheUse::New;
+        if let Some(known) = known.filter(|known| shares_cache(&known.storage, &storage)) {
+            storage.cache = Arc::clone(&known.storage.cache);
+            cache = if known.stored_schema == stored_schema { CacheUse::Same } else { CacheUse::Renewed };
+        }
+        let storage = Arc::new(storage);
         let served = versions.iter().filter(|version| version["served"] == true).map(|version| {
             let (info, schema, strategy) = read_version(spec, names, version, terminating);
             let storage = Arc::clone(&storage);
             let mut served = Served::new(info, None, Schema::Custom(schema), strategy.into(), storage);
             served.published = Some(Arc::new(version["schema"]["openAPIV3Schema"].clone()));
+            if let Some(before) = known.filter(|_| cache != CacheUse::New).and_then(|known| known.version(&served)) {
+                served.gone = before.gone.clone();
+            }
             Arc::new(served)
         });
         Some(Self {
@@ -55,8 +80,33 @@ impl Definition {
             served: served.collect(),
             storage,
             fingerprint: format!("{spec}{names}{terminating}"),
+            cache,
+            stored_schema,
         })
     }
+
+    /// The same version as it was served.
+    fn version(&self, other: &Served) -> Option<&Arc<Served>> {
+        self.served.iter().find(|served| served.info.version == other.info.version)
+    }
+
+    /// Ends the watches of versions that are not served out of the same cache any more.
+    pub(crate) fn end_watches(&self, next: Option<&Self>) {
+        let next = next.filter(|next| Arc::ptr_eq(&next.storage.cache, &self.storage.cache));
+        for served in &self.served {
+            if next.is_none_or(|next| next.version(served).is_none()) {
+                served.gone.cancel();
+            }
+        }
+    }
+}
+
+/// Whether what is cached for one is right for the other, but for the schema.
+fn shares_cache(one: &Storage, other: &Storage) -> bool {
+    one.prefix == other.prefix
+        && one.api_version == other.api_version
+        && one.info.kind == other.info.kind
+        && one.strategy.selectable_paths() == other.strategy.selectable_paths()
 }
 
 fn read_version(

@@ -25,7 +25,7 @@ mod types;
 mod validate;
 
 pub(crate) use controller::Definitions;
-pub(crate) use definition::Definition;
+pub(crate) use definition::{CacheUse, Definition};
 pub(crate) use publish::{Openapi, publish};
 pub(crate) use schema_rules::check_versions;
 pub(crate) use strategy::with_schema;

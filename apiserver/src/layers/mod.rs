@@ -1,10 +1,11 @@
 //! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
 //!
-//! Outside in: [`Protect`] (panics, times, headers), [`Measure`], [`LimitInFlight`], [`Identify`] (who asks, for what),
+//! Outside in: [`Protect`] (panics, times, headers), [`Encode`] (protobuf), [`Measure`], [`LimitInFlight`], [`Identify`] (who asks, for what),
 //! the [audit log](crate::audit), [`Impersonate`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
 //! in place of credentials.
 
 mod authorize;
+mod encode;
 mod identify;
 mod impersonate;
 mod limit;
@@ -26,6 +27,7 @@ use serde_json::Value;
 use tower::{Layer, Service};
 
 pub use authorize::{Authorize, forbidden};
+pub use encode::Encode;
 pub use identify::{Identify, Identity};
 pub use impersonate::Impersonate;
 pub use limit::{BODY_BYTES_MAX, LimitBody, LimitInFlight};

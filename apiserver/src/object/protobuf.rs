@@ -1,10 +1,14 @@
-//! Kubernetes' protobuf encoding of objects, as `kubectl` and Go clients send it: read, and turned into JSON.
+//! Kubernetes' protobuf encoding of objects, as `kubectl` and Go clients speak it: read into JSON, and made of JSON.
 //!
-//! A body is four magic bytes and an envelope that names version and kind; the object inside is read by the schema and
-//! the field numbers of its type.
+//! A body is four magic bytes and an envelope that names version and kind; the object inside is read and written by the
+//! schema and the field numbers of its type.
 
+mod encode;
 mod fields;
+mod schemas;
 mod wire;
+
+pub use encode::{encode, envelope, list, message, metadata_message, watch_frame};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -86,20 +90,30 @@ pub fn decode(bytes: &[u8]) -> Result<Value, ProtobufError> {
             _ => {}
         }
     }
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let options = || schema::of_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
-    let ty = schema::of_kind(group, version, &kind).or_else(options);
-    let ty =
-        ty.ok_or_else(|| ProtobufError::new(format!("no kind {kind:?} is registered for version {api_version:?}")))?;
+    let ty = type_of(&api_version, &kind)?;
     let mut object = Map::new();
-    message(ty, ty.name, raw, &mut object, 0)?;
+    read_message(ty, ty.name, raw, &mut object, 0)?;
     object.insert("apiVersion".into(), api_version.into());
     object.insert("kind".into(), kind.into());
     Ok(object.into())
 }
 
+/// The type of a kind; those that all groups share are meant by any version.
+fn type_of(api_version: &str, kind: &str) -> Result<&'static Type, ProtobufError> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let shared = || schema::of_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
+    let ty = schema::of_kind(group, version, kind).or_else(shared);
+    ty.ok_or_else(|| ProtobufError::new(format!("no kind {kind:?} is registered for version {api_version:?}")))
+}
+
+/// The fields of the message of that name.
+fn fields_of(name: &str) -> Result<&'static [Field], ProtobufError> {
+    let at = fields::MESSAGES.binary_search_by(|(known, _)| (*known).cmp(name));
+    at.map(|at| fields::MESSAGES[at].1).map_err(|_| ProtobufError::new(format!("{name} has no protobuf encoding")))
+}
+
 /// Reads a message's fields into an object of that type.
-fn message(
+fn read_message(
     ty: &'static Type,
     name: &str,
     bytes: &[u8],
@@ -109,18 +123,19 @@ fn message(
     if depth > DEPTH_MAX {
         return Err(ProtobufError::new("the message is nested too deeply"));
     }
-    let at = fields::MESSAGES.binary_search_by(|(known, _)| (*known).cmp(name));
-    let known = at.map(|at| fields::MESSAGES[at].1);
-    let known = known.map_err(|_| ProtobufError::new(format!("{name} cannot be read from protobuf")))?;
+    let known = fields_of(name)?;
     for item in Reader::new(bytes) {
         let (number, item) = item?;
         let Some(field) = known.iter().find(|field| field.number == number) else { continue };
         if let (Some(inner), Item::Bytes(bytes)) = (field.inline, item) {
-            message(ty, inner, bytes, object, depth + 1)?;
+            read_message(ty, inner, bytes, object, depth + 1)?;
             continue;
         }
         let Some(declared) = ty.field(field.name) else { continue };
-        read_field(field, &declared.shape, item, object, depth)?;
+        match schemas::form_of(ty, field.name) {
+            Some(form) => form.read_field(field, item, object, depth)?,
+            None => read_field(field, &declared.shape, item, object, depth)?,
+        }
     }
     Ok(())
 }
@@ -198,7 +213,7 @@ fn value(shape: &'static Shape, item: Item<'_>, depth: usize) -> Result<Value, P
         (Shape::Object(_), Item::Bytes(bytes)) => {
             let mut object = Map::new();
             if let Some(ty) = shape.as_type() {
-                message(ty, ty.name, bytes, &mut object, depth + 1)?;
+                read_message(ty, ty.name, bytes, &mut object, depth + 1)?;
             }
             object.into()
         }
@@ -270,121 +285,4 @@ fn zero(shape: &Shape) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    /// A field that holds bytes.
-    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        let mut out = vec![number << 3 | 2];
-        assert!(bytes.len() < 128);
-        out.push(u8::try_from(bytes.len()).unwrap());
-        out.extend_from_slice(bytes);
-        out
-    }
-
-    fn varint(number: u8, value: u8) -> Vec<u8> {
-        vec![number << 3, value]
-    }
-
-    fn object(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
-        let meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
-        [MAGIC.to_vec(), field(1, &meta), field(2, raw), field(3, b""), field(4, b"")].concat()
-    }
-
-    #[test]
-    fn objects_read_as_their_json() {
-        let entry = [field(1, b"app"), field(2, b"web")].concat();
-        let time = [varint(1, 5), varint(2, 0)].concat();
-        let metadata = [field(1, b"web"), field(2, b""), field(8, &time), field(11, &entry)].concat();
-        let port = [field(1, b""), varint(2, 0), varint(3, 80), field(4, b"TCP")].concat();
-        let quantity = [field(1, b"cpu"), field(2, &field(1, b"500m"))].concat();
-        let container = [field(1, b"c"), field(2, b"i"), field(6, &port), field(8, &field(1, &quantity))].concat();
-        let volume = [field(1, b"v"), field(2, &field(2, b""))].concat();
-        let spec = [field(1, &volume), field(2, &container), varint(4, 0), varint(11, 0)].concat();
-        let raw = [field(1, &metadata), field(2, &spec), field(3, b"")].concat();
-        // Longer than one byte of length can say.
-        let meta = [field(1, b"v1"), field(2, b"Pod")].concat();
-        let length = u8::try_from(raw.len() % 128).unwrap() | 0x80;
-        let bytes =
-            [MAGIC.to_vec(), field(1, &meta), vec![2 << 3 | 2, length, u8::try_from(raw.len() / 128).unwrap()], raw];
-        let expected = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": { "name": "web", "creationTimestamp": "1970-01-01T00:00:05Z", "labels": { "app": "web" } },
-            "spec": {
-                "volumes": [{ "name": "v", "emptyDir": {} }],
-                "containers": [{
-                    "name": "c", "image": "i", "ports": [{ "containerPort": 80, "protocol": "TCP" }],
-                    "resources": { "limits": { "cpu": "500m" } },
-                }],
-                // A pointer in Go: zero is a value.
-                "terminationGracePeriodSeconds": 0,
-            },
-            "status": {},
-        });
-        assert_eq!(decode(&bytes.concat()).unwrap(), expected);
-    }
-
-    #[test]
-    fn lists_in_maps() {
-        let extra = [field(1, b"k"), field(2, &[field(1, b"a"), field(1, b"b")].concat())].concat();
-        let review = field(2, &[field(3, b"u"), field(5, &extra)].concat());
-        let review = decode(&object("authorization.k8s.io/v1", "SubjectAccessReview", &review)).unwrap();
-        assert_eq!(review["spec"], json!({ "user": "u", "extra": { "k": ["a", "b"] } }));
-    }
-
-    #[test]
-    fn options_come_under_any_group() {
-        let options = decode(&object("apps/v1", "DeleteOptions", &varint(1, 0))).unwrap();
-        assert_eq!(options["gracePeriodSeconds"], 0);
-    }
-
-    #[test]
-    fn garbage_is_refused() {
-        assert!(decode(b"{}").is_err());
-        let sound = object("v1", "ConfigMap", &field(1, &field(1, b"a")));
-        assert!(decode(&sound).is_ok());
-        assert!(decode(&sound[..sound.len() - 8]).is_err());
-        assert!(decode(&object("v1", "Nothing", b"")).is_err());
-    }
-
-    fn compare(ours: &Value, theirs: &Value, at: &str, faults: &mut Vec<String>) {
-        match (ours, theirs) {
-            (Value::Object(a), Value::Object(b)) => {
-                for key in a.keys().chain(b.keys()) {
-                    let none = Value::Null;
-                    let (a, b) = (a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
-                    compare(a, b, &format!("{at}.{key}"), faults);
-                }
-            }
-            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-                a.iter().zip(b).for_each(|(a, b)| compare(a, b, &format!("{at}[]"), faults));
-            }
-            _ if ours == theirs => {}
-            _ => faults.push(format!("{at}: {ours} / {theirs}")),
-        }
-    }
-
-    /// Held against Kubernetes' own pairs of encodings where they are: in `shared/data/api` of a directory above.
-    #[test]
-    fn objects_are_the_same_whichever_way_they_come() {
-        let mut directory = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let mut candidates = std::iter::from_fn(|| directory.pop().then(|| directory.join("shared/data/api")));
-        let Some(samples) = candidates.find(|path| path.is_dir()) else { return };
-        let (mut compared, mut faults) = (0, Vec::new());
-        for row in kubewright_api::resources::built_in() {
-            let group = if row.group.is_empty() { "core" } else { row.group };
-            let file = samples.join(format!("{group}.{}.{}", row.version, row.kind));
-            let Ok(protobuf) = std::fs::read(file.with_added_extension("pb")) else { continue };
-            let text = std::fs::read(file.with_added_extension("json")).unwrap();
-            let theirs: Value = serde_json::from_slice(&text).unwrap();
-            match decode(&protobuf) {
-                Ok(ours) => compare(&ours, &theirs, row.kind, &mut faults),
-                Err(error) => faults.push(format!("{}: {error}", row.kind)),
-            }
-            compared += 1;
-        }
-        assert!(faults.is_empty(), "{compared} compared:\n{}", faults.join("\n"));
-        assert!(compared > 50, "{compared}");
-    }
-}
+mod tests;

@@ -53,6 +53,11 @@ impl Registry {
             ownership::note(call, &mut object, None);
         }
         let mut faults = meta::object_meta(&object, storage.info.namespaced(), strategy.name_rule());
+        if !matches!(&*storage.info.group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
+            && storage.schema.built_in().is_some()
+        {
+            faults.extend(meta::standard_finalizers(&object));
+        }
         faults.extend(strategy.validate(&object));
         refuse(call, &object, &faults)?;
         for warning in strategy.warnings(&object, None) {

@@ -59,9 +59,7 @@ pub(crate) struct Storage {
     /// How stored bytes begin, up to where the resource version belongs.
     head: String,
     pub(crate) hook: OnceLock<Arc<dyn CommitHook>>,
-    pub(crate) cache: ResourceCache,
-    /// Cancelled when the resource is no longer served so.
-    pub(crate) gone: CancellationToken,
+    pub(crate) cache: Arc<ResourceCache>,
 }
 
 /// One resource at one version, as requests name it.
@@ -74,6 +72,8 @@ pub(crate) struct Served {
     pub(crate) storage: Arc<Storage>,
     /// The schema as it is published, of what isn't built in.
     pub(crate) published: Option<Arc<Value>>,
+    /// Cancelled when the version is no longer served out of that cache: its watches end.
+    pub(crate) gone: CancellationToken,
 }
 
 impl Storage {
@@ -88,8 +88,7 @@ impl Storage {
             info,
             api_version,
             hook: OnceLock::new(),
-            cache: ResourceCache::new(),
-            gone: CancellationToken::new(),
+            cache: Arc::new(ResourceCache::new()),
         }
     }
 
@@ -149,7 +148,8 @@ impl Served {
         strategy: AnyStrategy,
         storage: Arc<Storage>,
     ) -> Self {
-        Self { api_version: info.api_version(), info, conversion, schema, strategy, storage, published: None }
+        let gone = CancellationToken::new();
+        Self { api_version: info.api_version(), info, conversion, schema, strategy, storage, published: None, gone }
     }
 
     /// Whether requests speak the version in which the resource is stored.

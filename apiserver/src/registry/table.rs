@@ -145,11 +145,13 @@ impl Resources {
 
     /// What an object that defines a resource changes; `None` for a deleted one.
     pub(crate) fn redefine(&self, name: &str, object: Option<&Value>) -> Redefined {
-        let made = object.and_then(|object| Definition::of(object, self.limits));
-        match (made, self.read().defined.get(name)) {
+        let tables = self.read();
+        let known = tables.defined.get(name);
+        let made = object.and_then(|object| Definition::of(object, self.limits, known));
+        match (made, known) {
             (Some(made), Some(known)) if made.fingerprint == known.fingerprint => Redefined::Same,
             // What is built in or the embedder's own stays.
-            (Some(made), None) if self.read().by_prefix.contains_key(&made.prefix) => Redefined::Same,
+            (Some(made), None) if tables.by_prefix.contains_key(&made.prefix) => Redefined::Same,
             (Some(made), _) => Redefined::New(made),
             (None, Some(_)) => Redefined::Gone,
             (None, None) => Redefined::Same,
@@ -161,6 +163,10 @@ impl Resources {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = tables.defined.remove(name) {
             tables.remove(&old);
+            old.end_watches(definition.as_ref());
+            if let Some(definition) = &definition {
+                definition.storage.cache.inherit(&old.storage.cache);
+            }
         }
         if let Some(definition) = definition {
             tables.insert(&definition);
@@ -231,7 +237,6 @@ impl Tables {
 
     fn remove(&mut self, definition: &Definition) {
         let storage = &definition.storage;
-        storage.gone.cancel();
         self.storages.remove(&format!("{}/{}", storage.info.group, storage.info.plural));
         self.by_prefix.remove(&definition.prefix);
         for served in &definition.served {

@@ -96,6 +96,9 @@ impl Core {
             .then(|| self.registry.served(&info.api_group, &info.api_version, resource))
             .flatten();
         let Some(served) = served else { return no_such_page() };
+        if let Some(warning) = &served.info.deprecation {
+            context.warnings.add(warning.clone());
+        }
         let answer = self.answer(&context, &served, request).await;
         answer.unwrap_or_else(|status| body::status(&status))
     }

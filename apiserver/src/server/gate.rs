@@ -18,7 +18,7 @@ use crate::authz::Authorizer;
 use crate::body::{self, Body};
 use crate::environment::Environment;
 use crate::layers::{
-    Authorize, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect, StepLayer,
+    Authorize, Encode, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect, StepLayer,
 };
 use crate::request::Context;
 
@@ -77,7 +77,8 @@ impl Gate {
         let inner = self.limit_body.layer(self.audit_objects.layer(Handlers(Arc::clone(core))));
         let inner = self.impersonate.layer(self.authorize.layer(inner));
         let inner = identify.layer(self.audit_requests.layer(inner));
-        BoxCloneSyncService::new(self.protect.layer(self.measure.layer(self.in_flight.layer(inner))))
+        let inner = StepLayer::new(Encode).layer(self.measure.layer(self.in_flight.layer(inner)));
+        BoxCloneSyncService::new(self.protect.layer(inner))
     }
 }
 

@@ -20,6 +20,7 @@ pub use parts::Parts;
 
 pub(crate) use core::Core;
 use gate::{Gate, Stack};
+pub(crate) use negotiate::prefers_protobuf;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -4,6 +4,8 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use kubewright_api::status::Status;
 
+use crate::object::protobuf;
+
 /// What of an object is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum View {
@@ -18,16 +20,31 @@ pub(super) enum View {
     PartialList,
 }
 
+/// In what an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    #[default]
+    Json,
+    Yaml,
+    Protobuf,
+}
+
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
-    pub(super) yaml: bool,
+    pub(super) encoding: Encoding,
     pub(super) view: View,
     pub(super) pretty: bool,
 }
 
-/// Chooses the form: the first of the accepted ones that the server can make.
-pub(super) fn choose(headers: &HeaderMap, list: bool, pretty: bool) -> Result<Form, Status> {
+/// Whether whoever sent these headers would rather have protobuf than anything else there is.
+pub(crate) fn prefers_protobuf(headers: &HeaderMap) -> bool {
+    choose(headers, false, false, true).is_ok_and(|form| form.encoding == Encoding::Protobuf)
+}
+
+/// Chooses the form: the first of the accepted ones that the server can make. Custom resources have no protobuf
+/// encoding, but their metadata has.
+pub(super) fn choose(headers: &HeaderMap, list: bool, pretty: bool, built_in: bool) -> Result<Form, Status> {
     let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     if accept.iter().all(|value| value.trim().is_empty()) {
         return Ok(Form { pretty, ..Form::default() });
@@ -35,8 +52,9 @@ pub(super) fn choose(headers: &HeaderMap, list: bool, pretty: bool) -> Result<Fo
     let mut clauses: Vec<(i32, &str)> =
         accept.iter().flat_map(|value| value.split(',')).map(|clause| (weight(clause), clause)).collect();
     clauses.sort_by_key(|(weight, _)| -weight);
-    let form = clauses.into_iter().find_map(|(_, clause)| read(clause, list));
-    let form = form.ok_or_else(|| Status::not_acceptable(&["application/json", "application/yaml"]))?;
+    let form = clauses.into_iter().find_map(|(_, clause)| read(clause, list, built_in));
+    let known = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+    let form = form.ok_or_else(|| Status::not_acceptable(&known))?;
     Ok(Form { pretty, ..form })
 }
 
@@ -50,11 +68,12 @@ fn weight(clause: &str) -> i32 {
     thousandths
 }
 
-fn read(clause: &str, list: bool) -> Option<Form> {
+fn read(clause: &str, list: bool, built_in: bool) -> Option<Form> {
     let mut parts = clause.split(';').map(str::trim);
-    let yaml = match parts.next()? {
-        "application/json" | "*/*" | "application/*" => false,
-        "application/yaml" => true,
+    let encoding = match parts.next()? {
+        "application/json" | "*/*" | "application/*" => Encoding::Json,
+        "application/yaml" => Encoding::Yaml,
+        protobuf::MEDIA_TYPE => Encoding::Protobuf,
         _ => return None,
     };
     let (mut as_kind, mut version, mut group) = ("", "", "");
@@ -68,41 +87,54 @@ fn read(clause: &str, list: bool) -> Option<Form> {
         }
     }
     let view = match as_kind {
+        "" if encoding == Encoding::Protobuf && !built_in => return None,
         "" => View::Whole,
         _ if group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1") => return None,
-        "Table" => View::Table,
+        "Table" if encoding != Encoding::Protobuf => View::Table,
         "PartialObjectMetadata" if !list => View::Partial,
         "PartialObjectMetadataList" if list => View::PartialList,
         _ => return None,
     };
-    Some(Form { yaml, view, pretty: false })
+    Some(Form { encoding, view, pretty: false })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(accept: &str, list: bool, expected: Option<(bool, View)>) {
+    const CUSTOM: bool = false;
+
+    fn check(accept: &str, list: bool, built_in: bool, expected: Option<(Encoding, View)>) {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        let form = choose(&headers, list, false).ok().map(|form| (form.yaml, form.view));
+        let form = choose(&headers, list, false, built_in).ok().map(|form| (form.encoding, form.view));
         assert_eq!(form, expected, "{accept}");
     }
 
     #[test]
     fn the_first_form_that_can_be_made_is_chosen() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        check(table, true, Some((false, View::Table)));
-        check("application/vnd.kubernetes.protobuf, application/json", true, Some((false, View::Whole)));
-        check("application/vnd.kubernetes.protobuf", true, None);
-        check("application/yaml", false, Some((true, View::Whole)));
-        check("application/json;q=0.5, application/yaml", false, Some((true, View::Whole)));
-        check(
-            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
-            true,
-            Some((false, View::PartialList)),
-        );
-        check("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", false, None);
-        check("*/*", false, Some((false, View::Whole)));
+        check(table, true, true, Some((Encoding::Json, View::Table)));
+        check("application/yaml", false, true, Some((Encoding::Yaml, View::Whole)));
+        check("application/json;q=0.5, application/yaml", false, true, Some((Encoding::Yaml, View::Whole)));
+        let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+        check(partial, true, true, Some((Encoding::Json, View::PartialList)));
+        check(partial, false, true, None);
+        check("*/*", false, true, Some((Encoding::Json, View::Whole)));
+    }
+
+    #[test]
+    fn protobuf_is_for_built_in_kinds_and_for_metadata() {
+        let both = "application/vnd.kubernetes.protobuf,application/json";
+        check(both, true, true, Some((Encoding::Protobuf, View::Whole)));
+        check(both, true, CUSTOM, Some((Encoding::Json, View::Whole)));
+        let alone = "application/vnd.kubernetes.protobuf;stream=watch";
+        check(alone, true, true, Some((Encoding::Protobuf, View::Whole)));
+        check(alone, true, CUSTOM, None);
+        let partial =
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+        check(partial, false, CUSTOM, Some((Encoding::Protobuf, View::Partial)));
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+        check(table, true, true, None);
     }
 }

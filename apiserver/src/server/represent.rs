@@ -1,13 +1,15 @@
-//! Answers in the form that was asked for: JSON or YAML, whole, as a table, or metadata alone.
+//! Answers in the form that was asked for: JSON, YAML or protobuf, whole, as a table, or metadata alone.
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 use kubewright_api::status::Status;
 use serde_json::{Map, Value, json};
 
-use super::negotiate::{Form, View};
+use super::negotiate::{Encoding, Form, View};
 use crate::body::{self, Body};
-use crate::registry::cache::Cached;
+use crate::object::protobuf;
+use crate::registry::cache::{Cached, Delivery};
 use crate::registry::storage::Served;
 use crate::registry::{Listed, Registry, Written};
 use crate::table::{self, IncludeObject};
@@ -24,7 +26,12 @@ pub(super) struct Representation<'a> {
 impl Representation<'_> {
     /// Whether stored bytes can be handed out as they are.
     pub(super) fn is_natural(&self) -> bool {
-        matches!(self.form.view, View::Whole) && !self.form.yaml && !self.form.pretty && self.served.is_natural()
+        self.form.encoding == Encoding::Json && !self.form.pretty && self.is_stored_form()
+    }
+
+    /// Whether what is shown is what is stored, in one encoding or another.
+    fn is_stored_form(&self) -> bool {
+        self.form.view == View::Whole && self.served.is_natural()
     }
 
     /// An object.
@@ -54,6 +61,13 @@ impl Representation<'_> {
         }
         if self.is_natural() {
             return Ok(body::json_bytes(StatusCode::OK, self.concatenate(&metadata, listed)));
+        }
+        if self.form.encoding == Encoding::Protobuf && self.is_stored_form() {
+            let items = listed.objects.iter().map(|cached| cached.protobuf(&self.served.storage));
+            let items = items.collect::<Result<Vec<_>, _>>()?;
+            let (api_version, kind) = (&self.served.api_version, &self.served.info.list_kind);
+            let bytes = protobuf::list(api_version, kind, &metadata, items.iter().map(AsRef::as_ref));
+            return Ok(body::protobuf(StatusCode::OK, bytes.map_err(Status::internal)?));
         }
         let decoded = listed.objects.iter().map(|cached| cached.decode());
         let value = match self.form.view {
@@ -93,8 +107,37 @@ impl Representation<'_> {
         out
     }
 
+    /// An event of a watch about an object.
+    pub(super) fn event(&self, delivery: &Delivery, first: bool) -> Result<Bytes, Status> {
+        match self.form.encoding {
+            _ if self.is_natural() => Ok(delivery.line()),
+            Encoding::Protobuf if self.is_stored_form() => delivery.frame(&self.served.storage),
+            _ => self.event_of(delivery.kind.as_str(), &self.event_object(&delivery.object, first)?),
+        }
+    }
+
+    /// An event of a watch about whatever is given.
+    pub(super) fn event_of(&self, kind: &str, object: &Value) -> Result<Bytes, Status> {
+        if self.form.encoding != Encoding::Protobuf {
+            return Ok(line(kind, object));
+        }
+        let object = protobuf::encode(object).map_err(Status::internal)?;
+        Ok(protobuf::watch_frame(kind, &object).into())
+    }
+
+    /// The answer to a watch.
+    pub(super) fn streamed(&self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        let media_type = match self.form.encoding {
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            _ => "application/json",
+        };
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response
+    }
+
     /// What a watch shows of an object.
-    pub(super) fn event_object(&self, cached: &Cached, first: bool) -> Result<Value, Status> {
+    fn event_object(&self, cached: &Cached, first: bool) -> Result<Value, Status> {
         let object = cached.decode()?;
         Ok(match self.form.view {
             View::Table => {
@@ -161,11 +204,17 @@ impl Representation<'_> {
 
     /// A document in the format that was asked for.
     pub(super) fn document(&self, code: StatusCode, value: &Value) -> Response<Body> {
-        if !self.form.yaml {
-            return match serde_json::to_string_pretty(value) {
-                Ok(text) if self.form.pretty => body::json_bytes(code, text),
-                _ => body::json(code, value),
-            };
+        match self.form.encoding {
+            Encoding::Json if self.form.pretty => match serde_json::to_string_pretty(value) {
+                Ok(text) => return body::json_bytes(code, text),
+                Err(error) => return body::status(&Status::internal(error)),
+            },
+            Encoding::Json => return body::json(code, value),
+            Encoding::Protobuf => {
+                let bytes = protobuf::encode(value).map_err(Status::internal);
+                return bytes.map_or_else(|status| body::status(&status), |bytes| body::protobuf(code, bytes));
+            }
+            Encoding::Yaml => {}
         }
         match serde_yaml_ng::to_string(value) {
             Ok(text) => {
@@ -177,4 +226,11 @@ impl Representation<'_> {
             Err(error) => body::status(&Status::internal(error)),
         }
     }
+}
+
+/// An event as a line of JSON.
+fn line(kind: &str, object: &Value) -> Bytes {
+    let mut line = json!({ "type": kind, "object": object }).to_string();
+    line.push('\n');
+    line.into()
 }

@@ -153,6 +153,7 @@ impl Standard {
             front_proxy_authorities: self.options.front_proxy_authorities.clone(),
             with_policy: self.rbac.is_some(),
             service_port: self.options.kubernetes_service_port,
+            now: parts.environment.now(),
         };
         bootstrap::run(&*parts.objects, &config).await
     }

@@ -1,4 +1,4 @@
-//! The body of a watch: events as lines, until the time is up, the server stops or the watcher falls behind.
+//! The body of a watch: events one after the other, until the time is up, the server stops or the watcher falls behind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use jiff::Timestamp;
 use kubewright_api::status::Status;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +88,7 @@ impl WatchStream {
             let wake = if self.bookmarks.is_some() { self.next_bookmark.min(self.deadline) } else { self.deadline };
             tokio::select! {
                 () = self.cancel.cancelled() => return None,
-                () = self.served.storage.gone.cancelled() => return None,
+                () = self.served.gone.cancelled() => return None,
                 () = self.watcher.changed() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -113,21 +112,16 @@ impl WatchStream {
 
     fn line(&mut self, delivery: &Delivery) -> Bytes {
         let now = self.environment.now();
-        let representation = self.representation(now);
-        if representation.is_natural() {
-            return delivery.line();
-        }
-        let object = representation.event_object(&delivery.object, self.first);
+        let event = self.representation(now).event(delivery, self.first);
         self.first = false;
-        match object {
-            Ok(object) => event(delivery.kind.as_str(), &object),
-            Err(status) => self.fail(&status),
-        }
+        event.unwrap_or_else(|status| self.fail(&status))
     }
 
-    fn bookmark(&self, revision: u64, initial_events_end: bool) -> Bytes {
-        let object = self.representation(Timestamp::UNIX_EPOCH).bookmark_object(revision, initial_events_end);
-        event("BOOKMARK", &object)
+    fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Bytes {
+        let representation = self.representation(Timestamp::UNIX_EPOCH);
+        let object = representation.bookmark_object(revision, initial_events_end);
+        let event = representation.event_of("BOOKMARK", &object);
+        event.unwrap_or_else(|status| self.fail(&status))
     }
 
     fn error(&mut self, lagged: Lagged) -> Bytes {
@@ -136,17 +130,17 @@ impl WatchStream {
 
     fn fail(&mut self, status: &Status) -> Bytes {
         self.over = true;
-        event("ERROR", &serde_json::to_value(status).unwrap_or_default())
+        failure(&self.representation(Timestamp::UNIX_EPOCH), status)
     }
+}
+
+/// The event that says why a watch ends.
+pub(super) fn failure(representation: &Representation<'_>, status: &Status) -> Bytes {
+    let status = serde_json::to_value(status).unwrap_or_default();
+    representation.event_of("ERROR", &status).unwrap_or_default()
 }
 
 /// 410: start over.
 pub(super) fn expired(lagged: Lagged) -> Status {
     Status::expired(format!("too old resource version: {} ({})", lagged.requested, lagged.oldest))
-}
-
-pub(super) fn event(kind: &str, object: &Value) -> Bytes {
-    let mut line = json!({ "type": kind, "object": object }).to_string();
-    line.push('\n');
-    line.into()
 }

@@ -1,6 +1,7 @@
 //! Custom resources: defined while the server runs, and like any other from then on.
 
 use http::Method;
+use kubewright_apiserver::object::protobuf;
 use kubewright_apiserver::request::User;
 use kubewright_apiserver::server::ApiServer;
 use serde_json::{Value, json};
@@ -243,5 +244,74 @@ async fn names_that_are_taken_are_refused_until_they_are_free() {
     send(&server, Method::DELETE, &format!("{DEFINITIONS}/trains.rail.example.com"), "", "").await;
     wait_for(&server, "tramways.rail.example.com", "Established").await;
     assert_eq!(get(&server, "/apis/rail.example.com/v1/tramways").await.code, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn watches_outlast_changes_of_the_definition_that_are_not_about_them() {
+    let server = defined().await;
+    assert_eq!(create(&server, "a", json!({"line": "S1"})).await.code, 201);
+    let beta = TRAINS.replace("/v1/", "/v1beta1/");
+    let mut watch = Events::open(&server, &format!("{TRAINS}?watch=true"), "").await;
+    let mut beta_watch = Events::open(&server, &format!("{beta}?watch=true"), "").await;
+    assert_eq!((watch.next_name().await.1, beta_watch.next_name().await.1), ("a".into(), "a".into()));
+    let uri = format!("{DEFINITIONS}/trains.rail.example.com");
+    let mut changed = get(&server, &uri).await.json();
+    let spec = &mut changed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["properties"]["class"] = json!({"type": "string", "default": "second"});
+    changed["spec"]["versions"][1]["served"] = false.into();
+    assert_eq!(json(&server, Method::PUT, &uri, &changed).await.code, 200);
+    assert!(beta_watch.next().await.is_none(), "the version is no longer served");
+    assert_eq!(create(&server, "b", json!({"line": "S1"})).await.code, 201);
+    let event = watch.next().await.expect("the watch goes on");
+    assert_eq!((event["type"].as_str(), &event["object"]["spec"]["class"]), (Some("ADDED"), &json!("second")));
+    assert_eq!(event["object"]["metadata"]["name"], "b");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn deprecated_versions_warn_and_finalizers_need_no_domain() {
+    let server = defined().await;
+    let uri = format!("{DEFINITIONS}/trains.rail.example.com");
+    let mut changed = get(&server, &uri).await.json();
+    changed["spec"]["versions"][1]["deprecated"] = true.into();
+    assert_eq!(json(&server, Method::PUT, &uri, &changed).await.code, 200);
+    let answer = get(&server, &TRAINS.replace("/v1/", "/v1beta1/")).await;
+    assert_eq!(answer.headers["warning"], "299 - \"rail.example.com/v1beta1 Train is deprecated\"");
+    let mut kept = train("a", json!({"line": "S1"}));
+    kept["metadata"]["finalizers"] = json!(["keep"]);
+    let answer = json(&server, Method::POST, TRAINS, &kept).await;
+    assert_eq!(answer.code, 201, "{:?}", answer.fault());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn definitions_come_in_protobuf_and_their_objects_go_in_json() {
+    let server = super::standard().await.as_user(User::admin());
+    let body = protobuf::encode(&definition()).unwrap();
+    let answer = send(&server, Method::POST, DEFINITIONS, protobuf::MEDIA_TYPE, body).await;
+    assert_eq!(answer.code, 201, "{:?}", answer.fault());
+    wait_for(&server, "trains.rail.example.com", "Established").await;
+    let stored = get(&server, &format!("{DEFINITIONS}/trains.rail.example.com")).await.json();
+    for at in 0..2 {
+        let schema = |object: &Value| {
+            let mut schema = object["spec"]["versions"][at]["schema"]["openAPIV3Schema"].clone();
+            // A number with a fraction, of which JSON says as little as it likes.
+            schema["properties"]["spec"]["properties"]["replicas"]["minimum"] = Value::Null;
+            schema
+        };
+        assert_eq!(schema(&stored), schema(&definition()));
+    }
+    assert_eq!(create(&server, "a", json!({"line": "S1"})).await.code, 201);
+    let either = get_as(&server, TRAINS, "application/vnd.kubernetes.protobuf,application/json").await;
+    assert_eq!(either.headers["content-type"], "application/json");
+    let only = get_as(&server, TRAINS, "application/vnd.kubernetes.protobuf").await;
+    assert_eq!((only.code.as_u16(), only.json()["reason"].as_str()), (406, Some("NotAcceptable")));
+    let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let partial = get_as(&server, TRAINS, partial).await;
+    assert_eq!(
+        (partial.code.as_u16(), &partial.headers["content-type"]),
+        (200, &protobuf::MEDIA_TYPE.parse().unwrap())
+    );
     server.shutdown().await;
 }

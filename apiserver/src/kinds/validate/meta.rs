@@ -90,15 +90,25 @@ fn finalizers(finalizers: &Field<'_>, errors: &mut FieldErrors) {
         for fault in names::qualified_name(finalizer.text()) {
             finalizers.invalid_value(errors, finalizer.text(), fault);
         }
-        let known = ["kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"];
-        let text = finalizer.text();
-        if !text.contains('/') && !text.is_empty() && !known.contains(&text) {
-            finalizer.invalid(errors, "name is neither a standard finalizer name nor is it fully qualified");
-        }
     }
     if finalizers.has("orphan") && finalizers.has("foregroundDeletion") {
         finalizers.invalid(errors, "finalizer orphan and foregroundDeletion cannot be both set");
     }
+}
+
+/// The rule for finalizers of new objects whose kinds are built in: those that name no domain are known ones. Custom
+/// resources and definitions may have any.
+#[must_use]
+pub fn standard_finalizers(object: &Value) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    for finalizer in Field::of(object).field("metadata").field("finalizers").items() {
+        let known = ["kubernetes", "orphan", "foregroundDeletion"];
+        let text = finalizer.text();
+        if !text.contains('/') && !known.contains(&text) {
+            finalizer.invalid(&mut errors, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+    errors
 }
 
 /// The rules for a change of an object's metadata.
@@ -161,7 +171,9 @@ mod tests {
         check(conflicting, false, &[both]);
         let unqualified = "metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor \
                            is it fully qualified";
-        check(json!({"name": "a", "finalizers": ["x"]}), false, &[unqualified]);
+        check(json!({"name": "a", "finalizers": ["x"]}), false, &[]);
+        let object = json!({"metadata": {"name": "a", "finalizers": ["x", "orphan", "a/b"]}});
+        assert_eq!(texts(standard_finalizers(&object)), [unqualified]);
         let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p"}]);
         let no_uid = "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty";
         check(json!({"name": "a", "ownerReferences": owner}), false, &[no_uid]);

@@ -84,3 +84,97 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, ProtobufError> {
 pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
+
+/// Writes fields from the last to the first: so the length of a message is known when it is due.
+#[derive(Default)]
+pub(super) struct Writer {
+    /// In reverse.
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
+    }
+
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.reverse();
+        self.bytes
+    }
+
+    fn raw_varint(&mut self, value: u64) {
+        let mut buffer = [0; 10];
+        let length = put_varint(&mut buffer, value);
+        self.bytes.extend(buffer[..length].iter().rev());
+    }
+
+    fn tag(&mut self, number: u32, wire_type: u64) {
+        self.raw_varint(u64::from(number) << 3 | wire_type);
+    }
+
+    pub(super) fn varint(&mut self, number: u32, value: u64) {
+        self.raw_varint(value);
+        self.tag(number, 0);
+    }
+
+    pub(super) fn fixed64(&mut self, number: u32, bits: u64) {
+        self.bytes.extend(bits.to_be_bytes());
+        self.tag(number, 1);
+    }
+
+    pub(super) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.bytes.extend(bytes.iter().rev());
+        self.raw_varint(bytes.len() as u64);
+        self.tag(number, 2);
+    }
+
+    /// Where a message ends whose fields are written next.
+    pub(super) fn end(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Begins the message of that end, after all its fields.
+    pub(super) fn begin(&mut self, number: u32, end: usize) {
+        self.raw_varint((self.bytes.len() - end) as u64);
+        self.tag(number, 2);
+    }
+}
+
+fn put_varint(buffer: &mut [u8; 10], mut value: u64) -> usize {
+    let mut at = 0;
+    loop {
+        // Seven bits at a time.
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            buffer[at] = byte;
+            return at + 1;
+        }
+        buffer[at] = byte | 0x80;
+        at += 1;
+    }
+}
+
+/// Adds a field of bytes to what is written forwards.
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_head(out, number, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Adds the beginning of a field of so many bytes.
+pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
+    let mut buffer = [0; 10];
+    for value in [u64::from(number) << 3 | 2, length as u64] {
+        let length = put_varint(&mut buffer, value);
+        out.extend_from_slice(&buffer[..length]);
+    }
+}
+
+/// How many bytes a field of bytes takes.
+pub(super) const fn bytes_size(number: u32, length: usize) -> usize {
+    varint_size((number as u64) << 3) + varint_size(length as u64) + length
+}
+
+const fn varint_size(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}

@@ -8,7 +8,7 @@ use kubewright_api::status::Status;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::object::codec;
+use crate::object::{codec, protobuf};
 use crate::registry::storage::Storage;
 
 /// One state of one object.
@@ -22,6 +22,8 @@ pub(crate) struct Cached {
     splice_offset: usize,
     labels: Box<[(String, String)]>,
     fields: Box<[String]>,
+    /// The same in protobuf, without an envelope, once someone asked for it.
+    protobuf: OnceLock<Bytes>,
 }
 
 impl Cached {
@@ -43,6 +45,7 @@ impl Cached {
             splice_offset: storage.splice_offset(),
             labels: labels.into_iter().flatten().map(text).collect(),
             fields: fields.map(|at| strategy.selectable_value(at, object).into_owned()).collect(),
+            protobuf: OnceLock::new(),
         })
     }
 
@@ -59,6 +62,17 @@ impl Cached {
         serde_json::from_slice(&self.bytes).map_err(Status::internal)
     }
 
+    /// The object in protobuf without an envelope, encoded for the first who needs it and shared by all.
+    pub(crate) fn protobuf(&self, storage: &Storage) -> Result<Bytes, Status> {
+        if let Some(bytes) = self.protobuf.get() {
+            return Ok(bytes.clone());
+        }
+        let ty = storage.schema.built_in();
+        let ty = ty.ok_or_else(|| Status::internal(format!("{} has no protobuf encoding", storage.info.kind)))?;
+        let bytes = protobuf::message(ty, &self.decode()?).map_err(Status::internal)?;
+        Ok(self.protobuf.get_or_init(|| bytes.into()).clone())
+    }
+
     /// The same state as of another revision: how deletions carry the last state there was.
     pub(crate) fn at(&self, revision: u64) -> Self {
         Self {
@@ -68,6 +82,7 @@ impl Cached {
             splice_offset: self.splice_offset,
             labels: self.labels.clone(),
             fields: self.fields.clone(),
+            protobuf: OnceLock::new(),
         }
     }
 
@@ -94,6 +109,8 @@ pub(crate) struct Change {
     pub(crate) at: Instant,
     /// The event as a line of a watch, encoded by the first watcher that needs it and shared by all.
     pub(crate) line: OnceLock<Bytes>,
+    /// The same in protobuf.
+    pub(crate) frame: OnceLock<Bytes>,
 }
 
 /// What a list or a watch asks for.

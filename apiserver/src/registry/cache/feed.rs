@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Cached;
 use super::resource::Incoming;
+use crate::custom::CacheUse;
 use crate::registry::storage::Storage;
 use crate::registry::table::{Redefined, Resources};
 
@@ -109,8 +110,8 @@ impl Feed {
         Ok(Some(at))
     }
 
-    /// A definition came, changed or went: serves what it defines from now on, with its cache filled.
-    async fn redefine(&self, name: &str, object: Option<&serde_json::Value>) -> Result<(), Error> {
+    /// A definition came, changed or went at that revision: serves what it defines from now on, with its cache filled.
+    async fn redefine(&self, name: &str, object: Option<&serde_json::Value>, at: Revision) -> Result<(), Error> {
         let definition = match self.resources.redefine(name, object) {
             Redefined::Same => return Ok(()),
             Redefined::Gone => {
@@ -120,17 +121,36 @@ impl Feed {
             Redefined::New(definition) => definition,
         };
         let storage = Arc::clone(&definition.storage);
+        match definition.cache {
+            CacheUse::Same => {}
+            // As of the revision that the cache is at, so that its watchers miss nothing.
+            CacheUse::Renewed => match self.read_objects(&storage, Some(at)).await {
+                Ok((_, objects)) => storage.cache.renew(objects),
+                Err(_) => self.refill(&storage).await?,
+            },
+            CacheUse::New => self.refill(&storage).await?,
+        }
+        self.resources.install(name, Some(definition));
+        Ok(())
+    }
+
+    async fn refill(&self, storage: &Storage) -> Result<(), Error> {
+        let (revision, objects) = self.read_objects(storage, None).await?;
+        storage.cache.reset(revision.get(), objects);
+        Ok(())
+    }
+
+    /// All objects of a resource as of one revision, the newest if none is given.
+    async fn read_objects(&self, storage: &Storage, at: Option<Revision>) -> Result<(Revision, Vec<Incoming>), Error> {
         let mut objects = Vec::new();
         let read = |entry: &Entry| {
             let path = String::from_utf8_lossy(&entry.key[storage.prefix.len()..]).into_owned();
-            if let Some(new) = decode(&storage, &path, &entry.value, entry.mod_revision) {
+            if let Some(new) = decode(storage, &path, &entry.value, entry.mod_revision) {
                 objects.push(Incoming { path: path.as_str().into(), new: Some(new) });
             }
         };
-        let revision = self.read(KeyRange::prefix(storage.prefix.as_str()), None, read).await?;
-        storage.cache.reset(revision.get(), objects);
-        self.resources.install(name, Some(definition));
-        Ok(())
+        let revision = self.read(KeyRange::prefix(storage.prefix.as_str()), at, read).await?;
+        Ok((revision, objects))
     }
 
     /// Applies changes until cancelled. What the store refuses to deliver is read anew.
@@ -215,7 +235,7 @@ impl Feed {
             storage.cache.apply(batch.revision.get(), incoming);
         }
         for (name, object) in defining {
-            self.redefine(&name, object.as_ref()).await?;
+            self.redefine(&name, object.as_ref(), batch.revision).await?;
         }
         self.revision.send_if_modified(|revision| {
             let newer = *revision < batch.revision.get();

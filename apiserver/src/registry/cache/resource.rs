@@ -112,6 +112,27 @@ impl ResourceCache {
         inner.observers.push(observer);
     }
 
+    /// Goes on telling those whom another cache told.
+    pub(crate) fn inherit(&self, other: &Self) {
+        if std::ptr::eq(self, other) {
+            return;
+        }
+        let observers = std::mem::take(&mut other.write().observers);
+        observers.into_iter().for_each(|observer| self.observe(observer));
+    }
+
+    /// Replaces objects by the same states of them, read in another way. Nothing changed for watchers.
+    pub(super) fn renew(&self, objects: Vec<Incoming>) {
+        let mut inner = self.write();
+        for incoming in objects {
+            let Some((cached, object)) = incoming.new else { continue };
+            if inner.objects.get(&incoming.path).is_some_and(|known| known.revision == cached.revision) {
+                inner.tell(&cached, Some(&object));
+                inner.objects.insert(incoming.path, Arc::new(cached));
+            }
+        }
+    }
+
     /// Applies the changes of one revision.
     pub(super) fn apply(&self, revision: u64, incoming: Vec<Incoming>) {
         let mut inner = self.write();
@@ -182,13 +203,29 @@ impl Inner {
                 self.tell(&cached, Some(&object));
                 let cached = Arc::new(cached);
                 let prev = self.objects.insert(incoming.path, Arc::clone(&cached));
-                Change { revision, object: cached, prev, deleted: false, at, line: OnceLock::new() }
+                Change {
+                    revision,
+                    object: cached,
+                    prev,
+                    deleted: false,
+                    at,
+                    line: OnceLock::new(),
+                    frame: OnceLock::new(),
+                }
             }
             None => {
                 let Some(prev) = self.objects.remove(&incoming.path) else { return };
                 self.tell(&prev, None);
                 let object = Arc::new(prev.at(revision));
-                Change { revision, object, prev: Some(prev), deleted: true, at, line: OnceLock::new() }
+                Change {
+                    revision,
+                    object,
+                    prev: Some(prev),
+                    deleted: true,
+                    at,
+                    line: OnceLock::new(),
+                    frame: OnceLock::new(),
+                }
             }
         };
         self.changes_bytes += change.object.size();

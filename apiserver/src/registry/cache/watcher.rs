@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kubewright_api::status::Status;
 use tokio::sync::watch;
 
 use super::{Cached, Change, Selection};
+use crate::object::protobuf;
 use crate::registry::storage::Storage;
 
 /// The window has moved past the watcher, or past the revision it wanted to start from.
@@ -81,6 +83,19 @@ impl Delivery {
             Some(change) => change.line.get_or_init(encode).clone(),
             None => encode(),
         }
+    }
+
+    /// The event in protobuf, in the stored version.
+    pub(crate) fn frame(&self, storage: &Storage) -> Result<Bytes, Status> {
+        if let Some(frame) = self.change.as_ref().and_then(|change| change.frame.get()) {
+            return Ok(frame.clone());
+        }
+        let object = protobuf::envelope(&storage.api_version, &storage.info.kind, &self.object.protobuf(storage)?);
+        let frame = Bytes::from(protobuf::watch_frame(self.kind.as_str(), &object));
+        Ok(match &self.change {
+            Some(change) => change.frame.get_or_init(|| frame).clone(),
+            None => frame,
+        })
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> Handler<'a> {
 
     fn representation(&self, headers: &HeaderMap, query: &Query, list: bool) -> Result<Representation<'a>, Status> {
         let pretty = query.flag("pretty");
-        let form = negotiate::choose(headers, list, pretty)?;
+        let form = negotiate::choose(headers, list, pretty, self.served.schema.built_in().is_some())?;
         let include = query.include_object()?;
         Ok(Representation { form, include, served: self.served, now: self.context.now })
     }

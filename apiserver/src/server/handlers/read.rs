@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use kubewright_api::status::Status;
 use tokio::time::Instant;
 
 use super::super::query::{ListOptions, Match, Query, parse_version};
-use super::super::watch_stream::{WatchStream, event, expired};
+use super::super::watch_stream::{WatchStream, expired, failure};
 use super::Handler;
 use crate::body::{self, Body};
 use crate::registry::cache::{Cached, Lagged, Selection, Watcher};
@@ -106,8 +106,7 @@ impl Handler<'_> {
             Ok(started) => started,
             // As upstream: the answer to a watch is a watch, even if it only says that it cannot be.
             Err(lagged) => {
-                let status = serde_json::to_value(expired(lagged)).unwrap_or_default();
-                return Ok(streamed(body::full(event("ERROR", &status))));
+                return Ok(representation.streamed(body::full(failure(&representation, &expired(lagged)))));
             }
         };
         let now = Instant::now();
@@ -129,7 +128,7 @@ impl Handler<'_> {
             over: false,
         };
         watch.schedule_bookmark(now);
-        Ok(streamed(watch.into_body()))
+        Ok(representation.streamed(watch.into_body()))
     }
 
     async fn start(&self, options: &ListOptions, selection: Selection) -> Result<Result<Started, Lagged>, Status> {
@@ -166,10 +165,4 @@ struct Started {
     watcher: Watcher,
     initial: VecDeque<Arc<Cached>>,
     initial_end: Option<u64>,
-}
-
-fn streamed(body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
