@@ -5,6 +5,7 @@
 
 mod affinity;
 mod devices;
+mod in_tree;
 mod meta;
 mod node;
 mod pod;
@@ -19,6 +20,7 @@ pub use devices::{
     Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceRequest, DeviceSlice,
     MadeClaims, PodDevices,
 };
+pub use in_tree::{InTreePlugin, InTreeVolume, Translated};
 pub use meta::{Meta, OwnerReference};
 pub use node::{ImageState, Node};
 pub use pod::{

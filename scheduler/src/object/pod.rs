@@ -9,8 +9,8 @@ use kubewright_api::taint::Toleration;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Labels, MadeClaims, Meta, Name, PodAffinityTerm, PodDevices, Preferred, RequiredNodeAffinity, Resources, Time,
-    Weighted, wire,
+    InTreePlugin, Labels, MadeClaims, Meta, Name, PodAffinityTerm, PodDevices, Preferred, RequiredNodeAffinity,
+    Resources, Time, Weighted, wire,
 };
 
 /// A pod as scheduling sees it. Cloning shares the spec.
@@ -121,6 +121,8 @@ pub enum VolumeSource {
     Ephemeral(Name),
     /// A volume given inline by a CSI driver.
     Csi(Name),
+    /// A volume given inline of a plugin that a CSI driver serves, and the driver's handle.
+    InTree(InTreePlugin, Name),
     /// A disk that only one node may write: kind, identity, and whether it is mounted read-only.
     Disk(&'static str, Name, bool),
     /// A Ceph block device that only one node may write.
@@ -307,7 +309,7 @@ impl PodSpec {
             requests: Resources::from_map(&resources.requests()),
             requests_nonzero: Resources::from_map(&with_unasked(resources).requests()),
             requests_scored: resources.resources.is_some().then(|| Box::new(by_containers(resources))),
-            volumes: spec.volumes.iter().filter_map(volume_source).collect(),
+            volumes: spec.volumes.iter().flat_map(volume_sources).collect(),
             devices: spec.resource_claims,
             pod_group: spec.scheduling_group.unwrap_or_default().pod_group_name,
             features,
@@ -382,6 +384,12 @@ fn with_unasked(resources: &PodResources) -> PodResources {
 fn by_containers(resources: &PodResources) -> Resources {
     let containers = PodResources { resources: None, ..resources.clone() };
     Resources::from_map(&with_unasked(&containers).requests())
+}
+
+/// A volume may matter in two ways.
+fn volume_sources(volume: &wire::Volume) -> impl Iterator<Item = VolumeSource> {
+    let in_tree = InTreePlugin::inline(&volume.source()).map(|(plugin, handle)| VolumeSource::InTree(plugin, handle));
+    volume_source(volume).into_iter().chain(in_tree)
 }
 
 fn volume_source(volume: &wire::Volume) -> Option<VolumeSource> {

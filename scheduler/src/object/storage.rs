@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kubewright_api::quantity::Quantity;
 use kubewright_api::selector::LabelSelector;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::wire::null_is_default;
-use super::{Labels, Name, NodeSelector, OwnerReference, Time};
+use super::{InTreePlugin, InTreeVolume, Labels, Name, NodeSelector, OwnerReference, Time};
 
 /// The annotation by which a scheduler says on which node a claim's volume will be needed.
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -180,6 +181,8 @@ pub struct Volume {
     pub available: bool,
     /// The CSI driver and its handle for the volume, if it is a CSI volume.
     pub csi: Option<(Name, Name)>,
+    /// The volume as a CSI driver sees it, if it is of a plugin in whose place there is one.
+    pub in_tree: Option<Box<InTreeVolume>>,
 }
 
 impl Volume {
@@ -195,6 +198,20 @@ impl Volume {
     #[must_use]
     pub fn is_reachable_from(&self, node: &super::Node) -> bool {
         self.nodes.as_ref().is_none_or(|nodes| nodes.matches(node))
+    }
+
+    /// Whether a node can reach it that has given up those plugins for their CSI drivers.
+    ///
+    /// # Errors
+    /// The driver could not make sense of the volume.
+    pub fn is_reachable_through_csi(&self, node: &super::Node, migrated: &str) -> Result<bool, String> {
+        match self.in_tree.as_ref().filter(|own| own.plugin.is_migrated(migrated)) {
+            Some(own) => {
+                let translated = own.translated.as_ref().map_err(|why| format!("could not translate pv: {why}"))?;
+                Ok(translated.nodes.as_ref().is_none_or(|nodes| nodes.matches(node)))
+            }
+            None => Ok(self.is_reachable_from(node)),
+        }
     }
 }
 
@@ -222,6 +239,8 @@ impl<'de> Deserialize<'de> for Volume {
             node_affinity: Affinity,
             claim_ref: Option<ClaimReference>,
             csi: Option<Csi>,
+            #[serde(flatten)]
+            source: serde_json::Map<String, Value>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
@@ -240,7 +259,9 @@ impl<'de> Deserialize<'de> for Volume {
             phase: Name,
         }
         let Wire { metadata, spec, status } = Wire::deserialize(deserializer)?;
+        let (source, nodes) = (Value::from(spec.source), spec.node_affinity.required.as_ref());
         Ok(Self {
+            in_tree: InTreePlugin::volume(&source, &metadata.labels, nodes),
             class: class_of(&metadata.annotations, spec.storage_class_name),
             name: metadata.name,
             labels: metadata.labels,

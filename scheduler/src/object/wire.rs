@@ -116,7 +116,25 @@ pub(super) struct Volume {
     pub(super) aws_elastic_block_store: Option<serde_json::Value>,
     pub(super) rbd: Option<serde_json::Value>,
     pub(super) iscsi: Option<serde_json::Value>,
+    pub(super) azure_disk: Option<serde_json::Value>,
+    pub(super) cinder: Option<serde_json::Value>,
+    pub(super) portworx_volume: Option<serde_json::Value>,
     pub(super) csi: Option<Driver>,
+}
+
+impl Volume {
+    /// What is given by plugins that CSI drivers serve.
+    pub(super) fn source(&self) -> serde_json::Value {
+        let sources = [
+            ("awsElasticBlockStore", &self.aws_elastic_block_store),
+            ("gcePersistentDisk", &self.gce_persistent_disk),
+            ("azureDisk", &self.azure_disk),
+            ("cinder", &self.cinder),
+            ("portworxVolume", &self.portworx_volume),
+        ];
+        let given = sources.into_iter().filter_map(|(name, source)| Some((name.to_owned(), source.clone()?)));
+        serde_json::Value::Object(given.collect())
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -9,7 +9,7 @@ use crate::framework::{
     ActionType, CycleState, EventResource, FilterPlugin, Interest, Object, Plugin, PreFilterOutcome, PreFilterPlugin,
     Status,
 };
-use crate::object::{Claim, CsiNode, Name, PodInfo};
+use crate::object::{Claim, CsiNode, InTreePlugin, Name, PodInfo, VolumeSource};
 
 /// Keeps pods off nodes to which their volumes could not be attached any more.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,20 +26,42 @@ impl NodeVolumeLimits {
     pub const REASON: &'static str = "node(s) exceed max volume count";
 }
 
-/// The driver behind a claim and its handle for the volume; a stand-in handle while there is no volume yet.
-fn handle(claim: &Claim, objects: &Objects) -> Option<Handle> {
+/// The driver behind a claim and its handle for the volume; a stand-in handle while there is no volume yet. Volumes of
+/// plugins that were in the tree are their drivers' on a node that tells which drivers it has.
+fn handle(claim: &Claim, tells_drivers: bool, objects: &Objects) -> Option<Handle> {
     if let Some(volume) = objects.storage.volume(&claim.volume_name).filter(|_| !claim.volume_name.is_empty()) {
-        let (driver, handle) = volume.csi.as_ref()?;
-        return (!driver.is_empty() && !handle.is_empty()).then(|| (driver.clone(), handle.to_string()));
+        let (driver, handle) = match (&volume.csi, &volume.in_tree) {
+            (Some((driver, handle)), _) => (driver.clone(), handle),
+            (None, Some(own)) if tells_drivers => (own.plugin.driver.into(), &own.translated.as_ref().ok()?.handle),
+            _ => return None,
+        };
+        return (!driver.is_empty() && !handle.is_empty()).then(|| (driver, handle.to_string()));
     }
     let class = objects.storage.class(&claim.class)?;
     let handle = format!("\0{}/{}", claim.namespace, claim.name);
-    (!class.provisioner.is_empty()).then(|| (class.provisioner.clone(), handle))
+    let driver = match InTreePlugin::of_provisioner(&class.provisioner) {
+        Some(plugin) => plugin.filter(|_| tells_drivers)?.driver.into(),
+        None => class.provisioner.clone(),
+    };
+    (!driver.is_empty()).then_some((driver, handle))
+}
+
+/// The volumes that a pod gives inline and that are CSI drivers' on such a node.
+fn inline(pod: &PodInfo, tells_drivers: bool) -> impl Iterator<Item = Handle> + '_ {
+    pod.spec.volumes.iter().filter(move |_| tells_drivers).filter_map(|volume| match volume {
+        VolumeSource::InTree(plugin, handle) => Some((plugin.driver.into(), handle.to_string())),
+        _ => None,
+    })
+}
+
+/// Whether a pod has volumes that can be limited.
+fn has_volumes(pod: &PodInfo) -> bool {
+    has_claims(pod) || pod.spec.volumes.iter().any(|volume| matches!(volume, VolumeSource::InTree(..)))
 }
 
 /// The volumes of a pod that are to be placed.
-fn volumes_of_new(pod: &PodInfo, objects: &Objects) -> Result<BTreeSet<Handle>, Status> {
-    let mut handles = BTreeSet::new();
+fn volumes_of_new(pod: &PodInfo, tells_drivers: bool, objects: &Objects) -> Result<BTreeSet<Handle>, Status> {
+    let mut handles: BTreeSet<Handle> = inline(pod, tells_drivers).collect();
     for (name, ephemeral) in all_claims(pod) {
         if name.is_empty() {
             return Err(Status::error("PersistentVolumeClaim had no name"));
@@ -51,14 +73,27 @@ fn volumes_of_new(pod: &PodInfo, objects: &Objects) -> Result<BTreeSet<Handle>, 
         if ephemeral {
             check_owner(pod, claim).map_err(Status::error)?;
         }
-        handles.extend(handle(claim, objects));
+        handles.extend(handle(claim, tells_drivers, objects));
     }
     Ok(handles)
 }
 
 /// The volumes of a pod that is there.
-fn volumes_of_placed<'a>(pod: &'a PodInfo, objects: &'a Objects) -> impl Iterator<Item = Handle> + 'a {
-    all_claims(pod).filter_map(|(name, _)| handle(objects.storage.claim(&pod.namespace, &name)?, objects))
+fn volumes_of_placed<'a>(
+    pod: &'a PodInfo,
+    tells_drivers: bool,
+    objects: &'a Objects,
+) -> Result<impl Iterator<Item = Handle> + 'a, Status> {
+    let mut claims = Vec::new();
+    for (name, ephemeral) in all_claims(pod) {
+        let Some(claim) = objects.storage.claim(&pod.namespace, &name) else { continue };
+        if ephemeral {
+            check_owner(pod, claim).map_err(Status::error)?;
+        }
+        claims.push(claim);
+    }
+    let claimed = claims.into_iter().filter_map(move |claim| handle(claim, tells_drivers, objects));
+    Ok(claimed.chain(inline(pod, tells_drivers)))
 }
 
 impl NodeVolumeLimits {
@@ -88,9 +123,12 @@ impl Plugin for NodeVolumeLimits {
         let gone = |_: &PodInfo, object: &Object| {
             let Object::Pod(Some(gone), None) = object else { return true.into() };
             let placed = gone.is_assigned() || !gone.nominated_node_name.is_empty();
-            (placed && has_claims(gone)).into()
+            (placed && has_volumes(gone)).into()
         };
-        let detached = |pod: &PodInfo, _: &Object| super::volumes::named_claims(pod).next().is_some().into();
+        let detached = |pod: &PodInfo, _: &Object| {
+            let matters = |volume: &VolumeSource| matches!(volume, VolumeSource::Claim(_) | VolumeSource::InTree(..));
+            pod.spec.volumes.iter().any(matters).into()
+        };
         vec![
             Interest::any(EventResource::CsiNode, ActionType::ADD),
             Interest::hinted(EventResource::CsiNode, ActionType::UPDATE, raised),
@@ -113,11 +151,11 @@ impl Plugin for NodeVolumeLimits {
 
 impl PreFilterPlugin for NodeVolumeLimits {
     fn pre_filter(&self, _: &mut CycleState, pod: &PodInfo, _: &Snapshot) -> Result<PreFilterOutcome, Status> {
-        Ok(if has_claims(pod) { PreFilterOutcome::AllNodes } else { PreFilterOutcome::Skip })
+        Ok(if has_volumes(pod) { PreFilterOutcome::AllNodes } else { PreFilterOutcome::Skip })
     }
 
     fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
-        !has_claims(pod)
+        !has_volumes(pod)
     }
 }
 
@@ -126,7 +164,8 @@ impl FilterPlugin for NodeVolumeLimits {
         let objects = state.objects()?;
         let storage = &objects.storage;
         let csi_node = storage.csi_node(node.name());
-        let mut wanted = volumes_of_new(pod, objects)?;
+        let tells_drivers = csi_node.is_some();
+        let mut wanted = volumes_of_new(pod, tells_drivers, objects)?;
         if wanted.is_empty() {
             return Ok(());
         }
@@ -136,8 +175,10 @@ impl FilterPlugin for NodeVolumeLimits {
         if limits.is_empty() {
             return Ok(());
         }
-        let mut attached: BTreeSet<Handle> =
-            node.pods.iter().flat_map(|other| volumes_of_placed(other, objects)).collect();
+        let mut attached: BTreeSet<Handle> = BTreeSet::new();
+        for other in &node.pods {
+            attached.extend(volumes_of_placed(other, tells_drivers, objects)?);
+        }
         wanted.retain(|handle| !attached.contains(handle));
         for attachment in storage.attachments_of(node.name()).filter(|attachment| !attachment.driver.is_empty()) {
             let csi = storage.volume(&attachment.volume).and_then(|volume| volume.csi.as_ref());
@@ -153,6 +194,6 @@ impl FilterPlugin for NodeVolumeLimits {
     }
 
     fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
-        !has_claims(pod)
+        !has_volumes(pod)
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn find(
     objects: &Objects,
 ) -> Result<Found, Status> {
     let mut reasons = Vec::new();
-    match check_bound(bound, node, objects) {
+    match check_bound(bound, node, objects).map_err(Status::error)? {
         Bound::Reachable => {}
         Bound::Unreachable => reasons.push(VolumeBinding::REASON_NODE.into()),
         Bound::Gone => reasons.push(VolumeBinding::REASON_GONE.into()),
@@ -43,15 +43,15 @@ enum Bound {
     Gone,
 }
 
-fn check_bound(bound: &[Arc<Claim>], node: &Node, objects: &Objects) -> Bound {
+fn check_bound(bound: &[Arc<Claim>], node: &Node, objects: &Objects) -> Result<Bound, String> {
+    let migrated = objects.storage.csi_node(&node.name).map_or("", |own| own.migrated.as_str());
     for claim in bound {
-        match objects.storage.volume(&claim.volume_name) {
-            None => return Bound::Gone,
-            Some(volume) if !volume.is_reachable_from(node) => return Bound::Unreachable,
-            Some(_) => {}
+        let Some(volume) = objects.storage.volume(&claim.volume_name) else { return Ok(Bound::Gone) };
+        if !volume.is_reachable_through_csi(node, migrated)? {
+            return Ok(Bound::Unreachable);
         }
     }
-    Bound::Reachable
+    Ok(Bound::Reachable)
 }
 
 type Unmet = &'static str;
