@@ -2,6 +2,7 @@
 
 mod client;
 mod convert;
+mod status;
 mod watch;
 
 use std::fmt;
@@ -18,11 +19,11 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::proto::{
     CompactionRequest, HeaderResponse, LeaseGrantRequest, LeaseLeasesResponse, LeaseRequest, LeaseResponse,
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, Nothing, RangeResponse, ResponseHeader, SnapshotResponse,
-    StatusResponse, TxnResponse,
+    TxnResponse,
 };
 use crate::{
-    Committed, Consistency, Entry, Error, Health, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, Page, RangeOptions,
-    ReadOptions, Replication, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
+    Committed, Consistency, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, Page, RangeOptions,
+    ReadOptions, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
 };
 use client::Client;
 
@@ -368,33 +369,6 @@ impl Store for EtcdStore {
     }
 
     async fn status(&self) -> Result<StoreStatus, Error> {
-        let path = "/etcdserverpb.Maintenance/Status";
-        let found: StatusResponse = match self.client.unary(path, Nothing {}).await {
-            Ok(found) => found,
-            Err(status) => return Err(self.error(status, None).await),
-        };
-        let counted = RangeOptions::latest().count_only().consistency(Consistency::Serializable);
-        let keys = self.range(KeyRange::all(), counted).await?.count.unwrap_or_default();
-        let health = match found.errors.first() {
-            None => Health::Serving,
-            Some(reason) => Health::ReadOnly(reason.clone()),
-        };
-        Ok(StoreStatus {
-            revision: self.seen(found.header),
-            compacted: self.compacted().await?,
-            keys,
-            bytes: found.db_size_in_use as u64,
-            disk_bytes: found.db_size as u64,
-            health,
-            replication: Some(Replication {
-                id: found.header.map_or(0, |header| header.member_id),
-                leader: (found.leader != 0).then_some(found.leader),
-                term: found.raft_term,
-                committed_index: found.raft_index,
-                applied_index: found.raft_applied_index,
-                ..Replication::default()
-            }),
-            ..StoreStatus::default()
-        })
+        status::of(self).await
     }
 }
