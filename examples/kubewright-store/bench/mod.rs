@@ -35,6 +35,7 @@ struct Runner {
 impl Runner {
     async fn all(&self, table: &mut Table) -> Result<()> {
         self.puts(table).await?;
+        self.clusters(table).await?;
         self.reads(table).await?;
         self.watches(table).await?;
         self.many_keys(table).await
@@ -53,8 +54,8 @@ impl Runner {
         [Kind::Kubewright].into_iter().chain(etcd).collect()
     }
 
-    async fn start(&self, kind: &Kind) -> Result<Server> {
-        Server::start(kind.clone(), &self.dir(kind)).await
+    async fn start(&self, kind: &Kind, members: usize) -> Result<Server> {
+        Server::start(kind.clone(), members, &self.dir(kind)).await
     }
 
     fn dir(&self, kind: &Kind) -> std::path::PathBuf {
@@ -66,11 +67,20 @@ impl Runner {
         &self,
         work: impl AsyncFn(&mut Server) -> Result<[f64; N]>,
     ) -> Result<[Vec<f64>; N]> {
+        self.in_turn_with(1, work).await
+    }
+
+    /// The same with servers of so many members.
+    async fn in_turn_with<const N: usize>(
+        &self,
+        members: usize,
+        work: impl AsyncFn(&mut Server) -> Result<[f64; N]>,
+    ) -> Result<[Vec<f64>; N]> {
         let mut all: Vec<Vec<[f64; N]>> = Vec::new();
         let kinds = self.kinds();
         for _ in 0..self.flags.rounds.max(1) {
             for (n, kind) in kinds.iter().enumerate() {
-                let mut server = self.start(kind).await?;
+                let mut server = self.start(kind, members).await?;
                 let found = work(&mut server).await;
                 server.stop().await?;
                 all.resize_with(kinds.len(), Vec::new);
@@ -122,6 +132,22 @@ impl Runner {
                 Target::AtLeast(10.0),
             ));
         }
+        Ok(())
+    }
+
+    async fn clusters(&self, table: &mut Table) -> Result<()> {
+        if !self.wants("3 members: put, 64 clients") {
+            return Ok(());
+        }
+        let [rate, cpu, p99] = self
+            .in_turn_with(3, async |server| {
+                let found = workloads::repeat(server, Work::Put, 64, self.flags.connections, self.seconds).await?;
+                Ok([found.rate, found.cpu_micros, found.p99_ms])
+            })
+            .await?;
+        table.add(Row::new("3 members: put, 64 clients", "puts/s", rate, Target::AtLeast(3.0)));
+        table.add(Row::new("3 members: CPU of all a put", "µs", cpu, Target::None));
+        table.add(Row::new("3 members: 99 % within", "ms", p99, Target::None));
         Ok(())
     }
 
@@ -184,7 +210,7 @@ impl Runner {
         }
         let (mut memory, mut anonymous, mut restart) = (Vec::new(), Vec::new(), Vec::new());
         for kind in self.kinds() {
-            let mut server = self.start(&kind).await?;
+            let mut server = self.start(&kind, 1).await?;
             workloads::fill(&server, keys, 100).await?;
             tokio::time::sleep(Duration::from_secs(5)).await;
             memory.push(server.memory("VmRSS")?);

@@ -42,8 +42,8 @@ pub(crate) struct Measured {
 
 async fn connections(server: &Server, count: usize) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
-    for _ in 0..count {
-        clients.push(Client::connect(server.address()).await?);
+    for n in 0..count {
+        clients.push(Client::connect(server.address(n)).await?);
     }
     Ok(clients)
 }
@@ -194,8 +194,8 @@ pub(crate) async fn watchers(
     let delivered = Arc::new(AtomicU64::new(0));
     let expected = (events_per_second * time.as_secs_f64()) as u64;
     let (per_stream, mut tasks) = (watches / connections, JoinSet::new());
-    for _ in 0..connections {
-        let mut client = Client::connect(server.address()).await?;
+    for n in 0..connections {
+        let mut client = Client::connect(server.address(n)).await?;
         let mut watch = client.watch(PREFIX.as_bytes(), &prefix_end(PREFIX.as_bytes()), 0, per_stream).await?;
         let mut created = 0;
         while created < per_stream {
@@ -247,7 +247,7 @@ async fn write_steadily(server: &Server, origin: Instant, events: u64, per_secon
     let next = Arc::new(AtomicU64::new(0));
     let begun = tokio::time::Instant::now();
     let mut tasks = JoinSet::new();
-    let client = Client::connect(server.address()).await?;
+    let client = Client::connect(server.address(0)).await?;
     for _ in 0..16 {
         let (mut client, next) = (client.clone(), next.clone());
         tasks.spawn(async move {
