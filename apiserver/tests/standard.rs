@@ -1,6 +1,8 @@
 //! The standard server: everything on, as an embedder gets it.
 
 mod common;
+#[path = "standard/conversion.rs"]
+mod conversion;
 #[path = "standard/custom.rs"]
 mod custom;
 

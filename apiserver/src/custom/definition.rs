@@ -6,6 +6,7 @@ use kubewright_api::resources::Scope;
 use serde_json::Value;
 
 use super::conditions;
+use super::conversion::ConversionWebhook;
 use super::strategy::CustomStrategy;
 use crate::object::typed::Schema;
 use crate::registry::cache::Limits;
@@ -23,6 +24,7 @@ pub(crate) struct Definition {
     pub(crate) cache: CacheUse,
     /// The schema that stored objects are read by.
     stored_schema: Value,
+    webhook: Option<Arc<ConversionWebhook>>,
     /// What of the object decides this.
     pub(crate) fingerprint: String,
 }
@@ -51,6 +53,7 @@ impl Definition {
         let (spec, names) = (&object["spec"], &object["status"]["acceptedNames"]);
         let terminating = object["metadata"]["deletionTimestamp"].is_string();
         let versions = spec["versions"].as_array()?;
+        let webhook = ConversionWebhook::read(&spec["conversion"]).map(Arc::new);
         let mut storage = None;
         for version in versions.iter().filter(|version| version["storage"] == true) {
             let (info, schema, strategy) = read_version(spec, names, version, terminating);
@@ -60,28 +63,39 @@ impl Definition {
         }
         let (mut storage, stored_schema) = storage?;
         let mut cache = CacheUse::New;
-        if let Some(known) = known.filter(|known| shares_cache(&known.storage, &storage)) {
+        storage.mixed = webhook.is_some();
+        if let Some(known) = known.filter(|known| known.webhook == webhook && shares_cache(&known.storage, &storage)) {
             storage.cache = Arc::clone(&known.storage.cache);
             cache = if known.stored_schema == stored_schema { CacheUse::Same } else { CacheUse::Renewed };
         }
         let storage = Arc::new(storage);
+        let home = webhook.as_ref().and_then(|webhook| {
+            let version = versions.iter().find(|version| version["storage"] == true)?;
+            let (info, schema, strategy) = read_version(spec, names, version, terminating);
+            let mut home = Served::new(info, None, Schema::Custom(schema), strategy.into(), Arc::clone(&storage));
+            home.webhook = Some(Arc::clone(webhook));
+            Some(Arc::new(home))
+        });
         let served = versions.iter().filter(|version| version["served"] == true).map(|version| {
             let (info, schema, strategy) = read_version(spec, names, version, terminating);
             let storage = Arc::clone(&storage);
             let mut served = Served::new(info, None, Schema::Custom(schema), strategy.into(), storage);
             served.published = Some(Arc::new(version["schema"]["openAPIV3Schema"].clone()));
+            (served.webhook, served.home) = (webhook.clone(), home.clone());
             if let Some(before) = known.filter(|_| cache != CacheUse::New).and_then(|known| known.version(&served)) {
                 served.gone = before.gone.clone();
             }
             Arc::new(served)
         });
+        let served = served.collect();
         Some(Self {
             prefix: storage.feed_prefix().to_owned(),
-            served: served.collect(),
+            served,
             storage,
             fingerprint: format!("{spec}{names}{terminating}"),
             cache,
             stored_schema,
+            webhook,
         })
     }
 

@@ -11,6 +11,7 @@
 mod columns;
 mod conditions;
 mod controller;
+mod conversion;
 mod definition;
 mod formats;
 mod jsonpath;
@@ -25,6 +26,7 @@ mod types;
 mod validate;
 
 pub(crate) use controller::Definitions;
+pub(crate) use conversion::{ConversionWebhook, Converter};
 pub(crate) use definition::{CacheUse, Definition};
 pub(crate) use publish::{Openapi, publish};
 pub(crate) use schema_rules::check_versions;

@@ -50,6 +50,13 @@ pub fn head(api_version: &str, kind: &str) -> String {
     format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",\"metadata\":{{")
 }
 
+/// Where the resource version belongs in stored bytes of any version.
+#[must_use]
+pub fn metadata_offset(stored: &[u8]) -> usize {
+    const MARK: &[u8] = b"\"metadata\":{";
+    stored.windows(MARK.len()).position(|window| window == MARK).map_or(0, |at| at + MARK.len())
+}
+
 /// Stored bytes with the resource version in them.
 #[must_use]
 pub fn splice(stored: &[u8], offset: usize, revision: u64) -> Bytes {

@@ -158,7 +158,7 @@ impl Written {
 
     pub(crate) fn stored(storage: &Storage, mut object: Value, stored: &[u8], revision: u64) -> Self {
         crate::object::metadata_mut(&mut object).insert("resourceVersion".into(), revision.to_string().into());
-        Self { object, bytes: codec::splice(stored, storage.splice_offset(), revision) }
+        Self { object, bytes: codec::splice(stored, storage.offset_in(stored), revision) }
     }
 
     /// What a dry run answers: the object without a new resource version.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache::ResourceCache;
 use super::info::ResourceInfo;
 use super::strategy::{CommitHook, Strategy};
-use crate::custom;
+use crate::custom::{self, ConversionWebhook};
 use crate::object::codec;
 use crate::object::convert::Conversion;
 use crate::object::typed::Schema;
@@ -60,6 +60,8 @@ pub(crate) struct Storage {
     head: String,
     pub(crate) hook: OnceLock<Arc<dyn CommitHook>>,
     pub(crate) cache: Arc<ResourceCache>,
+    /// Objects may be stored in other versions, and only a webhook can convert them: they are read as they are.
+    pub(crate) mixed: bool,
 }
 
 /// One resource at one version, as requests name it.
@@ -74,6 +76,10 @@ pub(crate) struct Served {
     pub(crate) published: Option<Arc<Value>>,
     /// Cancelled when the version is no longer served out of that cache: its watches end.
     pub(crate) gone: CancellationToken,
+    /// Converts between versions, where the definition says so.
+    pub(crate) webhook: Option<Arc<ConversionWebhook>>,
+    /// With a webhook: the resource in its stored version.
+    pub(crate) home: Option<Arc<Self>>,
 }
 
 impl Storage {
@@ -89,6 +95,7 @@ impl Storage {
             api_version,
             hook: OnceLock::new(),
             cache: Arc::new(ResourceCache::new()),
+            mixed: false,
         }
     }
 
@@ -114,12 +121,16 @@ impl Storage {
             return Ok(codec::splice(stored, self.head.len(), revision));
         }
         let object = self.read(stored, revision).map_err(Status::internal)?;
-        Ok(codec::splice(&codec::encode(&object), self.head.len(), revision))
+        let encoded = codec::encode(&object);
+        Ok(codec::splice(&encoded, self.offset_in(&encoded), revision))
     }
 
     /// The object in stored bytes.
     pub(crate) fn read(&self, stored: &[u8], revision: u64) -> Result<Value, serde_json::Error> {
         let mut object = codec::decode(stored, revision)?;
+        if self.mixed && object["apiVersion"] != self.api_version.as_str() {
+            return Ok(object);
+        }
         if let Some(schema) = self.schema.custom() {
             custom::renew(&mut object, schema);
         }
@@ -129,8 +140,8 @@ impl Storage {
     }
 
     /// Where in bytes the resource version is.
-    pub(crate) fn splice_offset(&self) -> usize {
-        self.head.len()
+    pub(crate) fn offset_in(&self, bytes: &[u8]) -> usize {
+        if self.mixed { codec::metadata_offset(bytes) } else { self.head.len() }
     }
 
     /// The object in an entry of the store.
@@ -149,12 +160,23 @@ impl Served {
         storage: Arc<Storage>,
     ) -> Self {
         let gone = CancellationToken::new();
-        Self { api_version: info.api_version(), info, conversion, schema, strategy, storage, published: None, gone }
+        Self {
+            api_version: info.api_version(),
+            info,
+            conversion,
+            schema,
+            strategy,
+            storage,
+            published: None,
+            gone,
+            webhook: None,
+            home: None,
+        }
     }
 
     /// Whether requests speak the version in which the resource is stored.
     pub(crate) fn is_natural(&self) -> bool {
-        self.conversion.is_none() && self.api_version == self.storage.api_version
+        self.conversion.is_none() && self.webhook.is_none() && self.api_version == self.storage.api_version
     }
 
     pub(crate) fn to_storage(&self, mut object: Value) -> Value {

@@ -3,6 +3,7 @@
 //! [`Remote`] is how they are reached; the standard one is [`Https`] (feature `serve`). Who is called, and whom to
 //! trust, is a [`Target`]; a Service of the cluster is found by [`of_service`].
 
+mod client_config;
 #[cfg(feature = "serve")]
 mod https;
 mod service;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 
+pub(crate) use client_config::of_client_config;
 #[cfg(feature = "serve")]
 pub use https::Https;
 pub use service::of_service;

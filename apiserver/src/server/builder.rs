@@ -21,7 +21,7 @@ use crate::authn::{Anonymous, Authenticator};
 use crate::authz::Authorizer;
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
-use crate::custom::Definitions;
+use crate::custom::{Converter, Definitions};
 use crate::environment::{Environment, SystemEnvironment};
 use crate::objects::GroupResource;
 use crate::objects::Objects;
@@ -272,6 +272,7 @@ impl Builder {
                 .map_err(|error| BuildError::Store { reason: error.to_string() })?;
         let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
         let auditor = self.options.audit.take().map(|config| Auditor::start(config, &tasks, &cancel));
+        let remote = Arc::clone(&self.options.remote);
         let standard = Standard::new(self.options, &objects, &self.environment);
         let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;
         let mut parts = Parts {
@@ -295,7 +296,8 @@ impl Builder {
             let definitions = Definitions::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment));
             tasks.spawn(definitions.run(cancel.clone()));
         }
-        let core = Arc::new(Core::new(parts, self.settings, tasks, cancel, draining));
+        let converter = Converter::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment), remote);
+        let core = Arc::new(Core::new(parts, self.settings, converter, tasks, cancel, draining));
         if let Err(status) = bootstrapped {
             core.shutdown().await;
             return Err(BuildError::Bootstrap(status));

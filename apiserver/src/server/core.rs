@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::{Endpoint, Parts, handlers, transcode};
 use crate::admission::Admission;
 use crate::body::{self, Body};
+use crate::custom::Converter;
 use crate::environment::Environment;
 use crate::objects::Objects;
 use crate::registry::Registry;
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) settings: Settings,
+    pub(crate) converter: Arc<Converter>,
     pub(crate) cancel: CancellationToken,
     /// Cancelled before, or with, `cancel`.
     pub(super) draining: CancellationToken,
@@ -56,6 +58,7 @@ impl Core {
     pub(super) fn new(
         parts: Parts,
         settings: Settings,
+        converter: Converter,
         tasks: TaskTracker,
         cancel: CancellationToken,
         draining: CancellationToken,
@@ -67,6 +70,7 @@ impl Core {
             admission: parts.admission,
             endpoints: parts.endpoints,
             settings,
+            converter: Arc::new(converter),
             cancel,
             draining,
             tasks,
@@ -123,7 +127,7 @@ impl Core {
             ("", "") if is_legacy_binding(info) => handler.bind(request).await,
             ("", "") => handler.collection(request).await,
             ("", _) => handler.object(request).await,
-            ("scale", _) if served.strategy().scale().is_some() => handler.scale(request).await,
+            ("scale", _) if served.strategy().scale().is_some() => handler.at_home().scale(request).await,
             ("binding" | "eviction", _) if info.resource == "pods" && request.method() != Method::POST => {
                 Err(Status::method_not_allowed())
             }

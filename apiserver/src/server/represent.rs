@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::negotiate::{Encoding, Form, View};
 use crate::body::{self, Body};
 use crate::object::protobuf;
-use crate::registry::cache::{Cached, Delivery};
+use crate::registry::cache::Delivery;
 use crate::registry::storage::Served;
 use crate::registry::{Listed, Registry, Written};
 use crate::table::{self, IncludeObject};
@@ -51,7 +51,9 @@ impl Representation<'_> {
     }
 
     /// A list.
-    pub(super) fn list(&self, listed: &Listed) -> Result<Response<Body>, Status> {
+    ///
+    /// What a webhook converted is `shown` in place of what is listed.
+    pub(super) fn list(&self, listed: &Listed, shown: Option<Vec<Value>>) -> Result<Response<Body>, Status> {
         let mut metadata = json!({ "resourceVersion": listed.revision.to_string() });
         if let Some(token) = &listed.continue_token {
             metadata["continue"] = token.as_str().into();
@@ -69,15 +71,17 @@ impl Representation<'_> {
             let bytes = protobuf::list(api_version, kind, &metadata, items.iter().map(AsRef::as_ref));
             return Ok(body::protobuf(StatusCode::OK, bytes.map_err(Status::internal)?));
         }
-        let decoded = listed.objects.iter().map(|cached| cached.decode());
+        let decoded: Vec<Value> = match shown {
+            Some(shown) => shown,
+            None => listed.objects.iter().map(|cached| cached.decode()).collect::<Result<_, _>>()?,
+        };
         let value = match self.form.view {
             View::Table => {
-                let rows = decoded.map(|object| object.map(|object| self.row(&object))).collect::<Result<_, _>>()?;
+                let rows = decoded.iter().map(|object| self.row(object)).collect();
                 self.table(rows, metadata, true)
             }
             view => {
-                let items: Vec<Value> =
-                    decoded.map(|object| object.map(|object| self.view(object))).collect::<Result<_, _>>()?;
+                let items: Vec<Value> = decoded.into_iter().map(|object| self.view(object)).collect();
                 let (api_version, kind) = match view {
                     View::Whole => (self.served.api_version.as_str(), self.served.info.list_kind.to_string()),
                     _ => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
@@ -112,8 +116,13 @@ impl Representation<'_> {
         match self.form.encoding {
             _ if self.is_natural() => Ok(delivery.line()),
             Encoding::Protobuf if self.is_stored_form() => delivery.frame(&self.served.storage),
-            _ => self.event_of(delivery.kind.as_str(), &self.event_object(&delivery.object, first)?),
+            _ => self.event_showing(delivery, delivery.object.decode()?, first),
         }
+    }
+
+    /// An event of a watch that shows an object as it was converted.
+    pub(super) fn event_showing(&self, delivery: &Delivery, object: Value, first: bool) -> Result<Bytes, Status> {
+        self.event_of(delivery.kind.as_str(), &self.event_object(object, delivery.object.revision, first))
     }
 
     /// An event of a watch about whatever is given.
@@ -137,15 +146,14 @@ impl Representation<'_> {
     }
 
     /// What a watch shows of an object.
-    fn event_object(&self, cached: &Cached, first: bool) -> Result<Value, Status> {
-        let object = cached.decode()?;
-        Ok(match self.form.view {
+    fn event_object(&self, object: Value, revision: u64, first: bool) -> Value {
+        match self.form.view {
             View::Table => {
-                let version = cached.revision.to_string();
+                let version = revision.to_string();
                 self.table(vec![self.row(&object)], json!({ "resourceVersion": version }), first)
             }
             _ => self.view(object),
-        })
+        }
     }
 
     /// What a watch shows of a moment at which nothing changed.
@@ -182,7 +190,11 @@ impl Representation<'_> {
 
     fn row(&self, object: &Value) -> Value {
         // Columns read defaults, and objects may have been stored before a default came up.
-        let whole = Registry::defaulted(&self.served.storage, object.clone());
+        let mut whole = object.clone();
+        match self.served.webhook {
+            Some(_) => self.served.strategy().default(&mut whole),
+            None => whole = Registry::defaulted(&self.served.storage, whole),
+        }
         let cells = self.served.strategy().cells(&whole, self.now);
         let mut row = table::row(cells, &whole, self.include);
         if self.include == IncludeObject::Object && !self.served.is_natural() {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::negotiate::Form;
 use super::represent::Representation;
 use crate::body::{Body, BoxError};
+use crate::custom::Converter;
 use crate::environment::Environment;
 use crate::registry::Registry;
 use crate::registry::cache::{Cached, Delivery, Lagged, Watcher};
@@ -27,6 +28,7 @@ pub(super) struct WatchStream {
     pub(super) registry: Arc<Registry>,
     pub(super) environment: Arc<dyn Environment>,
     pub(super) served: Arc<Served>,
+    pub(super) converter: Arc<Converter>,
     pub(super) form: Form,
     pub(super) include: IncludeObject,
     pub(super) watcher: Watcher,
@@ -56,7 +58,7 @@ impl WatchStream {
 
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(object) = self.initial.pop_front() {
-            return Some(self.line(&Delivery::added(object)));
+            return Some(self.line(&Delivery::added(object)).await);
         }
         if let Some(revision) = self.initial_end.take() {
             return Some(self.bookmark(revision, true));
@@ -66,7 +68,7 @@ impl WatchStream {
                 return None;
             }
             if let Some(delivery) = self.pending.pop_front() {
-                return Some(self.line(&delivery));
+                return Some(self.line(&delivery).await);
             }
             // Read before looking for events: what is published is in the window.
             let published = self.registry.published();
@@ -110,11 +112,19 @@ impl WatchStream {
         Representation { form: self.form, include: self.include, served: &self.served, now }
     }
 
-    fn line(&mut self, delivery: &Delivery) -> Bytes {
-        let now = self.environment.now();
-        let event = self.representation(now).event(delivery, self.first);
+    async fn line(&mut self, delivery: &Delivery) -> Bytes {
+        let event = self.event(delivery).await;
         self.first = false;
         event.unwrap_or_else(|status| self.fail(&status))
+    }
+
+    async fn event(&self, delivery: &Delivery) -> Result<Bytes, Status> {
+        let representation = self.representation(self.environment.now());
+        let Some(webhook) = &self.served.webhook else { return representation.event(delivery, self.first) };
+        let objects = vec![delivery.object.decode()?];
+        let mut converted = self.converter.convert(webhook, objects, &self.served.api_version).await?;
+        let object = converted.pop().ok_or_else(|| Status::internal("a conversion gave no object"))?;
+        representation.event_showing(delivery, object, self.first)
     }
 
     fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Bytes {

@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base64::Engine;
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{Request, header};
 use kubewright_api::status::Status;
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ use crate::admission::AdmissionAttributes;
 use crate::admission::matching::Seen;
 use crate::environment::{self, Environment};
 use crate::objects::Objects;
-use crate::remote::{self, Remote, RemoteError, Target};
+use crate::remote::{self, Remote, RemoteError};
 
 /// What webhooks are called with.
 #[derive(Clone)]
@@ -62,8 +61,9 @@ impl Caller {
         };
         let body = Bytes::from(review.to_string());
         let called = |why: String| Failure::Call(format!("failed to call webhook: {why}"));
-        let (target, shown) =
-            self.target(hook).map_err(|why| Failure::Call(format!("could not get REST client: {why}")))?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (target, shown) = remote::of_client_config(&hook.client, &*self.objects, turn)
+            .map_err(|why| Failure::Call(format!("could not get REST client: {why}")))?;
         let path = target.url.path_and_query().map_or("/", |path| path.as_str());
         let joint = if path.contains('?') { '&' } else { '?' };
         let uri = format!("{path}{joint}timeout={}s", hook.timeout.as_secs());
@@ -96,38 +96,6 @@ impl Caller {
         }
         verdict.warnings.iter().for_each(|warning| a.warnings.add(warning.clone()));
         Ok(verdict)
-    }
-
-    /// Whom to call, and the URL that messages show.
-    fn target(&self, hook: &Hook) -> Result<(Target, String), String> {
-        let client = &hook.client;
-        let authorities = match client["caBundle"].as_str().filter(|bundle| !bundle.is_empty()) {
-            None => None,
-            Some(bundle) => {
-                let decoded = base64::engine::general_purpose::STANDARD.decode(bundle);
-                let pem = decoded.ok().and_then(|pem| String::from_utf8(pem).ok());
-                Some(pem.ok_or("unable to load root certificates: the bundle is no PEM")?.into())
-            }
-        };
-        if let Some(url) = client["url"].as_str() {
-            let parsed: Uri = url.parse().map_err(|error| format!("Unparsable URL: {error}"))?;
-            let mut target = Target::new(parsed);
-            target.authorities = authorities;
-            return Ok((target, url.to_owned()));
-        }
-        let service = &client["service"];
-        let (Some(name), Some(namespace)) = (service["name"].as_str(), service["namespace"].as_str()) else {
-            return Err("webhook configuration must have either service or URL".into());
-        };
-        let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
-        let path = service["path"].as_str().unwrap_or("/");
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let url = format!("https://{name}.{namespace}.svc:{port}{path}");
-        let mut target = Target::new(url.parse().map_err(|error| format!("Unparsable URL: {error}"))?);
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        target.connect = Some(remote::of_service(&*self.objects, namespace, name, port, turn)?);
-        target.authorities = authorities;
-        Ok((target, url))
     }
 }
 

@@ -38,11 +38,12 @@ impl Cached {
         let text = |(key, value): (&String, &Value)| (key.clone(), value.as_str().unwrap_or_default().to_owned());
         let strategy = &*storage.strategy;
         let fields = 0..strategy.selectable_paths().len();
+        let bytes = storage.splice(stored, revision)?;
         Ok(Self {
             path: path.into(),
             revision,
-            bytes: storage.splice(stored, revision)?,
-            splice_offset: storage.splice_offset(),
+            splice_offset: storage.offset_in(&bytes),
+            bytes,
             labels: labels.into_iter().flatten().map(text).collect(),
             fields: fields.map(|at| strategy.selectable_value(at, object).into_owned()).collect(),
             protobuf: OnceLock::new(),

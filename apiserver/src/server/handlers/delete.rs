@@ -29,7 +29,7 @@ impl Handler<'_> {
         let waits = !deleted.gone && options.orphan_dependents == Some(false);
         let code = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
         if returned {
-            return Ok(representation.object(code, deleted.last));
+            return Ok(representation.object(code, self.shown(deleted.last).await?));
         }
         let info = &self.served.info;
         let uid = object::uid(&deleted.last.object);
@@ -71,7 +71,9 @@ impl Handler<'_> {
                 return Err(status);
             }
         }
-        representation.list(&Listed { continue_token: listed.continue_token, remaining: None, ..listed })
+        let listed = Listed { remaining: None, ..listed };
+        let shown = self.shown_list(&listed).await?;
+        representation.list(&listed, shown)
     }
 
     /// The options of a deletion as JSON: those of the body, or else those of the query string.

@@ -1,5 +1,6 @@
 //! What answers requests about stored objects.
 
+mod convert;
 mod delete;
 mod patch;
 mod pods;
@@ -76,7 +77,7 @@ impl<'a> Handler<'a> {
 
     fn call<'b>(&'b self, name: &'b str, options: &'b Value, dry_run: bool, manager: &'b str) -> Call<'b> {
         Call {
-            served: self.served,
+            served: self.home(),
             user: &self.context.user,
             now: self.context.now,
             namespace: self.namespace(),

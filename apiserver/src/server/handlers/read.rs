@@ -26,7 +26,7 @@ impl Handler<'_> {
             self.core.registry.wait_for(version).await?;
             if let Some(cached) = storage.cache.get(&storage.path_of(self.namespace(), self.name())) {
                 let written = Written { object: cached.decode()?, bytes: cached.bytes.clone() };
-                return Ok(representation.object(StatusCode::OK, written));
+                return Ok(representation.object(StatusCode::OK, self.shown(written).await?));
             }
         }
         if representation.is_natural() {
@@ -34,7 +34,7 @@ impl Handler<'_> {
             return Ok(body::json_bytes(StatusCode::OK, bytes));
         }
         match self.core.registry.get(storage, self.namespace(), self.name()).await {
-            Ok(written) => Ok(representation.object(StatusCode::OK, written)),
+            Ok(written) => Ok(representation.object(StatusCode::OK, self.shown(written).await?)),
             Err(status) if status.code == 404 => {
                 let info = &self.served.info;
                 Err(Status::not_found(&info.group, &info.plural, self.name()))
@@ -58,7 +58,8 @@ impl Handler<'_> {
             exact: options.version_match == Some(Match::Exact) || legacy_exact,
         };
         let listed = self.core.registry.list(&self.served.storage, &selection, &params).await?;
-        representation.list(&listed)
+        let shown = self.shown_list(&listed).await?;
+        representation.list(&listed, shown)
     }
 
     /// What the request selects.
@@ -114,6 +115,7 @@ impl Handler<'_> {
             registry: Arc::clone(&self.core.registry),
             environment: Arc::clone(&self.core.environment),
             served: Arc::clone(self.served),
+            converter: Arc::clone(&self.core.converter),
             form: representation.form,
             include: representation.include,
             watcher: started.watcher,

@@ -20,6 +20,9 @@ type ScaleChange<'a> = Box<dyn Fn(&Value) -> Result<Value, Status> + Send + Sync
 impl Handler<'_> {
     pub(in crate::server) async fn scale(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let Some(scale) = self.served.strategy().scale() else { return Err(Status::no_such_path()) };
+        if self.served.webhook.is_some() {
+            self.migrated().await?;
+        }
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query());
         let representation = self.representation(&parts.headers, &query, false)?;

@@ -21,9 +21,9 @@ impl Handler<'_> {
         let manager = field_manager(&query, &parts.headers);
         let name = object::name(&object).to_owned();
         let call = self.call(&name, &options, dry_run, &manager);
-        let object = self.to_storage(object);
+        let object = self.stored(object).await?;
         let written = self.core.registry.create(&call, object).await?;
-        Ok(representation.object(StatusCode::CREATED, written))
+        Ok(representation.object(StatusCode::CREATED, self.shown(written).await?))
     }
 
     pub(super) async fn update(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -36,13 +36,16 @@ impl Handler<'_> {
         let options = options_json("UpdateOptions", &query);
         let manager = field_manager(&query, &parts.headers);
         let call = self.call(self.name(), &options, dry_run, &manager);
-        let mut object = self.to_storage(object);
+        let mut object = self.stored(object).await?;
+        if self.served.webhook.is_some() {
+            self.migrated().await?;
+        }
         object::metadata_mut(&mut object).insert("name".into(), self.name().into());
         let create = self.context.info.subresource.is_empty() && self.served.strategy().allow_create_on_update();
         let rules = UpdateRules { create, ..UpdateRules::default() };
         let (written, created) = self.core.registry.update(&call, &|_| Ok(object.clone()), rules).await?;
         let code = if created { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(representation.object(code, written))
+        Ok(representation.object(code, self.shown(written).await?))
     }
 
     /// Decodes a body of the request's kind.

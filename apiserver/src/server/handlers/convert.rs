@@ -1,0 +1,102 @@
+//! Between the versions of a custom resource, where a webhook converts them.
+
+use std::sync::Arc;
+
+use kubewright_api::status::Status;
+use serde_json::Value;
+
+use super::Handler;
+use crate::object;
+use crate::registry::storage::Served;
+use crate::registry::{Listed, Registry, Written};
+
+impl<'a> Handler<'a> {
+    /// The resource in the version in which writes happen: the stored one where a webhook converts, and otherwise the
+    /// request's.
+    pub(super) fn home(&self) -> &'a Arc<Served> {
+        self.served.home.as_ref().unwrap_or(self.served)
+    }
+
+    /// The same handler for the version in which writes happen.
+    pub(in crate::server) fn at_home(&self) -> Self {
+        Handler { core: self.core, context: self.context, served: self.home() }
+    }
+
+    async fn converted(&self, objects: Vec<Value>, api_version: &str) -> Result<Vec<Value>, Status> {
+        match &self.served.webhook {
+            Some(webhook) => self.core.converter.convert(webhook, objects, api_version).await,
+            None => Ok(objects),
+        }
+    }
+
+    async fn converted_one(&self, object: Value, api_version: &str) -> Result<Value, Status> {
+        let converted = self.converted(vec![object], api_version).await?;
+        converted.into_iter().next().ok_or_else(|| Status::internal("a conversion gave no object"))
+    }
+
+    /// What was read or written, in the request's version.
+    pub(super) async fn shown(&self, written: Written) -> Result<Written, Status> {
+        if self.served.webhook.is_none() {
+            return Ok(written);
+        }
+        let object = self.converted_one(written.object, &self.served.api_version).await?;
+        Ok(Written { object, bytes: written.bytes })
+    }
+
+    /// What was listed, in the request's version; `None` where that takes no webhook.
+    pub(super) async fn shown_list(&self, listed: &Listed) -> Result<Option<Vec<Value>>, Status> {
+        if self.served.webhook.is_none() {
+            return Ok(None);
+        }
+        let objects = listed.objects.iter().map(|cached| cached.decode()).collect::<Result<_, _>>()?;
+        self.converted(objects, &self.served.api_version).await.map(Some)
+    }
+
+    /// An object of a request as it is to be stored. Where a webhook converts it, it is first held against the schema of
+    /// the request's version.
+    pub(super) async fn stored(&self, mut object: Value) -> Result<Value, Status> {
+        if self.served.webhook.is_none() {
+            return Ok(self.to_storage(object));
+        }
+        self.served.strategy().default(&mut object);
+        if self.context.info.subresource.is_empty() {
+            let faults = self.served.strategy().validate(&object);
+            if !faults.is_empty() {
+                let info = &self.served.info;
+                return Err(Status::invalid(&info.group, &info.kind, object::name(&object), &faults));
+            }
+        }
+        let storage = &self.served.storage;
+        let converted = self.converted_one(object, &storage.api_version).await?;
+        Ok(Registry::defaulted(storage, converted))
+    }
+
+    /// Stores an object in the version in which objects are stored now, if it was stored in another. The object as it is
+    /// then, `None` if there is none.
+    pub(super) async fn migrated(&self) -> Result<Option<Value>, Status> {
+        let (storage, registry) = (&self.served.storage, &self.core.registry);
+        let found = match registry.get(storage, self.namespace(), self.name()).await {
+            Err(status) if status.code == 404 => return Ok(None),
+            found => found?.object,
+        };
+        if self.served.webhook.is_none() || found["apiVersion"] == storage.api_version.as_str() {
+            return Ok(Some(found));
+        }
+        let version = object::resource_version(&found);
+        let converted = self.converted_one(found, &storage.api_version).await?;
+        let change = |current: &mut Value| {
+            if object::resource_version(current) == version {
+                *current = converted.clone();
+            }
+            Ok(())
+        };
+        let modified = registry.modify(storage, self.namespace(), self.name(), false, &change).await?;
+        Ok(Some(modified.object))
+    }
+
+    /// An object in the request's version.
+    pub(super) async fn served_form(&self, object: Value) -> Result<Value, Status> {
+        let converted = self.converted_one(object, &self.served.api_version).await?;
+        Ok(self.served.to_served(converted))
+    }
+}
