@@ -15,6 +15,18 @@ pub async fn an_empty_store_is_at_revision_one(fixture: Fixture) {
     assert!(fixture.store.read("a").await.expect("get").is_none());
 }
 
+/// The status tells how many keys there are, of what size, and at which revision.
+pub async fn the_status_counts_what_is_there(fixture: Fixture) {
+    let store = &fixture.store;
+    for (key, size) in [("a", 100), ("b", 1000), ("a", 300), ("c", 10)] {
+        store.put(key, vec![b'v'; size]).await.expect("put");
+    }
+    store.delete("c").await.expect("delete");
+    let status = store.status().await.expect("status");
+    assert_eq!((status.revision, status.keys), (Revision(6), 2));
+    assert!(status.bytes >= 1302, "{} bytes of two keys", status.bytes);
+}
+
 /// A put can be read at once, with the revision it took.
 pub async fn a_put_can_be_read(fixture: Fixture) {
     let written = fixture.store.put("a", "1").await.expect("put");

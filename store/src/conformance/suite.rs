@@ -8,6 +8,7 @@ macro_rules! conformance_suite {
         $crate::conformance_suite! { @cases $factory;
             entries {
                 an_empty_store_is_at_revision_one
+                the_status_counts_what_is_there
                 a_put_can_be_read
                 puts_count_versions
                 a_deleted_key_starts_afresh
@@ -93,6 +94,7 @@ macro_rules! conformance_suite {
                 a_progress_mark_never_runs_ahead
                 progress_marks_come_at_intervals
                 many_watches_see_the_same
+                a_dropped_watch_disturbs_no_other
             }
         }
     };

@@ -347,3 +347,14 @@ pub async fn many_watches_see_the_same(fixture: Fixture) {
         assert_eq!(revisions(&batches), (2..=12).collect::<Vec<u64>>());
     }
 }
+
+/// A watch that is dropped ends; the others of the same range go on.
+pub async fn a_dropped_watch_disturbs_no_other(fixture: Fixture) {
+    let store = &fixture.store;
+    let dropped = watch(&**store, KeyRange::all(), 0).await;
+    let mut other = watch(&**store, KeyRange::all(), 0).await;
+    store.put("a", "1").await.expect("put");
+    drop(dropped);
+    store.put("end", "2").await.expect("put");
+    assert_eq!(revisions(&until_put(&mut other, "end").await), [2, 3]);
+}
