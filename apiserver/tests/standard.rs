@@ -89,6 +89,9 @@ async fn reviews_and_refusals_come_in_protobuf_too() {
     let answer = exchange(Method::POST, uri, protobuf::encode(&review).unwrap()).await;
     assert_eq!(answer.code, 201);
     assert_eq!(protobuf::decode(&answer.bytes).unwrap()["status"]["allowed"], true);
+    let table = http::Request::post(uri).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table = table.body(bytes::Bytes::from(review.to_string()).into()).unwrap();
+    assert_eq!(common::exchange(&server, table).await.code, 406, "a review is no row of a table");
     let answer = exchange(Method::GET, "/api/v1/namespaces/nowhere", Vec::new()).await;
     let status = protobuf::decode(&answer.bytes).unwrap();
     assert_eq!((answer.code.as_u16(), status["reason"].as_str()), (404, Some("NotFound")));

@@ -148,11 +148,17 @@ pub fn shape(
         Schema::Unknown => custom::take_shape(value, &custom::Structural::anything(), &mut unknown),
     };
     checked.map_err(|error| cannot_be_handled(expected, &error))?;
-    let duplicates = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
-    let faults: Vec<String> = duplicates.chain(unknown.iter().map(|path| format!("unknown field {path:?}"))).collect();
+    let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+    let faults: Vec<String> = duplicates.iter().cloned().chain(unknown).collect();
     match validation {
         FieldValidation::Strict if !faults.is_empty() => {
-            let error = format!("strict decoding error: {}", faults.join(", "));
+            // Go's parser of YAML tells of all lines in one error.
+            let (lines, others): (Vec<&String>, Vec<&String>) =
+                faults.iter().partition(|fault| fault.starts_with("line "));
+            let lines = lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
+            let lines = (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:{lines}"));
+            let told: Vec<&str> = lines.iter().map(String::as_str).chain(others.iter().map(|s| s.as_str())).collect();
+            let error = format!("strict decoding error: {}", told.join(", "));
             return Err(cannot_be_handled(expected, &error));
         }
         FieldValidation::Warn => faults.into_iter().for_each(|fault| warnings.add(fault)),

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod convert;
 pub mod decode;
+mod duplicates;
 pub mod parse;
 pub mod protobuf;
 pub mod schema;

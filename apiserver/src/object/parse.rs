@@ -6,12 +6,14 @@ use kubewright_api::field::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::duplicates::repeated_keys;
+
 /// A document and the fields that occur more than once in it; the last one counts.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// The document.
     pub value: Value,
-    /// Paths of the fields.
+    /// What is to be said of the fields.
     pub duplicates: Vec<String>,
 }
 
@@ -25,7 +27,7 @@ pub fn json(bytes: &[u8]) -> Result<Parsed, String> {
     let seed = Node { path: &Path::root(), duplicates: &mut duplicates };
     let parsed = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     let value = parsed.map_err(|error| go_words(&error, bytes))?;
-    Ok(Parsed { value, duplicates })
+    Ok(Parsed { value, duplicates: duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect() })
 }
 
 /// Parses YAML, of which JSON is a part.
@@ -37,7 +39,14 @@ pub fn yaml(bytes: &[u8]) -> Result<Parsed, String> {
     let seed = Node { path: &Path::root(), duplicates: &mut duplicates };
     let parser = serde_yaml_ng::Deserializer::from_slice(bytes);
     let value = seed.deserialize(parser).map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
-    Ok(Parsed { value, duplicates })
+    let mut told = Vec::new();
+    if !duplicates.is_empty() {
+        told = std::str::from_utf8(bytes).map(repeated_keys).unwrap_or_default();
+    }
+    if told.is_empty() {
+        told = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    }
+    Ok(Parsed { value, duplicates: told })
 }
 
 fn go_words(error: &serde_json::Error, bytes: &[u8]) -> String {
@@ -141,7 +150,9 @@ mod tests {
     fn duplicates_are_noticed_and_the_last_counts() {
         let parsed = json(br#"{"a":{"b":1,"b":2},"l":[{"x":1,"x":1}]}"#).unwrap();
         assert_eq!(parsed.value["a"]["b"], 2);
-        assert_eq!(parsed.duplicates, ["a.b", "l[0].x"]);
+        assert_eq!(parsed.duplicates, ["duplicate field \"a.b\"", "duplicate field \"l[0].x\""]);
+        assert_eq!(yaml(b"a:\n  b: 1\n  b: 2\n").unwrap().duplicates, ["line 3: key \"b\" already set in map"]);
+        assert_eq!(yaml(b"a: {b: 1, b: 2}").unwrap().duplicates, ["duplicate field \"a.b\""]);
         assert_eq!(yaml(b"a:\n  b: 1\n  c: [x, true, 1.5, null]\n").unwrap().value["a"]["c"][1], true);
     }
 

@@ -8,7 +8,7 @@ use kubewright_api::status::Status;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Endpoint, Parts, handlers, transcode};
+use super::{Endpoint, Parts, handlers, negotiate, transcode};
 use crate::admission::Admission;
 use crate::body::{self, Body};
 use crate::custom::Converter;
@@ -91,6 +91,9 @@ impl Core {
             Err(status) => return body::status(&status),
         };
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.handles(info)) {
+            if is_review(info) && !negotiate::accepts_whole(request.headers()) {
+                return body::status(&negotiate::not_acceptable());
+            }
             return endpoint.call(request).await;
         }
         // A binding is posted to the pods, whichever way.
@@ -145,6 +148,12 @@ impl Core {
 fn is_legacy_binding(info: &RequestInfo) -> bool {
     let posted = info.verb == "create" && !info.namespace.is_empty() && info.name_in_path().is_empty();
     info.api_group.is_empty() && info.api_version == "v1" && info.resource == "bindings" && posted
+}
+
+/// Whether something built in is posted that is answered and not stored.
+fn is_review(info: &RequestInfo) -> bool {
+    let known = kubewright_api::resources::find(&info.api_group, &info.api_version, &info.resource);
+    info.verb == "create" && info.subresource.is_empty() && known.is_some_and(|known| !known.has_verb("list"))
 }
 
 /// What upstream answers for paths it doesn't know.

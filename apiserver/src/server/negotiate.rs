@@ -42,6 +42,19 @@ pub(crate) fn prefers_protobuf(headers: &HeaderMap) -> bool {
     choose(headers, false, false, true).is_ok_and(|form| form.encoding == Encoding::Protobuf)
 }
 
+/// Whether an object as it is will do: of what is not stored there are neither tables nor metadata alone.
+pub(super) fn accepts_whole(headers: &HeaderMap) -> bool {
+    let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let mut clauses = accept.iter().flat_map(|value| value.split(','));
+    accept.iter().all(|value| value.trim().is_empty())
+        || clauses.any(|clause| read(clause, false, true).is_some_and(|form| form.view == View::Whole))
+}
+
+/// 406: what the server can make.
+pub(super) fn not_acceptable() -> Status {
+    Status::not_acceptable(&["application/json", "application/yaml", protobuf::MEDIA_TYPE])
+}
+
 /// Chooses the form: the first of the accepted ones that the server can make. Custom resources have no protobuf
 /// encoding, but their metadata has.
 pub(super) fn choose(headers: &HeaderMap, list: bool, pretty: bool, built_in: bool) -> Result<Form, Status> {
@@ -53,8 +66,7 @@ pub(super) fn choose(headers: &HeaderMap, list: bool, pretty: bool, built_in: bo
         accept.iter().flat_map(|value| value.split(',')).map(|clause| (weight(clause), clause)).collect();
     clauses.sort_by_key(|(weight, _)| -weight);
     let form = clauses.into_iter().find_map(|(_, clause)| read(clause, list, built_in));
-    let known = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
-    let form = form.ok_or_else(|| Status::not_acceptable(&known))?;
+    let form = form.ok_or_else(not_acceptable)?;
     Ok(Form { pretty, ..form })
 }
 
