@@ -130,6 +130,18 @@ pub fn object(
     Ok(value)
 }
 
+/// The fields of a document that its type doesn't have; none if it isn't of that type at all.
+#[must_use]
+pub fn unknown_fields(value: &Value, expected: &Expected<'_>) -> Vec<String> {
+    let (mut unknown, mut probe) = (Vec::new(), value.clone());
+    let checked = match &expected.schema {
+        Schema::BuiltIn(ty) => check::normalize(ty, &mut probe, &mut unknown),
+        Schema::Custom(schema) => custom::take_shape(&mut probe, schema, &mut unknown),
+        Schema::Unknown => Ok(()),
+    };
+    if checked.is_ok() { unknown } else { Vec::new() }
+}
+
 /// Holds an object that was put together (by a patch, say) against its type.
 ///
 /// # Errors

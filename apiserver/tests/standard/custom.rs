@@ -156,6 +156,11 @@ async fn server_side_apply_merges_by_the_schemas_keys() {
     let refused = apply(&server, "three", &three).await.fault();
     assert_eq!(refused.0, 409);
     assert!(refused.2.contains(".spec.wagons[name=\"x\"].seats"), "{refused:?}");
+    let unknown = train("a", json!({"line": "S1", "bogus": 1}));
+    let refused = apply(&server, "one", &unknown).await.fault();
+    let message = "failed to create typed patch object (default/a; rail.example.com/v1, Kind=Train): .spec.bogus: field \
+                   not declared in schema";
+    assert_eq!((refused.0, refused.2.as_str()), (500, message));
     let strategic = "application/strategic-merge-patch+json";
     let patched = send(&server, Method::PATCH, &format!("{TRAINS}/a"), strategic, "{}").await;
     assert_eq!(patched.code, 415);

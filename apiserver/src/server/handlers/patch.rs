@@ -184,6 +184,7 @@ impl Handler<'_> {
         config["apiVersion"] = expected.api_version.into();
         config["kind"] = expected.kind.into();
         object::metadata_mut(&mut config).insert("name".into(), self.name().into());
+        self.check_declared(&config, expected)?;
         if let Some(current) = current
             && !version.is_empty()
             && version != object::meta_str(current, "resourceVersion")
@@ -197,6 +198,24 @@ impl Handler<'_> {
             object::metadata_mut(&mut applied).insert("uid".into(), uid.into());
         }
         Ok(applied)
+    }
+}
+
+impl Handler<'_> {
+    /// What is applied is merged by the schema, and so has no fields that the schema lacks, whatever the request says
+    /// of unknown fields.
+    fn check_declared(&self, config: &Value, expected: &decode::Expected<'_>) -> Result<(), Status> {
+        let unknown = decode::unknown_fields(config, expected);
+        let faults: Vec<String> = unknown.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
+        let told = match faults.as_slice() {
+            [] => return Ok(()),
+            [fault] => fault.clone(),
+            faults => format!("errors:\n  {}", faults.join("\n  ")),
+        };
+        let info = &self.served.info;
+        let object =
+            format!("{}/{}; {}/{}, Kind={}", self.namespace(), self.name(), info.group, info.version, info.kind);
+        Err(Status::failure(500, "", format!("failed to create typed patch object ({object}): {told}")))
     }
 }
 

@@ -72,8 +72,10 @@ impl Handler<'_> {
             if let Some(conversion) = self.served.conversion {
                 requirement.field = (conversion.field)(&requirement.field).to_owned();
             }
-            let known = ["metadata.name", "metadata.namespace"].contains(&requirement.field.as_str())
-                || known.contains(&requirement.field.as_str());
+            // What only another version has is not in the cache.
+            let field = requirement.field.as_str();
+            let known = ["metadata.name", "metadata.namespace"].contains(&field)
+                || (known.contains(&field) && storage.strategy.selectable_paths().contains(&field));
             if !known {
                 return Err(self.unknown_field(&requirement.field));
             }
