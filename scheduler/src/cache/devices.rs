@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::object::{Access, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceSlice, Name, Node};
+use kubewright_api::quantity::Quantity;
+
+use crate::object::{
+    Access, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceShare, DeviceSlice, Name, Node,
+};
 
 /// All devices, who offers them, and who has them.
 #[derive(Clone, Debug, Default)]
@@ -14,13 +18,14 @@ pub struct Devices {
     pools: BTreeMap<(Name, Name), BTreeSet<Name>>,
     of_node: BTreeMap<Name, BTreeSet<Name>>,
     shared: BTreeSet<Name>,
+    with_counters: BTreeSet<Name>,
     pending: BTreeMap<Name, Arc<DeviceAllocation>>,
     in_use: BTreeMap<DeviceId, usize>,
+    shares: BTreeMap<DeviceId, Shares>,
 }
 
-fn exclusive(allocation: &DeviceAllocation) -> impl Iterator<Item = &DeviceId> {
-    allocation.devices.iter().filter(|(_, _, shared)| !shared).map(|(_, id, _)| id)
-}
+/// How many shares of a device were given away, and how much of what they are together.
+type Shares = (usize, BTreeMap<String, Quantity>);
 
 impl Devices {
     /// Puts a claim in, in place of an earlier version. Tells what it was before.
@@ -48,13 +53,35 @@ impl Devices {
     }
 
     fn count(&mut self, allocation: &DeviceAllocation, more: bool) {
-        for id in exclusive(allocation) {
-            let uses = self.in_use.entry(id.clone()).or_default();
+        for given in allocation.devices.iter().filter(|given| !given.admin_access) {
+            if let Some(share) = &given.share {
+                self.count_share(&given.id, share, more);
+                continue;
+            }
+            let uses = self.in_use.entry(given.id.clone()).or_default();
             *uses = if more { *uses + 1 } else { uses.saturating_sub(1) };
             if *uses == 0 {
-                self.in_use.remove(id);
+                self.in_use.remove(&given.id);
             }
         }
+    }
+
+    fn count_share(&mut self, id: &DeviceId, share: &DeviceShare, more: bool) {
+        let (count, consumed) = self.shares.entry(id.clone()).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        for (name, amount) in &share.consumed {
+            let sum = consumed.entry(name.clone()).or_insert_with(|| Quantity::new(0, amount.format()));
+            *sum = if more { *sum + *amount } else { *sum - *amount };
+        }
+        if *count == 0 {
+            self.shares.remove(id);
+        }
+    }
+
+    /// How much of a device's capacity was given away in shares, if any was.
+    #[must_use]
+    pub fn shared(&self, id: &DeviceId) -> Option<&BTreeMap<String, Quantity>> {
+        self.shares.get(id).map(|(_, consumed)| consumed)
     }
 
     /// A claim by name.
@@ -114,6 +141,9 @@ impl Devices {
             Access::Node(node) => drop(self.of_node.entry(node.clone()).or_default().insert(name.clone())),
             _ => drop(self.shared.insert(name.clone())),
         }
+        if !slice.counters.is_empty() {
+            self.with_counters.insert(name.clone());
+        }
         self.slices.insert(name, Arc::new(slice));
     }
 
@@ -136,28 +166,58 @@ impl Devices {
             }
         }
         self.shared.remove(name);
+        self.with_counters.remove(name);
     }
 
     /// The slices that are up to date, of pools that are complete, and whose devices a node may use, as far as the
     /// slices say.
     pub fn slices_for<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Arc<DeviceSlice>> + 'a {
         let own = self.of_node.get(&node.name).into_iter().flatten();
-        own.chain(&self.shared).filter_map(|name| self.slices.get(name)).filter(move |slice| {
-            let reaches = match &slice.access {
-                Access::Node(name) => *name == node.name,
-                Access::Nodes(nodes) => nodes.matches(node),
-                Access::All | Access::PerDevice => true,
-                Access::Nobody => false,
-            };
-            reaches && self.is_current(slice)
-        })
+        let slices = own.chain(&self.shared).filter_map(|name| self.slices.get(name));
+        slices.filter(move |slice| reaches(slice, node) && self.is_current(slice))
+    }
+
+    /// A pool that matters to a node and of which not all slices are there yet: its driver and name. Of several the
+    /// first.
+    #[must_use]
+    pub fn incomplete_pool(&self, node: &Node) -> Option<(&Name, &Name)> {
+        let own = self.of_node.get(&node.name).into_iter().flatten().chain(&self.shared);
+        let own = own.filter_map(|name| self.slices.get(name)).filter(|slice| reaches(slice, node));
+        let counting = self.with_counters.iter().filter_map(|name| self.slices.get(name));
+        let incomplete = |slice: &&Arc<DeviceSlice>| {
+            let (newest, parts) = self.newest(slice);
+            slice.generation == newest && parts != slice.slices
+        };
+        own.chain(counting).filter(incomplete).map(|slice| (&slice.driver, &slice.pool)).min()
+    }
+
+    /// The slices of a pool that are up to date, whoever may use their devices.
+    pub fn slices_of<'a>(&'a self, driver: &Name, pool: &Name) -> impl Iterator<Item = &'a Arc<DeviceSlice>> + 'a {
+        let names = self.pools.get(&(driver.clone(), pool.clone())).into_iter().flatten();
+        names.filter_map(|name| self.slices.get(name)).filter(|slice| self.is_current(slice))
     }
 
     fn is_current(&self, slice: &DeviceSlice) -> bool {
+        let (newest, parts) = self.newest(slice);
+        slice.generation == newest && parts == slice.slices
+    }
+
+    /// The newest edition of a slice's pool, and how many slices of it are there.
+    fn newest(&self, slice: &DeviceSlice) -> (i64, i64) {
         let pool = self.pools.get(&(slice.driver.clone(), slice.pool.clone()));
         let editions = || pool.into_iter().flatten().filter_map(|name| self.slices.get(name)).map(|s| s.generation);
         let newest = editions().max().unwrap_or(0);
         let parts = editions().filter(|generation| *generation == newest).count();
-        slice.generation == newest && i64::try_from(parts).unwrap_or(i64::MAX) >= slice.slices
+        (newest, i64::try_from(parts).unwrap_or(i64::MAX))
+    }
+}
+
+/// Whether a node may use a slice's devices, as far as the slice says.
+fn reaches(slice: &DeviceSlice, node: &Node) -> bool {
+    match &slice.access {
+        Access::Node(name) => *name == node.name,
+        Access::Nodes(nodes) => nodes.matches(node),
+        Access::All | Access::PerDevice => true,
+        Access::Nobody => false,
     }
 }

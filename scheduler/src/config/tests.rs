@@ -46,6 +46,7 @@ profiles:
         "NodeResourcesFit",
         "PodTopologySpread",
         "InterPodAffinity",
+        "DynamicResources",
         "NodeResourcesBalancedAllocation",
     ];
     assert_eq!(at(&configuration, ExtensionPoint::Score), score);

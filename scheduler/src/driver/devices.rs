@@ -5,7 +5,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::api::{CallError, JSON, call};
-use crate::object::{DeviceAllocation, DeviceClaim, NodeSelector, PodInfo};
+use crate::object::{DeviceAllocation, DeviceClaim, GivenDevice, NodeSelector, PodInfo};
 
 /// How often a claim is read again when somebody else has changed it meanwhile.
 const TRIES: usize = 4;
@@ -30,10 +30,15 @@ fn selector(nodes: &NodeSelector) -> Value {
 }
 
 fn allocated(allocation: &DeviceAllocation) -> Value {
-    let result = |(request, id, shared): &(_, crate::object::DeviceId, bool)| {
+    let result = |given: &GivenDevice| {
+        let GivenDevice { request, id, admin_access, share } = given;
         let mut result = json!({"request": request, "driver": id.driver, "pool": id.pool, "device": id.device});
-        if *shared {
+        if *admin_access {
             result["adminAccess"] = json!(true);
+        }
+        if let Some(share) = share {
+            result["shareID"] = json!(share.id);
+            result["consumedCapacity"] = json!(share.consumed);
         }
         result
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kubewright_api::quantity::Quantity;
+use kubewright_api::quantity::{Format, Quantity};
 use kubewright_api::taint::{Taint, Toleration};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -61,10 +61,82 @@ pub struct Device {
     pub attributes: BTreeMap<String, Attribute>,
     /// How much it has of what.
     pub capacity: BTreeMap<String, Quantity>,
+    /// What may be asked of each capacity, where there is a rule.
+    pub policies: BTreeMap<String, CapacityPolicy>,
     /// Who can use it, if its slice leaves that to it.
     pub access: Access,
     /// What keeps claims away from it.
     pub taints: Vec<Taint>,
+    /// Whether several claims can have some of its capacity each.
+    pub shareable: bool,
+    /// What it takes out of its pool's counter sets when somebody has it.
+    pub consumes: Vec<(Name, Counters)>,
+    /// Whether it must be made ready before a pod can be bound that uses it.
+    pub needs_readying: bool,
+}
+
+/// Amounts by name.
+pub type Counters = BTreeMap<Name, Quantity>;
+
+/// What may be asked of a capacity.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CapacityPolicy {
+    /// What counts as asked for when nothing is said.
+    pub default: Option<Quantity>,
+    /// What can be asked for, from the smallest to the largest.
+    #[serde(deserialize_with = "null_is_default")]
+    pub valid_values: Vec<Quantity>,
+    /// Or from where to where, in which steps.
+    pub valid_range: Option<CapacityRange>,
+}
+
+/// What can be asked of a capacity.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct CapacityRange {
+    /// At least.
+    pub min: Option<Quantity>,
+    /// At most.
+    pub max: Option<Quantity>,
+    /// Counted from the least, in steps of this.
+    pub step: Option<Quantity>,
+}
+
+impl CapacityPolicy {
+    /// How much is taken when so much is asked for, or nothing is said; it may be more than was asked for.
+    #[must_use]
+    pub fn taken(&self, asked: Option<Quantity>, all: Quantity) -> Quantity {
+        let Some(asked) = asked else { return self.default.unwrap_or(all) };
+        if let Some(CapacityRange { min: Some(min), step, .. }) = &self.valid_range {
+            return match step {
+                _ if asked < *min => *min,
+                None => asked,
+                Some(step) => {
+                    let (min, step) = (min.value(), step.value().max(1));
+                    let steps = (asked.value() - min + step - 1) / step;
+                    Quantity::new(min + step * steps, Format::BinarySi)
+                }
+            };
+        }
+        self.valid_values.iter().copied().find(|value| asked <= *value).unwrap_or(asked)
+    }
+
+    /// Whether so much may be taken.
+    #[must_use]
+    pub fn allows(&self, taken: Quantity) -> bool {
+        if self.default == Some(taken) {
+            return true;
+        }
+        match &self.valid_range {
+            Some(CapacityRange { min, max, step }) => {
+                let min = min.map_or(0, |min| min.value());
+                max.is_none_or(|max| taken <= max)
+                    && step.is_none_or(|step| (taken.value() - min) % step.value().max(1) == 0)
+            }
+            None => self.valid_values.is_empty() || self.valid_values.contains(&taken),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -108,20 +180,54 @@ impl<'de> Deserialize<'de> for Device {
             taints: Vec<Value>,
             #[serde(flatten)]
             access: WireAccess,
+            #[serde(flatten)]
+            sharing: WireSharing,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct WireSharing {
+            #[serde(deserialize_with = "null_is_default")]
+            allow_multiple_allocations: bool,
+            #[serde(deserialize_with = "null_is_default")]
+            consumes_counters: Vec<Consumption>,
+            #[serde(deserialize_with = "null_is_default")]
+            binding_conditions: Vec<Name>,
         }
         #[derive(Deserialize)]
-        struct Amount {
-            value: Quantity,
+        #[serde(rename_all = "camelCase")]
+        struct Consumption {
+            #[serde(default)]
+            counter_set: Name,
+            #[serde(default, deserialize_with = "null_is_default")]
+            counters: BTreeMap<Name, Amount>,
         }
-        let wire = Wire::deserialize(deserializer)?;
+        let Wire { name, attributes, capacity, taints, access, sharing } = Wire::deserialize(deserializer)?;
+        let rule = |(name, amount): (&String, &Amount)| Some((name.clone(), amount.request_policy.clone()?));
+        let consumes = sharing.consumes_counters.into_iter();
         Ok(Self {
-            name: wire.name,
-            attributes: wire.attributes,
-            capacity: wire.capacity.into_iter().map(|(name, amount)| (name, amount.value)).collect(),
-            access: wire.access.access(),
-            taints: readable(wire.taints),
+            name,
+            attributes,
+            policies: capacity.iter().filter_map(rule).collect(),
+            capacity: capacity.into_iter().map(|(name, amount)| (name, amount.value)).collect(),
+            access: access.access(),
+            taints: readable(taints),
+            shareable: sharing.allow_multiple_allocations,
+            consumes: consumes.map(|one| (one.counter_set, amounts(one.counters))).collect(),
+            needs_readying: !sharing.binding_conditions.is_empty(),
         })
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Amount {
+    value: Quantity,
+    #[serde(default)]
+    request_policy: Option<CapacityPolicy>,
+}
+
+fn amounts(counters: BTreeMap<Name, Amount>) -> Counters {
+    counters.into_iter().map(|(name, amount)| (name, amount.value)).collect()
 }
 
 /// A ResourceSlice: some of the devices of a pool.
@@ -141,6 +247,8 @@ pub struct DeviceSlice {
     pub access: Access,
     /// The devices.
     pub devices: Vec<Device>,
+    /// The pool's counter sets, from which devices take something.
+    pub counters: BTreeMap<Name, Counters>,
 }
 
 impl<'de> Deserialize<'de> for DeviceSlice {
@@ -158,8 +266,16 @@ impl<'de> Deserialize<'de> for DeviceSlice {
             pool: Pool,
             #[serde(default, deserialize_with = "null_is_default")]
             devices: Vec<Device>,
+            #[serde(default, rename = "sharedCounters", deserialize_with = "null_is_default")]
+            counters: Vec<CounterSet>,
             #[serde(flatten)]
             access: WireAccess,
+        }
+        #[derive(Deserialize)]
+        struct CounterSet {
+            name: Name,
+            #[serde(default, deserialize_with = "null_is_default")]
+            counters: BTreeMap<Name, Amount>,
         }
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
@@ -177,6 +293,7 @@ impl<'de> Deserialize<'de> for DeviceSlice {
             slices: spec.pool.resource_slice_count,
             access: spec.access.access(),
             devices: spec.devices,
+            counters: spec.counters.into_iter().map(|set| (set.name, amounts(set.counters))).collect(),
         })
     }
 }
@@ -240,6 +357,8 @@ pub struct DeviceRequest {
     pub admin_access: bool,
     /// Which taints are tolerated.
     pub tolerations: Vec<Toleration>,
+    /// How much of which capacity each device must have left.
+    pub capacity: BTreeMap<String, Quantity>,
 }
 
 /// A ResourceClaim.
@@ -261,17 +380,41 @@ pub struct DeviceClaim {
     pub requests: Vec<Vec<DeviceRequest>>,
     /// Attributes that must be the same for all devices of some requests; without requests, of all.
     pub matching: Vec<(String, Vec<Name>)>,
+    /// Attributes that must differ, in the same way.
+    pub distinct: Vec<(String, Vec<Name>)>,
     /// What it got, if anything: the devices, and the nodes from which they can be used.
     pub allocation: Option<DeviceAllocation>,
     /// The pods for which it is reserved, by UID.
     pub reserved_for: Vec<Name>,
 }
 
+/// A device that a claim got.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GivenDevice {
+    /// For which request.
+    pub request: Name,
+    /// Which device.
+    pub id: DeviceId,
+    /// Whether others may use it all the same.
+    pub admin_access: bool,
+    /// Which share of it, if it isn't the whole device.
+    pub share: Option<DeviceShare>,
+}
+
+/// A part of a device's capacity.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeviceShare {
+    /// Its identity.
+    pub id: Name,
+    /// How much of what.
+    pub consumed: BTreeMap<String, Quantity>,
+}
+
 /// What a claim got.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceAllocation {
-    /// For which request, which device, and whether others may use it all the same.
-    pub devices: Vec<(Name, DeviceId, bool)>,
+    /// The devices.
+    pub devices: Vec<GivenDevice>,
     /// From where they can be used; `None` for anywhere.
     pub nodes: Option<NodeSelector>,
 }
@@ -289,9 +432,18 @@ struct WireRequest {
     admin_access: bool,
     #[serde(deserialize_with = "null_is_default")]
     tolerations: Vec<Value>,
+    #[serde(deserialize_with = "null_is_default")]
+    capacity: WireCapacity,
     exactly: Option<Box<Self>>,
     #[serde(deserialize_with = "null_is_default")]
     first_available: Vec<Self>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireCapacity {
+    #[serde(deserialize_with = "null_is_default")]
+    requests: BTreeMap<String, Quantity>,
 }
 
 impl WireRequest {
@@ -316,6 +468,7 @@ impl WireRequest {
             count: (!all).then(|| self.count.unwrap_or(1)),
             admin_access: self.admin_access,
             tolerations: readable(self.tolerations),
+            capacity: self.capacity.requests,
         }
     }
 }
@@ -350,6 +503,7 @@ impl<'de> Deserialize<'de> for DeviceClaim {
             #[serde(deserialize_with = "null_is_default")]
             requests: Vec<Name>,
             match_attribute: Option<String>,
+            distinct_attribute: Option<String>,
         }
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
@@ -380,6 +534,16 @@ impl<'de> Deserialize<'de> for DeviceClaim {
             id: DeviceId,
             #[serde(default, deserialize_with = "null_is_default")]
             admin_access: bool,
+            #[serde(default, rename = "shareID")]
+            share_id: Option<Name>,
+            #[serde(default, deserialize_with = "null_is_default")]
+            consumed_capacity: BTreeMap<String, Quantity>,
+        }
+        impl From<Given> for GivenDevice {
+            fn from(given: Given) -> Self {
+                let Given { request, id, admin_access, share_id, consumed_capacity: consumed } = given;
+                Self { request, id, admin_access, share: share_id.map(|id| DeviceShare { id, consumed }) }
+            }
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
@@ -388,7 +552,9 @@ impl<'de> Deserialize<'de> for DeviceClaim {
         }
         let Wire { metadata, spec, status } = Wire::deserialize(deserializer)?;
         let owner = metadata.controller().filter(|owner| owner.kind == "Pod").map(|owner| owner.uid.clone());
-        let matching = |one: Constraint| Some((one.match_attribute?, one.requests));
+        let constraints = &spec.devices.constraints;
+        let matching = |one: &Constraint| Some((one.match_attribute.clone()?, one.requests.clone()));
+        let distinct = |one: &Constraint| Some((one.distinct_attribute.clone()?, one.requests.clone()));
         Ok(Self {
             owner_pod: owner.unwrap_or_default(),
             namespace: metadata.namespace,
@@ -396,15 +562,11 @@ impl<'de> Deserialize<'de> for DeviceClaim {
             uid: metadata.uid,
             resource_version: metadata.resource_version,
             deleting: metadata.deletion_timestamp.is_some(),
+            matching: constraints.iter().filter_map(matching).collect(),
+            distinct: constraints.iter().filter_map(distinct).collect(),
             requests: spec.devices.requests.into_iter().map(WireRequest::alternatives).collect(),
-            matching: spec.devices.constraints.into_iter().filter_map(matching).collect(),
             allocation: status.allocation.map(|allocation| DeviceAllocation {
-                devices: allocation
-                    .devices
-                    .results
-                    .into_iter()
-                    .map(|given| (given.request, given.id, given.admin_access))
-                    .collect(),
+                devices: allocation.devices.results.into_iter().map(GivenDevice::from).collect(),
                 nodes: allocation.node_selector,
             }),
             reserved_for: status.reserved_for.into_iter().map(|consumer| consumer.uid).collect(),

@@ -17,8 +17,8 @@ mod workload;
 
 pub use affinity::{NodeSelector, NodeSelectorTerm, PodAffinityTerm, Preferred, RequiredNodeAffinity, Weighted};
 pub use devices::{
-    Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceRequest, DeviceSlice,
-    MadeClaims, PodDevices,
+    Access, Attribute, CapacityPolicy, CapacityRange, Counters, Device, DeviceAllocation, DeviceClaim, DeviceClass,
+    DeviceId, DeviceRequest, DeviceShare, DeviceSlice, GivenDevice, MadeClaims, PodDevices,
 };
 pub use in_tree::{InTreePlugin, InTreeVolume, Translated};
 pub use meta::{Meta, OwnerReference};

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use kubewright_api::taint::{TaintEffect, untolerated};
 
 use super::cel::Selector;
+use super::sharing::{share_id, taken};
 use crate::cache::Devices;
+use crate::framework::Status;
 use crate::object::{
-    Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceId, DeviceRequest, DeviceSlice, Node, NodeSelector,
-    NodeSelectorTerm,
+    Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceId, DeviceRequest, DeviceShare, DeviceSlice,
+    GivenDevice, Node, NodeSelector, NodeSelectorTerm,
 };
 
 /// How many devices a claim can have, as upstream.
@@ -24,28 +26,52 @@ pub(super) struct Prepared {
     pub(super) selectors: Arc<[Vec<Vec<Selector>>]>,
 }
 
+/// Why it cannot be said what claims get.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AllocationError {
+    /// It can't on this node; on others it may.
+    OnNode(String),
+    /// A claim makes no sense now.
+    Claim(String),
+}
+
+impl From<AllocationError> for Status {
+    fn from(error: AllocationError) -> Self {
+        let (AllocationError::OnNode(message) | AllocationError::Claim(message)) = error;
+        Self::error(message)
+    }
+}
+
+/// Whether a device can be chosen.
+enum Fit {
+    Fits,
+    Not,
+    /// It could, but for a constraint of the claim.
+    Constrained,
+}
+
 /// A device that a node can use.
-struct Candidate<'a> {
-    id: DeviceId,
-    slice: &'a DeviceSlice,
-    device: &'a Device,
+pub(super) struct Candidate<'a> {
+    pub(super) id: DeviceId,
+    pub(super) slice: &'a DeviceSlice,
+    pub(super) device: &'a Device,
 }
 
 /// A device that was chosen: for which claim, request and alternative.
 #[derive(Clone, Copy)]
-struct Choice {
+pub(super) struct Choice {
     claim: usize,
     request: usize,
     alternative: usize,
-    candidate: usize,
+    pub(super) candidate: usize,
 }
 
-struct Search<'a> {
+pub(super) struct Search<'a> {
     prepared: &'a [Prepared],
-    candidates: Vec<Candidate<'a>>,
+    pub(super) candidates: Vec<Candidate<'a>>,
     suitable: BTreeMap<(usize, usize, usize), Vec<usize>>,
-    devices: &'a Devices,
-    chosen: Vec<Choice>,
+    pub(super) devices: &'a Devices,
+    pub(super) chosen: Vec<Choice>,
     taken: BTreeSet<usize>,
     tried: usize,
 }
@@ -58,7 +84,8 @@ pub(super) fn allocate(
     prepared: &[Prepared],
     node: &Node,
     devices: &Devices,
-) -> Result<Option<Vec<DeviceAllocation>>, String> {
+) -> Result<Option<Vec<DeviceAllocation>>, AllocationError> {
+    check_pools(prepared, node, devices)?;
     let mut candidates = Vec::new();
     for slice in devices.slices_for(node) {
         let usable = |device: &&Device| match (&slice.access, &device.access) {
@@ -67,11 +94,16 @@ pub(super) fn allocate(
             (Access::PerDevice, access) => *access == Access::All,
             _ => true,
         };
+        let usable = |device: &&Device| usable(device) && !device.needs_readying;
         candidates.extend(slice.devices.iter().filter(usable).map(|device| {
             let id = DeviceId { driver: slice.driver.clone(), pool: slice.pool.clone(), device: device.name.clone() };
             Candidate { id, slice, device }
         }));
     }
+    // Who offers devices decides by names which are taken first.
+    candidates.sort_by(|a: &Candidate<'_>, b| {
+        (&a.id.driver, &a.id.pool, &a.slice.name).cmp(&(&b.id.driver, &b.id.pool, &b.slice.name))
+    });
     let mut search = Search {
         prepared,
         candidates,
@@ -84,9 +116,26 @@ pub(super) fn allocate(
     Ok(search.request(0, 0)?.then(|| search.result()))
 }
 
+/// All devices can only be asked for while it is known which they are.
+fn check_pools(prepared: &[Prepared], node: &Node, devices: &Devices) -> Result<(), AllocationError> {
+    for Prepared { claim, .. } in prepared {
+        let Some(request) = claim.requests.iter().flatten().find(|request| request.count.is_none()) else { continue };
+        if let Some((driver, pool)) = devices.incomplete_pool(node) {
+            let what = format!("asks for all devices, but resource pool {driver}/{pool} is currently being updated");
+            return Err(AllocationError::Claim(format!("{}: {what}", told(claim, request))));
+        }
+    }
+    Ok(())
+}
+
+fn told(claim: &DeviceClaim, request: &DeviceRequest) -> String {
+    let name = request.name.split('/').next_back().unwrap_or_default();
+    format!("claim {}/{}, request {name}", claim.namespace, claim.name)
+}
+
 impl Search<'_> {
     /// Meets this request and all after it.
-    fn request(&mut self, claim: usize, request: usize) -> Result<bool, String> {
+    fn request(&mut self, claim: usize, request: usize) -> Result<bool, AllocationError> {
         let Some(prepared) = self.prepared.get(claim) else { return Ok(true) };
         let Some(alternatives) = prepared.claim.requests.get(request) else { return self.request(claim + 1, 0) };
         for (alternative, asked) in alternatives.iter().enumerate() {
@@ -113,7 +162,7 @@ impl Search<'_> {
         request: usize,
         alternative: usize,
         asked: &DeviceRequest,
-    ) -> Result<Vec<usize>, String> {
+    ) -> Result<Vec<usize>, AllocationError> {
         let key = (claim, request, alternative);
         if let Some(known) = self.suitable.get(&key) {
             return Ok(known.clone());
@@ -126,16 +175,17 @@ impl Search<'_> {
             for (number, selector) in selectors.iter().enumerate() {
                 let found = selector.selects(&candidate.id.driver, candidate.device).map_err(|error| {
                     let DeviceClaim { namespace, name, .. } = &*prepared.claim;
-                    format!("claim {namespace}/{name}: selector #{number}: CEL runtime error: {error}")
+                    let what = format!("selector #{number}: CEL runtime error: {error}");
+                    AllocationError::OnNode(format!("claim {namespace}/{name}: {what}"))
                 })?;
                 if !found {
                     selected = false;
                     break;
                 }
             }
-            let effects = [TaintEffect::NoSchedule, TaintEffect::NoExecute];
-            let tainted = untolerated(&candidate.device.taints, &asked.tolerations, &effects).is_some();
-            if selected && !tainted {
+            // Who asks for all gets none if one of them is tainted.
+            let out_of_question = asked.count.is_some() && is_tainted(candidate.device, asked);
+            if selected && !out_of_question && self.has_left(at, asked, &BTreeMap::new()) {
                 suitable.push(at);
             }
         }
@@ -144,7 +194,7 @@ impl Search<'_> {
     }
 
     /// Chooses so many devices, from the suitable one number `from` on.
-    fn some(&mut self, key: (usize, usize, usize), count: usize, from: usize) -> Result<bool, String> {
+    fn some(&mut self, key: (usize, usize, usize), count: usize, from: usize) -> Result<bool, AllocationError> {
         let (claim, request, alternative) = key;
         if count == 0 {
             return self.request(claim, request + 1);
@@ -166,34 +216,68 @@ impl Search<'_> {
     }
 
     /// Chooses all suitable devices, which must all be free.
-    fn every(&mut self, key: (usize, usize, usize), suitable: &[usize]) -> Result<bool, String> {
+    fn every(&mut self, key: (usize, usize, usize), suitable: &[usize]) -> Result<bool, AllocationError> {
         let (claim, request, alternative) = key;
-        let all =
-            suitable.iter().all(|candidate| self.choose(Choice { claim, request, alternative, candidate: *candidate }));
-        if suitable.is_empty() || !all {
-            return Ok(false);
+        for candidate in suitable.iter().copied() {
+            let choice = Choice { claim, request, alternative, candidate };
+            match self.fit(choice) {
+                Fit::Fits => self.take(choice),
+                Fit::Not => return Ok(false),
+                Fit::Constrained => {
+                    let DeviceId { driver, pool, device } = &self.candidates[candidate].id;
+                    let told = told(&self.prepared[claim].claim, self.asked(choice));
+                    let why = "because a claim constraint would not be satisfied";
+                    return Err(AllocationError::Claim(format!(
+                        "{told}: cannot add device {driver}/{pool}/{device} {why}"
+                    )));
+                }
+            }
         }
-        self.request(claim, request + 1)
+        if suitable.is_empty() { Ok(false) } else { self.request(claim, request + 1) }
     }
 
-    fn asked(&self, choice: Choice) -> &DeviceRequest {
+    pub(super) fn asked(&self, choice: Choice) -> &DeviceRequest {
         &self.prepared[choice.claim].claim.requests[choice.request][choice.alternative]
     }
 
     fn choose(&mut self, choice: Choice) -> bool {
-        let shared = self.asked(choice).admin_access;
-        let candidate = &self.candidates[choice.candidate];
-        let free = shared || (!self.taken.contains(&choice.candidate) && !self.devices.is_in_use(&candidate.id));
-        let of_claim = || self.chosen.iter().filter(|other| other.claim == choice.claim);
-        let twice = of_claim().any(|other| other.candidate == choice.candidate);
-        if !free || twice || of_claim().count() >= DEVICES_MAX || !self.matches_others(choice) {
-            return false;
+        let fits = matches!(self.fit(choice), Fit::Fits);
+        if fits {
+            self.take(choice);
         }
-        if !shared {
+        fits
+    }
+
+    fn fit(&self, choice: Choice) -> Fit {
+        let asked = self.asked(choice);
+        let candidate = &self.candidates[choice.candidate];
+        let free =
+            asked.admin_access || (!self.taken.contains(&choice.candidate) && !self.devices.is_in_use(&candidate.id));
+        let of_claim = || self.chosen.iter().filter(|other| other.claim == choice.claim);
+        let twice = !candidate.device.shareable && of_claim().any(|other| other.candidate == choice.candidate);
+        if !free
+            || twice
+            || of_claim().count() >= DEVICES_MAX
+            || !self.counters_allow(choice.candidate)
+            || is_tainted(candidate.device, asked)
+        {
+            return Fit::Not;
+        }
+        if !self.matches_others(choice) || !self.differs_from_others(choice) {
+            return Fit::Constrained;
+        }
+        match self.has_left(choice.candidate, asked, &self.being_shared(choice.candidate)) {
+            true => Fit::Fits,
+            false => Fit::Not,
+        }
+    }
+
+    fn take(&mut self, choice: Choice) {
+        // What is used with admin access by one request stays free for others, but not for those of the same pod.
+        if !self.candidates[choice.candidate].device.shareable {
             self.taken.insert(choice.candidate);
         }
         self.chosen.push(choice);
-        true
     }
 
     /// Whether the attributes that must be the same are.
@@ -213,6 +297,24 @@ impl Search<'_> {
         })
     }
 
+    /// Whether the attributes that must differ do: of each request the device that was chosen last counts.
+    fn differs_from_others(&self, choice: Choice) -> bool {
+        self.prepared[choice.claim].claim.distinct.iter().all(|(attribute, requests)| {
+            let whole = |choice: Choice| self.asked(choice).name.split('/').next().unwrap_or_default();
+            let concerns = |choice: Choice| {
+                let name = &self.asked(choice).name;
+                requests.is_empty() || requests.iter().any(|own| own == name || *own == *whole(choice))
+            };
+            if !concerns(choice) {
+                return true;
+            }
+            let Some(own) = self.attribute(choice.candidate, attribute) else { return false };
+            let others = self.chosen.iter().filter(|other| other.claim == choice.claim && concerns(**other));
+            let last: BTreeMap<&str, usize> = others.map(|other| (whole(*other), other.candidate)).collect();
+            last.values().all(|other| self.attribute(*other, attribute) != Some(own))
+        })
+    }
+
     fn attribute(&self, candidate: usize, name: &str) -> Option<&Attribute> {
         let Candidate { id, device, .. } = &self.candidates[candidate];
         let short = || name.strip_prefix(&*id.driver)?.strip_prefix('/');
@@ -220,9 +322,8 @@ impl Search<'_> {
     }
 
     fn undo(&mut self) {
-        if let Some(choice) = self.chosen.pop()
-            && !self.asked(choice).admin_access
-        {
+        let Some(choice) = self.chosen.pop() else { return };
+        if !self.chosen.iter().any(|other| other.candidate == choice.candidate) {
             self.taken.remove(&choice.candidate);
         }
     }
@@ -230,15 +331,25 @@ impl Search<'_> {
     fn result(&self) -> Vec<DeviceAllocation> {
         let of_claim = |claim: usize| {
             let chosen = || self.chosen.iter().filter(move |choice| choice.claim == claim);
-            let device = |choice: &Choice| {
-                let asked = self.asked(*choice);
-                (asked.name.clone(), self.candidates[choice.candidate].id.clone(), asked.admin_access)
+            let device = |(number, choice): (usize, &Choice)| {
+                let (asked, candidate) = (self.asked(*choice), &self.candidates[choice.candidate]);
+                let share = candidate.device.shareable.then(|| DeviceShare {
+                    id: share_id(&self.prepared[claim].claim.uid, &candidate.id, number),
+                    consumed: taken(candidate.device, asked),
+                });
+                let (request, id) = (asked.name.clone(), candidate.id.clone());
+                GivenDevice { request, id, admin_access: asked.admin_access, share }
             };
             let nodes = chosen().find_map(|choice| reach(&self.candidates[choice.candidate]));
-            DeviceAllocation { devices: chosen().map(device).collect(), nodes }
+            DeviceAllocation { devices: chosen().enumerate().map(device).collect(), nodes }
         };
         (0..self.prepared.len()).map(of_claim).collect()
     }
+}
+
+fn is_tainted(device: &Device, asked: &DeviceRequest) -> bool {
+    let effects = [TaintEffect::NoSchedule, TaintEffect::NoExecute];
+    untolerated(&device.taints, &asked.tolerations, &effects).is_some()
 }
 
 /// From where a device can be used; `None` for anywhere.

@@ -2,16 +2,18 @@
 
 mod allocate;
 mod cel;
+mod sharing;
 
 use std::sync::Arc;
 
 use crate::cache::{NodeInfo, Objects, Snapshot};
 use crate::framework::{
-    Action, ActionType, CycleState, EventResource, FilterPlugin, Interest, Object, Plugin, PreBindPlugin,
-    PreFilterOutcome, PreFilterPlugin, ReservePlugin, Status,
+    Action, ActionType, CycleState, EventResource, FilterPlugin, Flow, Interest, NodeScore, Object, Plugin,
+    PreBindPlugin, PreFilterOutcome, PreFilterPlugin, PreScorePlugin, ReservePlugin, SCORE_MAX, ScorePlugin, Status,
+    normalize_to_max,
 };
 use crate::object::{DeviceAllocation, DeviceClaim, DeviceRequest, Name, Node, PodDevices, PodInfo};
-use allocate::{Prepared, allocate};
+use allocate::{AllocationError, Prepared, allocate};
 use cel::Selector;
 
 /// How many pods can share a claim, as upstream.
@@ -145,6 +147,14 @@ impl Plugin for DynamicResources {
         Some(self)
     }
 
+    fn pre_score(self: Arc<Self>) -> Option<Arc<dyn PreScorePlugin>> {
+        Some(self)
+    }
+
+    fn score(self: Arc<Self>) -> Option<Arc<dyn ScorePlugin>> {
+        Some(self)
+    }
+
     fn reserve(self: Arc<Self>) -> Option<Arc<dyn ReservePlugin>> {
         Some(self)
     }
@@ -196,17 +206,82 @@ fn is_reachable(claim: &DeviceClaim, node: &Node) -> bool {
 impl FilterPlugin for DynamicResources {
     fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
         let Some(own) = state.get::<State>() else { return Ok(()) };
+        if !own.open.is_empty() {
+            match allocate(&own.open, &node.node, &state.objects()?.devices) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(Status::unresolvable(Self::REASON_NO_DEVICES)),
+                Err(AllocationError::OnNode(error)) => {
+                    return Err(Status::unresolvable(format!("filter node {}: {error}", node.name())));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         if own.allocated.iter().any(|claim| !is_reachable(claim, &node.node)) {
             return Err(Status::unresolvable(Self::REASON_UNREACHABLE));
         }
-        if own.open.is_empty() {
-            return Ok(());
-        }
-        match allocate(&own.open, &node.node, &state.objects()?.devices) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Status::unresolvable(Self::REASON_NO_DEVICES)),
-            Err(error) => Err(Status::unresolvable(format!("filter node {}: {error}", node.name()))),
-        }
+        Ok(())
+    }
+
+    fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
+        pod.spec.devices.is_empty()
+    }
+}
+
+impl State {
+    fn claims(&self) -> impl Iterator<Item = &Arc<DeviceClaim>> {
+        self.allocated.iter().chain(self.open.iter().map(|prepared| &prepared.claim))
+    }
+
+    /// Whether any request has alternatives, of which some are better.
+    fn has_alternatives(&self) -> bool {
+        let named = |request: &DeviceRequest| request.name.contains('/');
+        self.claims().any(|claim| claim.requests.iter().flatten().any(named))
+    }
+}
+
+/// How many alternatives a request can have.
+const ALTERNATIVES_MAX: usize = 8;
+
+/// The better the alternatives that a claim got, the more.
+fn score(claim: &DeviceClaim, allocation: &DeviceAllocation) -> i64 {
+    let got = |request: &DeviceRequest| allocation.devices.iter().any(|given| given.request == request.name);
+    let places = claim.requests.iter().flat_map(|alternatives| alternatives.iter().enumerate());
+    let wanted = places.filter(|(_, request)| request.name.contains('/') && got(request));
+    wanted.map(|(place, _)| i64::try_from(ALTERNATIVES_MAX.saturating_sub(place)).unwrap_or(0)).sum()
+}
+
+impl PreScorePlugin for DynamicResources {
+    fn pre_score(&self, state: &mut CycleState, _: &PodInfo, _: &[&NodeInfo], _: &Snapshot) -> Result<Flow, Status> {
+        let differs = state.get::<State>().is_some_and(State::has_alternatives);
+        Ok(if differs { Flow::Continue } else { Flow::Skip })
+    }
+}
+
+impl ScorePlugin for DynamicResources {
+    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
+        let Some(own) = state.get::<State>() else { return Ok(0) };
+        let had = own.allocated.iter().filter_map(|claim| Some(score(claim, claim.allocation.as_ref()?)));
+        let found = allocate(&own.open, &node.node, &state.objects()?.devices)?;
+        let given = found.unwrap_or_default();
+        let got = own.open.iter().zip(&given).map(|(prepared, allocation)| score(&prepared.claim, allocation));
+        Ok(had.chain(got).sum())
+    }
+
+    fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [NodeScore]) -> Result<(), Status> {
+        normalize_to_max(scores, false);
+        Ok(())
+    }
+
+    fn normalizes(&self) -> bool {
+        true
+    }
+
+    fn normalizes_by_extremes(&self) -> bool {
+        true
+    }
+
+    fn normalized_when_equal(&self, raw: i64) -> Option<i64> {
+        Some(if raw > 0 { SCORE_MAX } else { 0 })
     }
 
     fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
@@ -223,7 +298,7 @@ impl ReservePlugin for DynamicResources {
 
     fn enter(&self, state: &mut CycleState, _: &PodInfo, node: &Node, objects: &mut Objects) -> Result<(), Status> {
         let Some(own) = state.get::<State>().cloned() else { return Ok(()) };
-        let found = allocate(&own.open, node, &objects.devices).map_err(Status::error)?;
+        let found = allocate(&own.open, node, &objects.devices)?;
         let found = found.ok_or_else(|| Status::unschedulable(Self::REASON_NO_DEVICES))?;
         let mut claims: Vec<_> = own.allocated.iter().map(|claim| (claim.clone(), None)).collect();
         for (prepared, allocation) in own.open.iter().zip(found) {

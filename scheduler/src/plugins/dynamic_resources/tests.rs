@@ -60,7 +60,7 @@ fn given(snapshot: &mut Snapshot, node: &str) -> Vec<String> {
     plugin.enter(&mut state, &pod, &node, snapshot.objects_mut()).unwrap();
     let told = |action: Action| match action {
         Action::ReserveDevices { allocation: Some(allocation), .. } => {
-            let one = |(request, id, _): &(Name, crate::object::DeviceId, bool)| format!("{request}={}", id.device);
+            let one = |given: &crate::object::GivenDevice| format!("{}={}", given.request, given.id.device);
             allocation.devices.iter().map(one).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),
@@ -169,4 +169,109 @@ fn bad_expressions_are_told() {
     let unknown = world(claim(json!([exactly("r", 1, "device.attributes['gpu'].healthy")]), json!([])));
     let told = "filter node n1: claim default/c: selector #0: CEL runtime error: no such key: healthy";
     assert_eq!(judge(&unknown, asks()).unwrap()[0].as_deref(), Some(told));
+}
+
+/// One node whose pool has these devices and counter sets.
+fn pool(devices: &[Value], counters: &Value, claim: Value) -> Snapshot {
+    let mut snapshot = snapshot([node("n1"), node("n2")], []);
+    let books = &mut snapshot.objects_mut().devices;
+    books.put_class(serde_json::from_value(json!({"metadata": {"name": "any"}})).unwrap());
+    let part = |name: &str, field: &str, content: Value| {
+        json!({"metadata": {"name": name}, "spec": {"driver": "gpu", "nodeName": "n1", field: content,
+            "pool": {"name": "n1", "generation": 1, "resourceSliceCount": 2}}})
+    };
+    books.put_slice(serde_json::from_value(part("devices", "devices", json!(devices))).unwrap());
+    books.put_slice(serde_json::from_value(part("counters", "sharedCounters", counters.clone())).unwrap());
+    books.put_claim(serde_json::from_value(claim).unwrap());
+    snapshot
+}
+
+#[test]
+fn parts_of_a_device_take_from_the_same_counters() {
+    let part = |name: &str, slices: u32| {
+        json!({"name": name, "consumesCounters": [
+            {"counterSet": "gpu0", "counters": {"slices": {"value": slices.to_string()}}}]})
+    };
+    let counters = json!([{"name": "gpu0", "counters": {"slices": {"value": "7"}}}]);
+    let devices = [part("small", 2), part("other", 3), part("whole", 7)];
+    let fits = |count: usize| {
+        let world = pool(&devices, &counters, claim(json!([exactly("r", count, "")]), json!([])));
+        judge(&world, asks()).unwrap()[0].is_none()
+    };
+    assert_eq!([1, 2, 3].map(fits), [true, true, false]);
+    let mut world = pool(&devices, &counters, claim(json!([exactly("r", 1, "")]), json!([])));
+    let other = json!({"metadata": {"name": "o", "namespace": "default", "uid": "o"}, "spec": {}, "status": {
+        "allocation": {"devices": {"results": [{"request": "r", "driver": "gpu", "pool": "n1", "device": "small"}]}}}});
+    world.objects_mut().devices.put_claim(serde_json::from_value(other).unwrap());
+    assert_eq!(given(&mut world, "n1"), ["r=other"], "the whole is in use, for a part is");
+}
+
+#[test]
+fn several_claims_share_what_a_device_has() {
+    let rule = json!({"default": "1Gi", "validRange": {"min": "5Gi", "max": "20Gi", "step": "5Gi"}});
+    let device = json!({"name": "nic", "allowMultipleAllocations": true,
+        "capacity": {"memory": {"value": "40Gi", "requestPolicy": rule}}});
+    let wants = |memory: &str| {
+        let capacity = json!({"requests": {"memory": memory}});
+        claim(
+            json!([{"name": "r", "exactly": {"deviceClassName": "any", "count": 1, "capacity": capacity}}]),
+            json!([]),
+        )
+    };
+    let shared = |consumed: &str| {
+        json!({"metadata": {"name": "o", "namespace": "default", "uid": "o"}, "spec": {}, "status": {"allocation": {
+            "devices": {"results": [{"request": "r", "driver": "gpu", "pool": "n1", "device": "nic", "shareID": "s",
+                "consumedCapacity": {"memory": consumed}}]}}}})
+    };
+    for (memory, others, fits) in [
+        ("12Gi", "25Gi", true),
+        ("12Gi", "30Gi", false),
+        ("3Gi", "35Gi", true),
+        ("21Gi", "0", false),
+        ("20Gi", "0", true),
+    ] {
+        let mut world = pool(std::slice::from_ref(&device), &json!([]), wants(memory));
+        world.objects_mut().devices.put_claim(serde_json::from_value(shared(others)).unwrap());
+        let found = judge(&world, asks()).unwrap();
+        assert_eq!(found[0].is_none(), fits, "{memory} beside {others}: {found:?}");
+    }
+    let unknown = claim(
+        json!([{"name": "r", "exactly": {"deviceClassName": "any", "count": 1, "capacity": {"requests": {"x": "1"}}}}]),
+        json!([]),
+    );
+    assert!(judge(&pool(&[device], &json!([]), unknown), asks()).unwrap()[0].is_some());
+}
+
+#[test]
+fn attributes_can_be_asked_to_differ() {
+    let distinct = json!([{"distinctAttribute": "gpu/numa"}]);
+    check(json!([exactly("r", 2, "")]), distinct.clone(), [None, None]);
+    check(json!([exactly("r", 2, "device.attributes['gpu'].numa == 0")]), distinct, [NONE, NONE]);
+}
+
+#[test]
+fn better_alternatives_make_better_nodes() {
+    let alternatives = json!([{"name": "r", "firstAvailable": [
+        {"name": "best", "deviceClassName": "any", "count": 1,
+            "selectors": [{"cel": {"expression": "device.attributes['gpu'].model == 'H100'"}}]},
+        {"name": "good", "deviceClassName": "any", "count": 1}]}]);
+    let world = world(claim(alternatives, json!([])));
+    let (plugin, pod, mut state) = (DynamicResources, asks().build(), CycleState::new());
+    state.show(&world);
+    plugin.pre_filter(&mut state, &pod, &world).unwrap();
+    assert_eq!(plugin.pre_score(&mut state, &pod, &[], &world), Ok(Flow::Continue));
+    let score = |name: &str| ScorePlugin::score(&plugin, &state, &pod, world.node(name).unwrap(), &world).unwrap();
+    assert_eq!((score("n1"), score("n2")), (7, 8));
+}
+
+#[test]
+fn all_devices_of_a_pool_that_is_being_updated_cannot_be_told() {
+    let all = json!([{"name": "r", "exactly": {"deviceClassName": "any", "allocationMode": "All"}}]);
+    let mut world = world(claim(all, json!([])));
+    let mut more = slice("n1", &[]);
+    (more["metadata"]["name"], more["spec"]["pool"]["resourceSliceCount"]) = (json!("more"), json!(3));
+    world.objects_mut().devices.put_slice(serde_json::from_value(more).unwrap());
+    let found = judge(&world, asks()).unwrap();
+    let why = "claim default/c, request r: asks for all devices, but resource pool gpu/n1 is currently being updated";
+    assert_eq!((found[0].as_deref(), found[1].as_deref()), (Some(why), None));
 }
