@@ -8,8 +8,11 @@ mod action;
 mod diagnosis;
 mod event;
 mod extender;
+mod extension_point;
 mod plugin;
 mod profile;
+mod profile_binding;
+mod profile_builder;
 mod score;
 mod state;
 mod status;
@@ -21,13 +24,15 @@ pub(crate) use event::lifts_gate;
 pub use event::{ActionType, ClusterEvent, EventResource, Hint, HintFn, Interest, Object, node_changes, pod_changes};
 pub(crate) use extender::EXTENDER;
 pub use extender::{Answer, EXTENDER_SCORE_MAX, Extender, Filtered, Preempted, Question};
+pub use extension_point::ExtensionPoint;
 pub use plugin::{
     BindOutcome, BindPlugin, Candidate, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
     PostBindPlugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
     PreFilterOutcome, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
 };
-pub(crate) use profile::Permission;
-pub use profile::{ExtensionPoint, Profile, ProfileBuilder, ProfileError};
+pub use profile::Profile;
+pub(crate) use profile_binding::Permission;
+pub use profile_builder::{ProfileBuilder, ProfileError};
 pub use score::{NodeScore, PluginScore, normalize_to_max};
 pub use state::CycleState;
 pub use status::{Code, Status};

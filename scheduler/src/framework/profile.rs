@@ -1,275 +1,41 @@
-//! A profile: the plugins that place the pods of one scheduler name, and how they are run.
+//! A profile: the plugins that place the pods of one scheduler name, and how they are run until a node is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use super::event::Verdict;
 use super::plugin::{
-    BindPlugin, FilterPlugin, PermitPlugin, PluginRef, PostBindPlugin, PostFilterPlugin, PreBindPlugin,
-    PreEnqueuePlugin, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
+    BindPlugin, FilterPlugin, PermitPlugin, PostBindPlugin, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
+    PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
 };
+use super::profile_builder::Entry;
 use super::{
-    Action, BindOutcome, Candidate, CycleState, Diagnosis, Flow, Interest, NodeScore, NodeSubset, PermitOutcome,
-    PluginScore, PostFilterContext, PostFilterOutcome, PreFilterOutcome, SCORE_MAX, Status,
+    Candidate, CycleState, Diagnosis, ExtensionPoint, Flow, Interest, NodeScore, NodeSubset, PluginScore,
+    PostFilterContext, PostFilterOutcome, PreFilterOutcome, ProfileBuilder, SCORE_MAX, Status,
 };
-use crate::cache::{NodeInfo, Objects, Snapshot};
-use crate::object::{Name, Node, PodInfo};
-use crate::queue::{Gangs, Nominator, QueueProfile};
-
-/// A plugin at one extension point.
-pub(crate) struct Entry<T: ?Sized> {
-    pub(crate) id: u32,
-    pub(crate) name: Name,
-    pub(crate) weight: i64,
-    pub(crate) plugin: Arc<T>,
-}
-
-impl<T: ?Sized> Entry<T> {
-    const fn bit(&self) -> u64 {
-        1 << self.id
-    }
-}
-
-/// The extension points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "upstream's names, documented at the plugin traits")]
-pub enum ExtensionPoint {
-    PreEnqueue,
-    QueueSort,
-    PreFilter,
-    Filter,
-    PostFilter,
-    PreScore,
-    Score,
-    Reserve,
-    Permit,
-    PreBind,
-    Bind,
-    PostBind,
-}
-
-impl ExtensionPoint {
-    /// All of them, in the order in which they run.
-    pub const ALL: [Self; 12] = [
-        Self::PreEnqueue,
-        Self::QueueSort,
-        Self::PreFilter,
-        Self::Filter,
-        Self::PostFilter,
-        Self::PreScore,
-        Self::Score,
-        Self::Reserve,
-        Self::Permit,
-        Self::PreBind,
-        Self::Bind,
-        Self::PostBind,
-    ];
-
-    /// Whether a plugin serves it.
-    #[must_use]
-    pub fn is_served_by(self, plugin: &PluginRef) -> bool {
-        let p = || plugin.clone();
-        match self {
-            Self::PreEnqueue => p().pre_enqueue().is_some(),
-            Self::QueueSort => p().queue_sort().is_some(),
-            Self::PreFilter => p().pre_filter().is_some(),
-            Self::Filter => p().filter().is_some(),
-            Self::PostFilter => p().post_filter().is_some(),
-            Self::PreScore => p().pre_score().is_some(),
-            Self::Score => p().score().is_some(),
-            Self::Reserve => p().reserve().is_some(),
-            Self::Permit => p().permit().is_some(),
-            Self::PreBind => p().pre_bind().is_some(),
-            Self::Bind => p().bind().is_some(),
-            Self::PostBind => p().post_bind().is_some(),
-        }
-    }
-}
-
-/// Why a profile cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProfileError {
-    /// Exactly one plugin must order the queue.
-    #[error("one queue sort plugin required for profile with scheduler name {profile:?}, found {found}")]
-    QueueSort {
-        /// The profile.
-        profile: Name,
-        /// How many there were.
-        found: usize,
-    },
-    /// Somebody must bind.
-    #[error("at least one bind plugin is needed for profile with scheduler name {0:?}")]
-    NoBind(Name),
-    /// A plugin is there twice.
-    #[error("plugin {0:?} already registered")]
-    Twice(Name),
-    /// There are more plugins than a profile can hold.
-    #[error("a profile can have at most 64 plugins")]
-    TooMany,
-    /// A plugin was asked to score with a weight that isn't positive.
-    #[error("score plugin {0:?} is not configured with weight")]
-    NoWeight(Name),
-}
-
-/// Collects the plugins of a profile.
-#[derive(Clone, Default)]
-pub struct ProfileBuilder {
-    name: Name,
-    percentage_of_nodes_to_score: Option<i32>,
-    points: BTreeMap<ExtensionPoint, Vec<(PluginRef, i64)>>,
-}
-
-impl ProfileBuilder {
-    /// Adds a plugin at every extension point that it serves, scoring with that weight.
-    #[must_use]
-    pub fn with(mut self, plugin: PluginRef, weight: i64) -> Self {
-        for point in ExtensionPoint::ALL {
-            if point.is_served_by(&plugin) {
-                self.points.entry(point).or_default().push((plugin.clone(), weight));
-            }
-        }
-        self
-    }
-
-    /// Adds a plugin at one extension point.
-    #[must_use]
-    pub fn with_at(mut self, point: ExtensionPoint, plugin: PluginRef, weight: i64) -> Self {
-        self.points.entry(point).or_default().push((plugin, weight));
-        self
-    }
-
-    /// Takes a plugin out everywhere.
-    #[must_use]
-    pub fn without(mut self, name: &str) -> Self {
-        for plugins in self.points.values_mut() {
-            plugins.retain(|(plugin, _)| plugin.name() != name);
-        }
-        self
-    }
-
-    /// Takes a plugin out at one extension point.
-    #[must_use]
-    pub fn without_at(mut self, point: ExtensionPoint, name: &str) -> Self {
-        self.points.entry(point).or_default().retain(|(plugin, _)| plugin.name() != name);
-        self
-    }
-
-    /// How many of the nodes to look for before scoring those found, in percent; 0 adapts to the number of nodes,
-    /// `None` follows the scheduler's own setting.
-    #[must_use]
-    pub const fn percentage_of_nodes_to_score(mut self, percentage: Option<i32>) -> Self {
-        self.percentage_of_nodes_to_score = percentage;
-        self
-    }
-
-    /// Builds the profile.
-    ///
-    /// # Errors
-    /// No queue order or more than one, nobody to bind, a plugin twice at one point, or a scorer without weight.
-    pub fn build(&self) -> Result<Profile, ProfileError> {
-        let mut ids: Vec<PluginRef> = Vec::new();
-        for (plugin, _) in self.points.values().flatten() {
-            if !ids.iter().any(|own| own.name() == plugin.name()) {
-                ids.push(plugin.clone());
-            }
-        }
-        if ids.len() > 64 {
-            return Err(ProfileError::TooMany);
-        }
-        let plugins = Points { points: &self.points, ids: &ids };
-        let mut sorts = plugins.at(ExtensionPoint::QueueSort, |p| p.queue_sort())?;
-        if sorts.len() != 1 {
-            return Err(ProfileError::QueueSort { profile: self.name.clone(), found: sorts.len() });
-        }
-        let profile = Profile {
-            name: self.name.clone(),
-            percentage_of_nodes_to_score: self.percentage_of_nodes_to_score,
-            queue_sort: sorts.remove(0).plugin,
-            pre_enqueue: plugins.at(ExtensionPoint::PreEnqueue, |p| p.pre_enqueue())?,
-            pre_filter: plugins.at(ExtensionPoint::PreFilter, |p| p.pre_filter())?,
-            filter: plugins.at(ExtensionPoint::Filter, |p| p.filter())?,
-            post_filter: plugins.at(ExtensionPoint::PostFilter, |p| p.post_filter())?,
-            pre_score: plugins.at(ExtensionPoint::PreScore, |p| p.pre_score())?,
-            score: plugins.at(ExtensionPoint::Score, |p| p.score())?,
-            reserve: plugins.at(ExtensionPoint::Reserve, |p| p.reserve())?,
-            permit: plugins.at(ExtensionPoint::Permit, |p| p.permit())?,
-            pre_bind: plugins.at(ExtensionPoint::PreBind, |p| p.pre_bind())?,
-            bind: plugins.at(ExtensionPoint::Bind, |p| p.bind())?,
-            post_bind: plugins.at(ExtensionPoint::PostBind, |p| p.post_bind())?,
-            interests: ids.iter().map(|plugin| (plugin.name().into(), plugin.events())).collect(),
-            places_gangs: ids.iter().any(|plugin| plugin.places_gangs()),
-        };
-        if profile.bind.is_empty() {
-            return Err(ProfileError::NoBind(self.name.clone()));
-        }
-        match profile.score.iter().find(|entry| entry.weight <= 0) {
-            Some(entry) => Err(ProfileError::NoWeight(entry.name.clone())),
-            None => Ok(profile),
-        }
-    }
-}
-
-struct Points<'a> {
-    points: &'a BTreeMap<ExtensionPoint, Vec<(PluginRef, i64)>>,
-    ids: &'a [PluginRef],
-}
-
-impl Points<'_> {
-    fn at<T: ?Sized>(
-        &self,
-        point: ExtensionPoint,
-        cast: fn(PluginRef) -> Option<Arc<T>>,
-    ) -> Result<Vec<Entry<T>>, ProfileError> {
-        let mut entries: Vec<Entry<T>> = Vec::new();
-        for (plugin, weight) in self.points.get(&point).into_iter().flatten() {
-            let id = self.ids.iter().position(|own| own.name() == plugin.name()).unwrap_or(0);
-            let Some(cast) = cast(plugin.clone()) else { continue };
-            let entry = Entry {
-                id: u32::try_from(id).unwrap_or(0),
-                name: Name::from(plugin.name()),
-                weight: *weight,
-                plugin: cast,
-            };
-            if entries.iter().any(|own| own.name == entry.name) {
-                return Err(ProfileError::Twice(entry.name));
-            }
-            entries.push(entry);
-        }
-        Ok(entries)
-    }
-}
+use crate::cache::{NodeInfo, Snapshot};
+use crate::object::{Name, PodInfo};
+use crate::queue::{Nominator, QueueProfile};
 
 /// The plugins that place the pods of one scheduler name.
 pub struct Profile {
-    name: Name,
+    pub(super) name: Name,
     pub(crate) percentage_of_nodes_to_score: Option<i32>,
     pub(crate) queue_sort: Arc<dyn QueueSortPlugin>,
-    pre_enqueue: Vec<Entry<dyn PreEnqueuePlugin>>,
+    pub(super) pre_enqueue: Vec<Entry<dyn PreEnqueuePlugin>>,
     pub(crate) pre_filter: Vec<Entry<dyn PreFilterPlugin>>,
     pub(crate) filter: Vec<Entry<dyn FilterPlugin>>,
-    post_filter: Vec<Entry<dyn PostFilterPlugin>>,
+    pub(super) post_filter: Vec<Entry<dyn PostFilterPlugin>>,
     pub(crate) pre_score: Vec<Entry<dyn PreScorePlugin>>,
     pub(crate) score: Vec<Entry<dyn ScorePlugin>>,
-    reserve: Vec<Entry<dyn ReservePlugin>>,
-    permit: Vec<Entry<dyn PermitPlugin>>,
-    pre_bind: Vec<Entry<dyn PreBindPlugin>>,
-    bind: Vec<Entry<dyn BindPlugin>>,
-    post_bind: Vec<Entry<dyn PostBindPlugin>>,
-    interests: Vec<(Name, Vec<Interest>)>,
+    pub(super) reserve: Vec<Entry<dyn ReservePlugin>>,
+    pub(super) permit: Vec<Entry<dyn PermitPlugin>>,
+    pub(super) pre_bind: Vec<Entry<dyn PreBindPlugin>>,
+    pub(super) bind: Vec<Entry<dyn BindPlugin>>,
+    pub(super) post_bind: Vec<Entry<dyn PostBindPlugin>>,
+    pub(super) interests: Vec<(Name, Vec<Interest>)>,
     pub(crate) places_gangs: bool,
-}
-
-/// What Permit plugins decided.
-#[derive(Default)]
-pub(crate) struct Permission {
-    /// Who makes the pod wait, and for how long.
-    pub(crate) waits: BTreeMap<Name, std::time::Duration>,
-    /// Waiting pods that may go on, as far as a plugin is concerned.
-    pub(crate) allowed: Vec<(Name, Name)>,
-    /// Pods to be tried now.
-    pub(crate) wanted: Vec<Name>,
 }
 
 /// A PreFilter plugin, or several together, said no for the whole cluster.
@@ -281,7 +47,7 @@ pub(crate) struct Rejected {
 impl Profile {
     /// Starts a profile for pods of that scheduler name.
     pub fn builder(name: impl Into<Name>) -> ProfileBuilder {
-        ProfileBuilder { name: name.into(), ..ProfileBuilder::default() }
+        ProfileBuilder::new(name.into())
     }
 
     /// The scheduler name.
@@ -539,99 +305,6 @@ impl Profile {
             }
         }
         Ok(totals)
-    }
-
-    pub(crate) fn run_reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) -> Verdict {
-        for entry in &self.reserve {
-            if let Err(status) = entry.plugin.reserve(state, pod, node) {
-                let wrap = || Status::error(format!("running Reserve plugin {:?}: {status}", &*entry.name));
-                return Err(if status.is_rejection() { status.by(&entry.name) } else { wrap() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets plugins enter a decision into the cluster's books.
-    pub(crate) fn run_enter(
-        &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        node: &Node,
-        objects: &mut Objects,
-    ) -> Verdict {
-        for entry in &self.reserve {
-            if let Err(status) = entry.plugin.enter(state, pod, node, objects) {
-                let wrap = || Status::error(format!("running Reserve plugin {:?}: {status}", &*entry.name));
-                return Err(if status.is_rejection() { status.by(&entry.name) } else { wrap() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets plugins strike it out again.
-    pub(crate) fn run_strike(&self, state: &mut CycleState, pod: &PodInfo, node: &Name, objects: &mut Objects) {
-        for entry in self.reserve.iter().rev() {
-            entry.plugin.strike(state, pod, node, objects);
-        }
-    }
-
-    pub(crate) fn run_unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) {
-        for entry in self.reserve.iter().rev() {
-            entry.plugin.unreserve(state, pod, node);
-        }
-    }
-
-    /// Runs Permit plugins.
-    pub(crate) fn run_permit(
-        &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        node: &Name,
-        gangs: &Gangs,
-    ) -> Result<Permission, Status> {
-        let mut permission = Permission::default();
-        for entry in &self.permit {
-            match entry.plugin.permit(state, pod, node, gangs) {
-                Ok(PermitOutcome::Allow) => {}
-                Ok(PermitOutcome::Wait(time)) => drop(permission.waits.insert(entry.name.clone(), time)),
-                Ok(PermitOutcome::WaitFor { others, most }) => {
-                    permission.waits.insert(entry.name.clone(), most);
-                    permission.wanted.extend(others);
-                }
-                Ok(PermitOutcome::AllowWith(others)) => {
-                    permission.allowed.extend(others.into_iter().map(|uid| (uid, entry.name.clone())));
-                }
-                Err(status) if status.is_rejection() => return Err(status.by(&entry.name)),
-                Err(status) => {
-                    return Err(Status::error(format!("running Permit plugin {:?}: {status}", &*entry.name)));
-                }
-            }
-        }
-        Ok(permission)
-    }
-
-    /// What must be done to bind a pod: the PreBind plugins' actions, then the first willing Bind plugin's.
-    pub(crate) fn run_bind(&self, state: &CycleState, pod: &Arc<PodInfo>, node: &Name) -> Result<Vec<Action>, Status> {
-        let mut actions = Vec::new();
-        for entry in &self.pre_bind {
-            actions.extend(entry.plugin.pre_bind(state, pod, node).map_err(|status| status.by(&entry.name))?);
-        }
-        for entry in &self.bind {
-            match entry.plugin.bind(state, pod, node).map_err(|status| status.by(&entry.name))? {
-                BindOutcome::Skip => {}
-                BindOutcome::Do(action) => {
-                    actions.push(action);
-                    return Ok(actions);
-                }
-            }
-        }
-        Err(Status::error("no bind plugin took the pod"))
-    }
-
-    pub(crate) fn run_post_bind(&self, pod: &PodInfo, node: &Name) {
-        for entry in &self.post_bind {
-            entry.plugin.post_bind(pod, node);
-        }
     }
 
     /// Asks about every node, and keeps every answer.

@@ -1,0 +1,117 @@
+//! How a profile runs its plugins once a node was chosen: from Reserve to PostBind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::Verdict;
+use super::{Action, BindOutcome, CycleState, PermitOutcome, Profile, Status};
+use crate::cache::Objects;
+use crate::object::{Name, Node, PodInfo};
+use crate::queue::Gangs;
+
+/// What Permit plugins decided.
+#[derive(Default)]
+pub(crate) struct Permission {
+    /// Who makes the pod wait, and for how long.
+    pub(crate) waits: BTreeMap<Name, Duration>,
+    /// Waiting pods that may go on, as far as a plugin is concerned.
+    pub(crate) allowed: Vec<(Name, Name)>,
+    /// Pods to be tried now.
+    pub(crate) wanted: Vec<Name>,
+}
+
+impl Profile {
+    pub(crate) fn run_reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) -> Verdict {
+        for entry in &self.reserve {
+            if let Err(status) = entry.plugin.reserve(state, pod, node) {
+                let wrap = || Status::error(format!("running Reserve plugin {:?}: {status}", &*entry.name));
+                return Err(if status.is_rejection() { status.by(&entry.name) } else { wrap() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets plugins enter a decision into the cluster's books.
+    pub(crate) fn run_enter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Node,
+        objects: &mut Objects,
+    ) -> Verdict {
+        for entry in &self.reserve {
+            if let Err(status) = entry.plugin.enter(state, pod, node, objects) {
+                let wrap = || Status::error(format!("running Reserve plugin {:?}: {status}", &*entry.name));
+                return Err(if status.is_rejection() { status.by(&entry.name) } else { wrap() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets plugins strike it out again.
+    pub(crate) fn run_strike(&self, state: &mut CycleState, pod: &PodInfo, node: &Name, objects: &mut Objects) {
+        for entry in self.reserve.iter().rev() {
+            entry.plugin.strike(state, pod, node, objects);
+        }
+    }
+
+    pub(crate) fn run_unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) {
+        for entry in self.reserve.iter().rev() {
+            entry.plugin.unreserve(state, pod, node);
+        }
+    }
+
+    /// Runs Permit plugins.
+    pub(crate) fn run_permit(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Name,
+        gangs: &Gangs,
+    ) -> Result<Permission, Status> {
+        let mut permission = Permission::default();
+        for entry in &self.permit {
+            match entry.plugin.permit(state, pod, node, gangs) {
+                Ok(PermitOutcome::Allow) => {}
+                Ok(PermitOutcome::Wait(time)) => drop(permission.waits.insert(entry.name.clone(), time)),
+                Ok(PermitOutcome::WaitFor { others, most }) => {
+                    permission.waits.insert(entry.name.clone(), most);
+                    permission.wanted.extend(others);
+                }
+                Ok(PermitOutcome::AllowWith(others)) => {
+                    permission.allowed.extend(others.into_iter().map(|uid| (uid, entry.name.clone())));
+                }
+                Err(status) if status.is_rejection() => return Err(status.by(&entry.name)),
+                Err(status) => {
+                    return Err(Status::error(format!("running Permit plugin {:?}: {status}", &*entry.name)));
+                }
+            }
+        }
+        Ok(permission)
+    }
+
+    /// What must be done to bind a pod: the PreBind plugins' actions, then the first willing Bind plugin's.
+    pub(crate) fn run_bind(&self, state: &CycleState, pod: &Arc<PodInfo>, node: &Name) -> Result<Vec<Action>, Status> {
+        let mut actions = Vec::new();
+        for entry in &self.pre_bind {
+            actions.extend(entry.plugin.pre_bind(state, pod, node).map_err(|status| status.by(&entry.name))?);
+        }
+        for entry in &self.bind {
+            match entry.plugin.bind(state, pod, node).map_err(|status| status.by(&entry.name))? {
+                BindOutcome::Skip => {}
+                BindOutcome::Do(action) => {
+                    actions.push(action);
+                    return Ok(actions);
+                }
+            }
+        }
+        Err(Status::error("no bind plugin took the pod"))
+    }
+
+    pub(crate) fn run_post_bind(&self, pod: &PodInfo, node: &Name) {
+        for entry in &self.post_bind {
+            entry.plugin.post_bind(pod, node);
+        }
+    }
+}
