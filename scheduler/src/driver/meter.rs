@@ -12,6 +12,7 @@ use crate::schedule::{Failure, Outcome, Placement, Scheduler};
 pub(super) struct Meter {
     metrics: Arc<dyn Metrics>,
     rejecting: BTreeMap<(Name, Name), u64>,
+    pending: BTreeMap<&'static str, u64>,
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a duration for a histogram")]
@@ -36,7 +37,7 @@ const fn call(action: &Action) -> &'static str {
 
 impl Meter {
     pub(super) const fn new(metrics: Arc<dyn Metrics>) -> Self {
-        Self { metrics, rejecting: BTreeMap::new() }
+        Self { metrics, rejecting: BTreeMap::new(), pending: BTreeMap::new() }
     }
 
     /// A decision was made.
@@ -54,8 +55,7 @@ impl Meter {
         self.metrics.observe("scheduling_attempt_duration_seconds", &labels, seconds(from, to));
         let queued = placement.queued();
         self.metrics.observe("pod_scheduling_attempts", &[], f64::from(queued.attempts));
-        let attempts = queued.attempts.min(16).to_string();
-        let attempts = if queued.attempts < 16 { attempts } else { "15+".to_owned() };
+        let attempts = if queued.attempts < 15 { queued.attempts.to_string() } else { "15+".to_owned() };
         let waited = seconds(queued.initial_attempt.unwrap_or(from), to);
         self.metrics.observe("pod_scheduling_sli_duration_seconds", &[("attempts", &attempts)], waited);
     }
@@ -82,8 +82,14 @@ impl Meter {
         self.metrics.observe("async_api_call_execution_duration_seconds", &labels, seconds(from, to));
     }
 
-    /// How things stand.
-    pub(super) fn stands(&mut self, scheduler: &Scheduler, calls: usize) {
+    /// How things stand, with calls of those kinds under way.
+    pub(super) fn stands<'a>(&mut self, scheduler: &Scheduler, calls: impl Iterator<Item = &'a &'static str>) {
+        self.pending.values_mut().for_each(|count| *count = 0);
+        calls.for_each(|kind| *self.pending.entry(kind).or_default() += 1);
+        for (kind, count) in &self.pending {
+            self.metrics.set("pending_async_api_calls", &[("call_type", kind)], *count);
+        }
+        let binding = self.pending.get("pod_binding").copied().unwrap_or(0);
         let set = |name, label: (&'static str, &str), value| self.metrics.set(name, &[label], value);
         let queue = scheduler.queue();
         let (active, backoff, unschedulable) = queue.lengths();
@@ -94,7 +100,7 @@ impl Meter {
         set("pending_pods", ("queue", "gated"), number(gated));
         set("cache_size", ("type", "nodes"), number(scheduler.snapshot().len()));
         set("cache_size", ("type", "pods"), number(scheduler.cache().pod_count()));
-        set("goroutines", ("operation", "binding"), number(calls));
+        set("goroutines", ("operation", "binding"), binding);
         self.rejecting.values_mut().for_each(|count| *count = 0);
         for queued in queue.iter() {
             let profile = &queued.pod.spec.scheduler_name;

@@ -271,7 +271,7 @@ impl Running {
                 }
                 _ = tick.tick() => {
                     self.scheduler.tick(self.clock.now());
-                    self.meter.stands(&self.scheduler, self.calls.len());
+                    self.meter.stands(&self.scheduler, self.work.values().map(|call| &call.kind));
                 }
                 changed = leads.changed(), if electing => electing = changed.is_ok(),
                 () = tokio::task::yield_now(), if busy => {}
