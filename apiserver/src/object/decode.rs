@@ -4,6 +4,7 @@ use kubewright_api::schema;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
+use super::order::in_order;
 use super::typed::Schema;
 use super::{parse, schema as check};
 use crate::custom;
@@ -126,7 +127,11 @@ pub fn object(
     check_kind(&value, expected)?;
     value["apiVersion"] = expected.api_version.into();
     value["kind"] = expected.kind.into();
-    shape(&mut value, &parsed.duplicates, expected, validation, warnings)?;
+    let mut faults = faults(&mut value, &parsed.duplicates, expected)?;
+    if format == Format::Json && faults.len() > 1 && expected.schema.built_in().is_some() {
+        faults = in_order(body, faults);
+    }
+    judge(faults, expected, validation, warnings)?;
     Ok(value)
 }
 
@@ -153,6 +158,11 @@ pub fn shape(
     validation: FieldValidation,
     warnings: &Warnings,
 ) -> Result<(), Status> {
+    judge(faults(value, duplicates, expected)?, expected, validation, warnings)
+}
+
+/// Brings an object into the form of its type, and tells of fields that the type lacks and of those that are there twice.
+fn faults(value: &mut Value, duplicates: &[String], expected: &Expected<'_>) -> Result<Vec<String>, Status> {
     let mut unknown = Vec::new();
     let checked = match &expected.schema {
         Schema::BuiltIn(ty) => check::normalize(ty, value, &mut unknown),
@@ -161,7 +171,16 @@ pub fn shape(
     };
     checked.map_err(|error| cannot_be_handled(expected, &error))?;
     let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
-    let faults: Vec<String> = duplicates.iter().cloned().chain(unknown).collect();
+    Ok(duplicates.iter().cloned().chain(unknown).collect())
+}
+
+/// Refuses faults, or warns of them.
+fn judge(
+    faults: Vec<String>,
+    expected: &Expected<'_>,
+    validation: FieldValidation,
+    warnings: &Warnings,
+) -> Result<(), Status> {
     match validation {
         FieldValidation::Strict if !faults.is_empty() => {
             // Go's parser of YAML tells of all lines in one error.
@@ -242,8 +261,8 @@ mod tests {
         for (body, message) in [
             (
                 r#"{"kind":"ConfigMap","apiVersion":"v1","x":1,"data":{"a":"1","a":"2"}}"#,
-                "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \
-                 \"data.a\", unknown field \"x\"",
+                "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"x\", \
+                 duplicate field \"data.a\"",
             ),
             (
                 r#"{"kind":"ConfigMap","apiVersion":"v2"}"#,

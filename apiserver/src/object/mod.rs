@@ -4,6 +4,7 @@ pub mod codec;
 pub mod convert;
 pub mod decode;
 mod duplicates;
+mod order;
 pub mod parse;
 pub mod protobuf;
 pub mod schema;
