@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kubewright_api::quantity::{Format, Quantity};
-use kubewright_api::requests::ResourceList;
+use kubewright_api::requests::{ResourceList, add};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -31,6 +31,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Objects that are counted under their plain names.
 const PLAIN: [&str; 6] =
     ["configmaps", "secrets", "services", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"];
+
+/// What stands between a storage class and what is limited of it.
+const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
 
 struct QuotaController {
     quotas: Arc<Cache<ResourceQuota>>,
@@ -108,12 +111,26 @@ async fn counts(api: &Api, quota: &ResourceQuota, namespace: &str) -> Result<Res
             counts.insert(name.to_owned(), Quantity::new(i64::try_from(count).unwrap_or(i64::MAX), Format::DecimalSi));
         }
     }
-    if limited("requests.storage") {
+    let by_class = quota.spec.hard.keys().any(|name| name.contains(OF_CLASS));
+    if limited("requests.storage") || by_class {
         let claims: Vec<Value> = list(api, &kinds::PERSISTENT_VOLUME_CLAIM.path(namespace), JSON).await?;
-        let asked = claims.iter().filter_map(|claim| claim["spec"]["resources"]["requests"]["storage"].as_str());
-        counts.insert("requests.storage".to_owned(), asked.filter_map(|text| text.parse::<Quantity>().ok()).sum());
+        claims.iter().for_each(|claim| add(&mut counts, &claim_use(claim)));
     }
     Ok(counts)
+}
+
+/// What a claim uses: of storage, and of what its class has of that and of claims.
+fn claim_use(claim: &Value) -> ResourceList {
+    let asked = claim["spec"]["resources"]["requests"]["storage"].as_str().and_then(|text| text.parse().ok());
+    let asked: Quantity = asked.unwrap_or(Quantity::ZERO);
+    let mut usage = ResourceList::from([("requests.storage".to_owned(), asked)]);
+    let noted = claim["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"].as_str();
+    if let Some(class) = noted.or_else(|| claim["spec"]["storageClassName"].as_str()).filter(|class| !class.is_empty())
+    {
+        usage.insert(format!("{class}{OF_CLASS}requests.storage"), asked);
+        usage.insert(format!("{class}{OF_CLASS}persistentvolumeclaims"), Quantity::new(1, Format::DecimalSi));
+    }
+    usage
 }
 
 async fn list<K: DeserializeOwned>(api: &Api, path: &str, accept: &str) -> Result<Vec<K>, Error> {
@@ -125,5 +142,22 @@ async fn list<K: DeserializeOwned>(api: &Api, path: &str, accept: &str) -> Resul
         if next.is_empty() {
             return Ok(all);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_count_for_their_class() {
+        let claim = json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}});
+        let mut total = claim_use(&claim);
+        let plain = json!({"spec": {"storageClassName": "", "resources": {"requests": {"storage": "2Gi"}}}});
+        add(&mut total, &claim_use(&plain));
+        let amount = |name: &str| total.get(name).map(ToString::to_string);
+        assert_eq!(amount("requests.storage").as_deref(), Some("3Gi"));
+        assert_eq!(amount("gold.storageclass.storage.k8s.io/requests.storage").as_deref(), Some("1Gi"));
+        assert_eq!(amount("gold.storageclass.storage.k8s.io/persistentvolumeclaims").as_deref(), Some("1"));
     }
 }
