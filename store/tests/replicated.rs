@@ -10,12 +10,51 @@ use kubewright_store::{
     WatchOptions,
 };
 
+/// What replicas need seconds for at worst, even on a machine that is busy with other things.
+const BOUND: Duration = Duration::from_secs(120);
+
 fn config(id: u64, size: u64, home: &Path) -> RaftConfig {
     let mut config = RaftConfig::new(id, (1..=size).collect::<Vec<u64>>(), home.join(id.to_string()));
     config.tick = Duration::from_millis(10);
+    config.election_ticks = 30;
+    config.request_timeout = Duration::from_secs(2);
     config.checkpoint_after = 100;
     config.segment_bytes = 64 << 10;
     config
+}
+
+async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(BOUND, wait).await;
+    done.unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
+}
+
+/// Does something until it works, or is refused for good. On a busy machine leaders change at any moment, and what
+/// was asked meanwhile is lost.
+async fn settled<T, F: Future<Output = Result<T, Error>>>(what: &str, mut ask: impl FnMut() -> F) -> Result<T, Error> {
+    within(what, async {
+        loop {
+            match ask().await {
+                Err(Error::Unavailable { .. }) => {}
+                settled => return settled,
+            }
+        }
+    })
+    .await
+}
+
+/// Waits for a condition that nothing tells of.
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    within(what, async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+async fn put(store: &RaftStore, key: &str, value: &str) {
+    // One that timed out may have happened; it is the same again.
+    settled(&format!("put {key}"), || store.put(key.to_owned(), value.to_owned())).await.expect("put");
 }
 
 struct Cluster {
@@ -42,82 +81,82 @@ impl Cluster {
         replica
     }
 
-    /// The place of the replica that leads, once there is one.
+    /// The place of a replica that leads, once there is one.
     async fn leader(&self, except: Option<usize>) -> usize {
-        loop {
-            let leads = |(n, replica): &(usize, &RaftStore)| replica.is_leader() && Some(*n) != except;
-            if let Some((n, _)) = self.replicas.iter().enumerate().find(leads) {
-                return n;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let leads = |n: &usize| self.replicas[*n].is_leader() && Some(*n) != except;
+        let find = || (0..self.replicas.len()).find(leads);
+        until("a leader", async || find().is_some()).await;
+        // It may have changed since, which does not matter to any test.
+        find().unwrap_or_else(|| usize::from(except == Some(0)))
     }
 
     /// Waits until all replicas have the same.
     async fn agree(&self) {
-        loop {
-            let newest = self.replicas[0].read_prefix("").await.expect("range").revision;
+        until("all replicas have the same", async || {
+            let Ok(page) = self.replicas[0].read_prefix("").await else { return false };
             let mut all_there = true;
             for replica in &self.replicas {
-                all_there &= replica.status().await.expect("status").revision == newest;
+                all_there &= replica.status().await.expect("status").revision == page.revision;
             }
             let first = self.replicas[0].digest();
-            if all_there && self.replicas.iter().all(|replica| replica.digest() == first) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            all_there && self.replicas.iter().all(|replica| replica.digest() == first)
+        })
+        .await;
     }
-}
-
-async fn put_until_it_works(store: &RaftStore, key: &str) {
-    // A write that timed out may have happened; it is the same again.
-    while store.put(key, "value").await.is_err() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_leads_when_the_leader_is_cut_off() {
     let cluster = Cluster::start(3).await;
+    put(&cluster.replicas[0], "before", "1").await;
     let old = cluster.leader(None).await;
-    cluster.replicas[old].put("before", "1").await.expect("put");
+    cluster.agree().await;
     cluster.network.cut_off(old as u64 + 1);
     let new = cluster.leader(Some(old)).await;
-    put_until_it_works(&cluster.replicas[new], "after").await;
-    // The old leader can neither write nor say what is newest.
+    put(&cluster.replicas[new], "after", "2").await;
+    // Whoever is cut off can neither write nor say what is newest.
     let stale = cluster.replicas[old].read("after").await;
     assert!(matches!(stale, Err(Error::Unavailable { .. })), "{stale:?}");
     let whatever = ReadOptions::latest().consistency(Consistency::Serializable);
     let whatever = cluster.replicas[old].get(&"before".into(), whatever).await.expect("what it has");
     assert!(whatever.is_some());
-    let lonely = cluster.replicas[old].status().await.expect("status");
-    assert!(matches!(lonely.health, Health::ReadOnly(_)), "{lonely:?}");
+    until("the one cut off notices", async || {
+        let lonely = cluster.replicas[old].status().await.expect("status");
+        matches!(lonely.health, Health::ReadOnly(_))
+    })
+    .await;
     cluster.network.reconnect(old as u64 + 1);
-    let caught_up = loop {
-        if let Ok(entry) = cluster.replicas[old].read("after").await {
-            break entry;
-        }
-    };
-    assert!(caught_up.is_some());
+    let caught_up = settled("read", || cluster.replicas[old].read("after")).await.expect("read");
+    assert_eq!(caught_up.expect("there").value, "2");
     cluster.agree().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_was_down_catches_up_and_its_watches_go_on() {
     let mut cluster = Cluster::start(3).await;
-    cluster.replicas[0].put("first", "1").await.expect("put");
+    put(&cluster.replicas[0], "first", "1").await;
     let down = (cluster.leader(None).await + 1) % 3;
+    cluster.agree().await;
     cluster.replicas[down].close().await;
     let up = (down + 1) % 3;
     for n in 0..400 {
-        cluster.replicas[up].put(format!("key/{}", n % 7), n.to_string()).await.expect("put");
+        put(&cluster.replicas[up], &format!("key/{}", n % 7), &n.to_string()).await;
     }
     let replica = cluster.open(down as u64 + 1, 3).await;
     let mut watch = replica.watch(KeyRange::all(), Revision(2), WatchOptions::default()).await.expect("watch");
     cluster.replicas[down] = replica;
-    for revision in 2..=402 {
-        let batch = watch.next().await.expect("goes on").expect("no error");
-        assert_eq!(batch.revision, Revision(revision));
-    }
+    let mut next = Revision(2);
+    within("the watch catches up", async {
+        loop {
+            let batch = watch.next().await.expect("goes on").expect("no error");
+            assert_eq!(batch.revision, next);
+            next = next.next();
+            if batch.events.iter().any(|event| event.entry.value == "399") {
+                break;
+            }
+        }
+    })
+    .await;
     cluster.agree().await;
 }
 
@@ -125,7 +164,7 @@ async fn a_replica_that_was_down_catches_up_and_its_watches_go_on() {
 async fn all_down_and_up_again_have_what_they_had() {
     let mut cluster = Cluster::start(3).await;
     for n in 0..250 {
-        cluster.replicas[n % 3].put(format!("key/{n}"), "value").await.expect("put");
+        put(&cluster.replicas[n % 3], &format!("key/{n}"), "value").await;
     }
     for replica in &cluster.replicas {
         replica.close().await;
@@ -133,20 +172,24 @@ async fn all_down_and_up_again_have_what_they_had() {
     for id in 1..=3 {
         cluster.replicas[id - 1] = cluster.open(id as u64, 3).await;
     }
-    assert_eq!(cluster.replicas[1].count(KeyRange::prefix("key/")).await.expect("count"), 250);
+    let count = settled("count", || cluster.replicas[1].count(KeyRange::prefix("key/"))).await;
+    assert_eq!(count.expect("count"), 250);
     cluster.agree().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leadership_can_be_handed_over() {
     let cluster = Cluster::start(3).await;
-    let old = cluster.leader(None).await;
-    cluster.replicas[old].put("a", "1").await.expect("put");
+    put(&cluster.replicas[0], "a", "1").await;
     cluster.agree().await;
+    let old = cluster.leader(None).await;
     let heir = (old + 1) % 3;
-    cluster.replicas[old].transfer_leader(heir as u64 + 1).expect("open");
-    assert_eq!(cluster.leader(Some(old)).await, heir);
-    put_until_it_works(&cluster.replicas[old], "b").await;
+    until("leadership is handed over", async || {
+        cluster.replicas[old].transfer_leader(heir as u64 + 1).expect("open");
+        cluster.replicas[heir].is_leader()
+    })
+    .await;
+    put(&cluster.replicas[old], "b", "2").await;
 }
 
 #[tokio::test]

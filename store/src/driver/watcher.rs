@@ -72,7 +72,11 @@ impl Watcher {
                     self.next = batch.revision.next();
                     return Poll::Ready(Ok(batch));
                 }
-                Next::Nothing => return self.idle(published, cx),
+                Next::Nothing => {
+                    // So that it does not look far behind when others' changes are compacted.
+                    self.next = self.next.max(published.next());
+                    return self.idle(published, cx);
+                }
                 Next::Behind(until) => {
                     let to = Revision(until.0 - 1);
                     let state = self.core.state();

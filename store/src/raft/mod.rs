@@ -4,6 +4,7 @@ mod disk;
 mod driver;
 mod ledger;
 mod log;
+mod questions;
 mod replica;
 #[cfg(test)]
 mod sim;

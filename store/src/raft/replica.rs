@@ -13,6 +13,7 @@ use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use super::disk::{Checkpoint, Found, RaftDisk};
 use super::ledger::Ledger;
 use super::log::RaftLog;
+use super::questions::Questions;
 use crate::codec::{Decoder, Reason, decode_command, encode_command, put_bytes, put_number};
 use crate::driver::Core;
 use crate::state::{Command, ImageSink, ImageSource, Outcome, State};
@@ -88,6 +89,7 @@ pub(crate) struct Replica {
     applied: (u64, u64),
     /// Reads that wait for an index to be applied.
     reads: Vec<(u64, u64)>,
+    questions: Questions,
     session: u64,
     proposed: u64,
     checkpointed: u64,
@@ -145,6 +147,7 @@ impl Replica {
             ledger: checkpoint.ledger,
             applied,
             reads: Vec::new(),
+            questions: Questions::default(),
             session,
             proposed: 0,
             checkpointed: applied.0,
@@ -219,6 +222,12 @@ impl Replica {
 
     /// Takes a message from another replica. One that makes no sense is dropped.
     pub(crate) fn receive(&mut self, message: Message) {
+        if message.get_msg_type() == MessageType::MsgReadIndex {
+            let question = message.get_entries().first();
+            if !question.is_some_and(|question| self.questions.is_new(message.from, &question.data)) {
+                return;
+            }
+        }
         if !raft::raw_node::is_local_msg(message.get_msg_type())
             && let Err(error) = self.node.step(message)
         {
