@@ -42,7 +42,7 @@
 //! # Features
 //!
 //! None is on by default; each only adds. `serve`: listening with TLS, client certificates, connections into pods
-//! through kubelets. `pki`: certificate authorities, certificates, keys and kubeconfigs in a directory.
+//! through kubelets. `encryption`: objects encrypted in the store. `pki`: certificate authorities, certificates, keys and kubeconfigs in a directory.
 //!
 //! # Where next
 //!
@@ -66,7 +66,10 @@ pub mod connect;
 pub mod custom;
 mod der;
 pub mod discovery;
+#[cfg(feature = "encryption")]
+pub mod encryption;
 pub mod environment;
+pub mod fairness;
 pub mod kinds;
 pub mod layers;
 pub mod object;

@@ -1,7 +1,7 @@
 //! The objects that a server makes when it starts: system namespaces, the bootstrap policy, priority classes, and the
 //! `kubernetes` Service that leads to the server itself.
 
-mod flow_control;
+pub(crate) mod flow_control;
 pub mod rbac;
 
 use std::net::{IpAddr, SocketAddr};

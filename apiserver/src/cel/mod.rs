@@ -32,6 +32,8 @@ mod value;
 
 pub use estimate::{Cost, Sizes};
 pub(crate) use functions::format as formats;
+#[cfg(feature = "encryption")]
+pub(crate) use time::duration as parse_duration;
 pub use types::{ObjectType, Type, escape_property};
 pub use value::{Host, Key, Text, Value};
 

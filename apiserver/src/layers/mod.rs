@@ -1,7 +1,8 @@
 //! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
 //!
-//! Outside in: [`Protect`] (panics, times, headers), [`Encode`] (protobuf), [`Measure`], [`LimitInFlight`], [`Identify`] (who asks, for what),
-//! the [audit log](crate::audit), [`Impersonate`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
+//! Outside in: [`Protect`] (panics, times, headers), [`Encode`] (protobuf), [`Measure`], [`Identify`] (who asks, for
+//! what), the [audit log](crate::audit), [`Impersonate`], [priority and fairness](crate::fairness) or
+//! [`LimitInFlight`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
 //! in place of credentials.
 
 mod authorize;

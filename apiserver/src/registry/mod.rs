@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::environment::Environment;
+use crate::fairness::Extent;
 use crate::objects::GroupResource;
 use cache::feed::Feed;
 use storage::{Served, Storage};
@@ -86,6 +87,11 @@ impl Registry {
     /// Where a resource is stored, whatever the version.
     pub(crate) fn storage(&self, resource: GroupResource<'_>) -> Option<Arc<Storage>> {
         self.resources.storage(resource.group, resource.resource)
+    }
+
+    /// How much there is of a resource; nothing of one that is not served here.
+    pub(crate) fn extent(&self, resource: GroupResource<'_>) -> Extent {
+        self.storage(resource).map(|storage| storage.cache.extent()).unwrap_or_default()
     }
 
     /// Everything up to this revision is in the caches.

@@ -120,6 +120,7 @@ impl Storage {
         if !renews && stored.starts_with(self.head.as_bytes()) {
             return Ok(codec::splice(stored, self.head.len(), revision));
         }
+        check_decrypted(stored)?;
         let object = self.read(stored, revision).map_err(Status::internal)?;
         let encoded = codec::encode(&object);
         Ok(codec::splice(&encoded, self.offset_in(&encoded), revision))
@@ -146,9 +147,22 @@ impl Storage {
 
     /// The object in an entry of the store.
     pub(crate) fn decode(&self, entry: &Entry) -> Result<Value, Status> {
+        check_decrypted(&entry.value)?;
         self.read(&entry.value, entry.mod_revision.get())
             .map_err(|error| Status::internal(format!("the stored object {} cannot be decoded: {error}", entry.key)))
     }
+}
+
+/// 500 for a value that is encrypted still.
+#[cfg_attr(not(feature = "encryption"), allow(clippy::unnecessary_wraps, reason = "nothing is encrypted"))]
+fn check_decrypted(stored: &[u8]) -> Result<(), Status> {
+    #[cfg(feature = "encryption")]
+    if let Some(why) = crate::encryption::why_unreadable(stored) {
+        return Err(Status::internal(format!("the stored object cannot be decrypted: {why}")));
+    }
+    #[cfg(not(feature = "encryption"))]
+    let _ = stored;
+    Ok(())
 }
 
 impl Served {

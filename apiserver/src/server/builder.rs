@@ -22,7 +22,10 @@ use crate::authz::Authorizer;
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
 use crate::custom::{Converter, Definitions};
+#[cfg(feature = "encryption")]
+use crate::encryption::Encryption;
 use crate::environment::{Environment, SystemEnvironment};
+use crate::fairness::FairnessConfig;
 use crate::objects::GroupResource;
 use crate::objects::Objects;
 use crate::registry::OwnResource;
@@ -66,6 +69,8 @@ pub struct Builder {
     choice: Choice,
     settings: Settings,
     customize: Vec<Customize>,
+    #[cfg(feature = "encryption")]
+    encryption: Option<Encryption>,
 }
 
 impl Builder {
@@ -79,6 +84,8 @@ impl Builder {
             choice: Choice::default(),
             settings: Settings::default(),
             customize: Vec::new(),
+            #[cfg(feature = "encryption")]
+            encryption: None,
         }
     }
 
@@ -166,6 +173,25 @@ impl Builder {
     /// Keeps an audit log (default: none).
     pub fn audit(mut self, config: AuditConfig) -> Self {
         self.options.audit = Some(config);
+        self
+    }
+
+    /// Encrypts objects in the store so (default: it does not).
+    #[cfg(feature = "encryption")]
+    pub fn encryption(mut self, encryption: Encryption) -> Self {
+        self.encryption = Some(encryption);
+        self
+    }
+
+    /// Says how much runs at once (default: upstream's 600 seats, shared out by API priority and fairness).
+    pub fn fairness(mut self, config: FairnessConfig) -> Self {
+        self.options.fairness = Some(config);
+        self
+    }
+
+    /// Goes by no flow schemas: 400 requests that read and 200 that write run at once, whoever's they are.
+    pub fn without_fairness(mut self) -> Self {
+        self.options.fairness = None;
         self
     }
 
@@ -264,6 +290,12 @@ impl Builder {
     pub async fn build(mut self) -> Result<ApiServer, BuildError> {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
+        #[cfg(feature = "encryption")]
+        if let Some(encryption) = self.encryption.take() {
+            self.store = encryption.store(self.store);
+            self.options.checks.push(Arc::new(encryption.clone()));
+            tasks.spawn(encryption.run(cancel.clone()));
+        }
         let environment = Arc::clone(&self.environment);
         let resources = Arc::new(Resources::new(&self.choice, self.limits));
         let registry =
@@ -290,7 +322,12 @@ impl Builder {
         for change in self.customize {
             change(&mut parts);
         }
-        let gate = Arc::new(standard.gate(&parts, draining.clone(), auditor));
+        let fairness = if self.bare { None } else { standard.fairness(&parts) };
+        if let Some(fairness) = &fairness {
+            let keeper = fairness.keeper(Arc::clone(&parts.objects));
+            tasks.spawn(keeper.run(Arc::clone(&parts.environment), cancel.clone()));
+        }
+        let gate = Arc::new(standard.gate(&parts, fairness, draining.clone(), auditor));
         let bootstrapped = if self.bare { Ok(()) } else { standard.bootstrap(&parts).await };
         if !self.bare && parts.objects.serves(GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions")) {
             let definitions = Definitions::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment));

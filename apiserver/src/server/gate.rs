@@ -17,6 +17,7 @@ use crate::authn::Authentication;
 use crate::authz::Authorizer;
 use crate::body::{self, Body};
 use crate::environment::Environment;
+use crate::fairness::Fairness;
 use crate::layers::{
     Authorize, Encode, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect, StepLayer,
 };
@@ -25,12 +26,29 @@ use crate::request::Context;
 /// A server's layers around its handlers.
 pub(super) type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
+/// How requests share the server.
+pub(super) enum Share {
+    /// By flow schemas and priority levels.
+    Fair(StepLayer<Fairness>),
+    /// So many at once.
+    Plain(StepLayer<LimitInFlight>),
+}
+
+impl Share {
+    pub(super) fn new(fairness: Option<Fairness>) -> Self {
+        match fairness {
+            Some(fairness) => Self::Fair(StepLayer::new(fairness)),
+            None => Self::Plain(StepLayer::new(LimitInFlight::default())),
+        }
+    }
+}
+
 /// The layers of a server, shared by all stacks made of them.
 pub(crate) struct Gate {
     authentication: Authentication,
     authorize: StepLayer<Authorize>,
     impersonate: StepLayer<Impersonate>,
-    in_flight: StepLayer<LimitInFlight>,
+    share: Share,
     limit_body: StepLayer<LimitBody>,
     measure: StepLayer<Measure>,
     protect: StepLayer<Protect>,
@@ -45,7 +63,7 @@ impl Gate {
         authentication: Authentication,
         authorizer: &Arc<dyn Authorizer>,
         metrics: Metrics,
-        in_flight: LimitInFlight,
+        share: Share,
         environment: Arc<dyn Environment>,
         draining: CancellationToken,
         auditor: Option<Arc<Auditor>>,
@@ -54,7 +72,7 @@ impl Gate {
             authentication,
             authorize: StepLayer::new(Authorize::new(Arc::clone(authorizer))),
             impersonate: StepLayer::new(Impersonate::new(Arc::clone(authorizer))),
-            in_flight: StepLayer::new(in_flight),
+            share,
             limit_body: StepLayer::new(LimitBody::default()),
             measure: StepLayer::new(Measure::new(metrics)),
             protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment))),
@@ -72,12 +90,23 @@ impl Gate {
 
     /// The layers around the handlers of `core`, for requests that come from there.
     pub(super) fn stack(&self, identity: Identity, core: &Arc<Core>) -> Stack {
+        let inner = self.limit_body.layer(self.audit_objects.layer(Handlers(Arc::clone(core))));
+        let inner = self.authorize.layer(inner);
+        match &self.share {
+            Share::Fair(fairness) => self.outer(identity, fairness.layer(inner)),
+            Share::Plain(in_flight) => self.outer(identity, in_flight.layer(inner)),
+        }
+    }
+
+    fn outer<S>(&self, identity: Identity, inner: S) -> Stack
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
         let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
         let identify = StepLayer::new(identify);
-        let inner = self.limit_body.layer(self.audit_objects.layer(Handlers(Arc::clone(core))));
-        let inner = self.impersonate.layer(self.authorize.layer(inner));
-        let inner = identify.layer(self.audit_requests.layer(inner));
-        let inner = StepLayer::new(Encode).layer(self.measure.layer(self.in_flight.layer(inner)));
+        let inner = identify.layer(self.audit_requests.layer(self.impersonate.layer(inner)));
+        let inner = StepLayer::new(Encode).layer(self.measure.layer(inner));
         BoxCloneSyncService::new(self.protect.layer(inner))
     }
 }

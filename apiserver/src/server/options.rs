@@ -11,6 +11,8 @@ use crate::authn::{Anonymous, Authenticator};
 use crate::authz::Authorizer;
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
+use crate::discovery::Check;
+use crate::fairness::FairnessConfig;
 use crate::remote::{self, Remote};
 use crate::request::User;
 
@@ -35,6 +37,9 @@ pub(super) struct Options {
     pub(super) pod_security: PodSecurityConfig,
     pub(super) remote: Arc<dyn Remote>,
     pub(super) audit: Option<AuditConfig>,
+    pub(super) fairness: Option<FairnessConfig>,
+    /// What must be well, beside the store.
+    pub(super) checks: Vec<Arc<dyn Check>>,
     #[cfg(feature = "serve")]
     pub(super) kubelets: Option<Arc<dyn DialNode>>,
 }
@@ -61,6 +66,8 @@ impl Default for Options {
             pod_security: PodSecurityConfig::default(),
             remote: remote::standard(),
             audit: None,
+            fairness: Some(FairnessConfig::default()),
+            checks: Vec::new(),
             #[cfg(feature = "serve")]
             kubelets: None,
         }

@@ -8,7 +8,7 @@ use kubewright_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
-use super::gate::Gate;
+use super::gate::{Gate, Share};
 use super::options::Options;
 use crate::admission;
 use crate::allocate::ServiceAllocator;
@@ -23,7 +23,8 @@ use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
 use crate::discovery::{Check, Groups, Health, MetricsPage, OpenApi, TokenKeys, Version};
 use crate::environment::Environment;
-use crate::layers::{LimitInFlight, Metrics};
+use crate::fairness::{Fairness, FairnessMetrics};
+use crate::layers::Metrics;
 use crate::objects::{GroupResource, Objects};
 
 /// The issuer of service account tokens where none is given; upstream's default.
@@ -52,6 +53,7 @@ pub(super) struct Standard {
     rbac: Option<Rbac>,
     issuer: Arc<Issuer>,
     metrics: Metrics,
+    fairness_metrics: FairnessMetrics,
     options: Options,
 }
 
@@ -69,7 +71,10 @@ impl Standard {
         let bearer = bearer(&mut options, &issuer, objects, environment);
         let authentication = authentication(&mut options, &bearer, environment)?;
         let (authorizer, rbac) = authorizer(&mut options, objects);
-        Ok(Self { authorizer, authentication, bearer, rbac, issuer, metrics: Metrics::default(), options })
+        let mut registry = prometheus_client::registry::Registry::default();
+        let fairness_metrics = FairnessMetrics::new(&mut registry);
+        let metrics = Metrics::with_registry(registry);
+        Ok(Self { authorizer, authentication, bearer, rbac, issuer, metrics, fairness_metrics, options })
     }
 
     /// Adds the standard admission plugins, endpoints and hooks.
@@ -98,11 +103,13 @@ impl Standard {
             parts.admission.clone().into(),
         );
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
+        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(store))];
+        checks.extend(self.options.checks.iter().cloned());
         parts.endpoints.extend([
             Arc::new(Groups::new(Arc::clone(&parts.registry.resources))) as _,
             Arc::new(OpenApi::new(Arc::clone(&parts.registry.resources))) as _,
             Arc::new(Version) as _,
-            Arc::new(Health::new(vec![Arc::new(StoreCheck(store))], draining.clone())) as _,
+            Arc::new(Health::new(checks, draining.clone())) as _,
             Arc::new(MetricsPage::new(self.metrics.clone())) as _,
             Arc::new(TokenKeys::new(Arc::clone(&self.issuer))) as _,
             Arc::new(tokens) as _,
@@ -131,13 +138,30 @@ impl Standard {
         objects.observe(GroupResource::core("services"), allocator);
     }
 
+    /// Who goes first under load, where its configuration is served.
+    pub(super) fn fairness(&self, parts: &Parts) -> Option<Fairness> {
+        let config = self.options.fairness?;
+        let served = ["flowschemas", "prioritylevelconfigurations"]
+            .iter()
+            .all(|name| parts.objects.serves(GroupResource::new("flowcontrol.apiserver.k8s.io", name)));
+        let registry = Arc::clone(&parts.registry);
+        let extents = Arc::new(move |group: &str, resource: &str| registry.extent(GroupResource::new(group, resource)));
+        served.then(|| Fairness::new(config, &*parts.objects, self.fairness_metrics.clone(), extents))
+    }
+
     /// The layers around the handlers.
-    pub(super) fn gate(&self, parts: &Parts, draining: CancellationToken, auditor: Option<Arc<Auditor>>) -> Gate {
+    pub(super) fn gate(
+        &self,
+        parts: &Parts,
+        fairness: Option<Fairness>,
+        draining: CancellationToken,
+        auditor: Option<Arc<Auditor>>,
+    ) -> Gate {
         Gate::new(
             self.authentication.clone(),
             &self.authorizer,
             self.metrics.clone(),
-            LimitInFlight::default(),
+            Share::new(fairness),
             Arc::clone(&parts.environment),
             draining,
             auditor,

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Cached, Change, Selection};
+use crate::fairness::Extent;
 use crate::objects::Observer;
 
 /// How much history a resource keeps for watchers that resume or are slow.
@@ -28,6 +29,8 @@ impl Default for Limits {
 /// Changes older than this are dropped, down to so many.
 const KEPT_FOR: Duration = Duration::from_secs(300);
 const KEPT_MIN: usize = 100;
+/// Of how many objects the size is looked at.
+const EXTENT_SAMPLE: usize = 16;
 
 pub(crate) struct ResourceCache {
     inner: RwLock<Inner>,
@@ -85,6 +88,15 @@ impl ResourceCache {
 
     pub(crate) fn get(&self, path: &str) -> Option<Arc<Cached>> {
         self.read().objects.get(path).cloned()
+    }
+
+    /// How many objects there are, and how large the first of them are on average.
+    pub(crate) fn extent(&self) -> Extent {
+        let inner = self.read();
+        let some = inner.objects.values().take(EXTENT_SAMPLE);
+        let bytes: usize = some.map(|cached| cached.bytes.len()).sum();
+        let objects = inner.objects.len();
+        Extent { objects, object_bytes: bytes / objects.clamp(1, EXTENT_SAMPLE) }
     }
 
     /// All selected objects in the order of their paths, and the revision they are of, which is `published` or later.

@@ -1,0 +1,202 @@
+//! A store that holds the values of some resources encrypted, over any other store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use kubewright_store::{
+    Committed, Entry, Error, Event, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, OpResult, Page, RangeOptions,
+    ReadOptions, Revision, Store, StoreStatus, Txn, WatchEvents, WatchOptions, WatchStream,
+};
+
+use super::Encryption;
+use super::provider::{ENCRYPTED, Fault};
+
+/// How a value is handed out that can't be opened, with the reason behind it. It is no JSON, so whoever decodes it fails.
+const UNREADABLE: &str = "k8s:enc:unreadable: ";
+
+/// Values go in and come out as they are, and are encrypted in the store beneath.
+///
+/// A value that was sealed otherwise than new ones are is handed out with a space behind it: equal to no value that
+/// anyone writes, so that the next write of it is one, even if it changes nothing else.
+pub(super) struct EncryptedStore {
+    inner: Arc<dyn Store>,
+    encryption: Encryption,
+}
+
+impl EncryptedStore {
+    pub(super) fn new(inner: Arc<dyn Store>, encryption: Encryption) -> Self {
+        Self { inner, encryption }
+    }
+
+    async fn seal_ops(&self, ops: &mut [Op]) -> Result<(), Error> {
+        for op in ops {
+            match op {
+                Op::Put(put) if !put.keep_value => {
+                    put.value = self.encryption.seal(&put.key, &put.value).await.map_err(refused)?;
+                }
+                Op::Txn(txn) => self.seal_txn(txn).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_txn<'a>(&'a self, txn: &'a mut Txn) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            self.seal_ops(&mut txn.success).await?;
+            self.seal_ops(&mut txn.failure).await
+        }
+        .boxed()
+    }
+
+    fn open_results<'a>(&'a self, results: &'a mut [OpResult]) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            for result in results {
+                match result {
+                    OpResult::Put { entry, prev } => {
+                        open(&self.encryption, entry).await?;
+                        if let Some(prev) = prev {
+                            open(&self.encryption, prev).await?;
+                        }
+                    }
+                    OpResult::Deleted(entries) => open_all(&self.encryption, entries).await?,
+                    OpResult::Got(entry) => open_all(&self.encryption, entry.as_mut_slice()).await?,
+                    OpResult::Range(page) => open_all(&self.encryption, &mut page.entries).await?,
+                    OpResult::Txn { results, .. } => self.open_results(results).await?,
+                    _ => {
+                        return Err(Error::unavailable(
+                            "encryption: the store answered with what this server does not know",
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+fn refused(fault: Fault) -> Error {
+    let (Fault::Unreadable(reason) | Fault::Unavailable(reason)) = fault;
+    Error::unavailable(format!("encryption: {reason}"))
+}
+
+async fn open_all(encryption: &Encryption, entries: &mut [Arc<Entry>]) -> Result<(), Error> {
+    for entry in entries {
+        open(encryption, entry).await?;
+    }
+    Ok(())
+}
+
+async fn open(encryption: &Encryption, entry: &mut Arc<Entry>) -> Result<(), Error> {
+    // Empty where only keys were asked for.
+    if entry.value.is_empty() {
+        return Ok(());
+    }
+    let value = match encryption.open(&entry.key, &entry.value).await {
+        Ok(None) => return Ok(()),
+        Ok(Some(opened)) if opened.stale => {
+            let mut value = BytesMut::with_capacity(opened.plain.len() + 1);
+            value.put_slice(&opened.plain);
+            value.put_u8(b' ');
+            value.freeze()
+        }
+        Ok(Some(opened)) => opened.plain,
+        Err(Fault::Unreadable(reason)) => Bytes::from(format!("{UNREADABLE}{reason}")),
+        Err(Fault::Unavailable(reason)) => return Err(Error::unavailable(reason)),
+    };
+    *entry = Arc::new(Entry { value, ..(**entry).clone() });
+    Ok(())
+}
+
+async fn open_events(encryption: &Encryption, batch: WatchEvents) -> Result<WatchEvents, Error> {
+    if !batch.events.iter().any(|event| encryption.covers(&event.entry.key)) {
+        return Ok(batch);
+    }
+    let mut events = Vec::with_capacity(batch.events.len());
+    for event in batch.events.iter() {
+        let Event { kind, mut entry, mut prev, .. } = event.clone();
+        open(encryption, &mut entry).await?;
+        open_all(encryption, prev.as_mut_slice()).await?;
+        events.push(Event::new(kind, entry, prev));
+    }
+    Ok(WatchEvents::new(batch.revision, events.into()))
+}
+
+/// What a stored value says of why it can't be read, if it can't for its encryption.
+pub(crate) fn why_unreadable(value: &[u8]) -> Option<String> {
+    if !value.starts_with(ENCRYPTED) {
+        return None;
+    }
+    let reason = value.strip_prefix(UNREADABLE.as_bytes());
+    Some(reason.map_or_else(
+        || "it is encrypted, and no provider is configured for it".to_owned(),
+        |reason| String::from_utf8_lossy(reason).into_owned(),
+    ))
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for EncryptedStore {
+    async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
+        let mut entry = self.inner.get(key, options).await?;
+        open_all(&self.encryption, entry.as_mut_slice()).await?;
+        Ok(entry)
+    }
+
+    async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
+        let mut page = self.inner.range(range, options).await?;
+        open_all(&self.encryption, &mut page.entries).await?;
+        Ok(page)
+    }
+
+    async fn commit(&self, mut txn: Txn) -> Result<Committed, Error> {
+        self.seal_txn(&mut txn).await?;
+        let mut committed = self.inner.commit(txn).await?;
+        self.open_results(&mut committed.results).await?;
+        Ok(committed)
+    }
+
+    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
+        let stream = self.inner.watch(range, from, options).await?;
+        let progress = stream.progress();
+        let encryption = self.encryption.clone();
+        let opened = stream.then(move |batch| {
+            let encryption = encryption.clone();
+            async move { open_events(&encryption, batch?).await }
+        });
+        Ok(WatchStream::new(opened, move || progress.ask()))
+    }
+
+    async fn compact(&self, through: Revision) -> Result<(), Error> {
+        self.inner.compact(through).await
+    }
+
+    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
+        self.inner.lease_grant(id, ttl).await
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
+        self.inner.lease_keep_alive(id).await
+    }
+
+    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
+        self.inner.lease_revoke(id).await
+    }
+
+    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
+        self.inner.lease_status(id).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.inner.leases().await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, Error> {
+        self.inner.status().await
+    }
+}

@@ -1,0 +1,560 @@
+//! The queues of one priority level: who runs, who waits and who is turned away. A state machine without clock or IO:
+//! the time comes as an argument, and what may start is an answer.
+//!
+//! Queues share the level's seats fairly in virtual time. `r` is how far a queue would be that always had something to
+//! run; each queue's `next_start` is where in that time its next request begins. The queue whose oldest request would
+//! end first goes first. Work is measured in seconds times seats.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::demand::Demand;
+use super::shuffle;
+
+/// What a request is expected to run for until it tells otherwise, in seconds.
+const EXPECTED_SECONDS: f64 = 0.003;
+
+/// How a level treats what can't run at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Nothing ever waits.
+    Exempt,
+    /// It is turned away.
+    Reject,
+    /// It waits: in one of `hand` queues of its flow among `queues`, each no longer than `length_max`.
+    Queue { queues: usize, hand: usize, length_max: usize },
+}
+
+/// How many seats a request takes: while it runs, and for how long after that while others deal with what it did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Width {
+    pub(super) initial: usize,
+    pub(super) last: usize,
+    pub(super) linger: Duration,
+}
+
+impl Width {
+    #[cfg(test)]
+    pub(super) const ONE: Self = Self::of(1);
+
+    pub(super) const fn of(initial: usize) -> Self {
+        Self { initial, last: 0, linger: Duration::ZERO }
+    }
+
+    /// The most seats that it takes at a time.
+    pub(super) fn seats(self) -> usize {
+        self.initial.max(self.last)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "seats are few")]
+    fn work(self) -> f64 {
+        self.initial as f64 * EXPECTED_SECONDS + self.last as f64 * self.linger.as_secs_f64()
+    }
+}
+
+/// What becomes of a request that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It runs.
+    Runs,
+    /// It waits until its number is among those that may start.
+    Waits,
+    /// It is turned away, for that reason in upstream's words.
+    Refused(&'static str),
+}
+
+#[derive(Debug)]
+struct Request {
+    queue: Option<usize>,
+    width: Width,
+    /// When it arrived, in virtual time.
+    arrived: f64,
+    started: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<u64>,
+    waiting_work: f64,
+    executing: usize,
+    seats_in_use: usize,
+    next_start: f64,
+}
+
+impl Queue {
+    fn is_active(&self) -> bool {
+        !self.waiting.is_empty() || self.executing > 0
+    }
+}
+
+/// The queues of one level.
+#[derive(Debug)]
+pub(super) struct QueueSet {
+    treatment: Treatment,
+    /// How many seats may be taken at a time.
+    limit: usize,
+    queues: Vec<Queue>,
+    requests: HashMap<u64, Request>,
+    /// Requests that are over but still take seats, with the time until when.
+    lingering: Vec<(Duration, u64)>,
+    robin: usize,
+    arrivals: usize,
+    r: f64,
+    last: Duration,
+    active_queues: usize,
+    pub(super) seats_in_use: usize,
+    pub(super) seats_waiting: usize,
+    pub(super) executing: usize,
+    pub(super) waiting: usize,
+    pub(super) demand: Demand,
+}
+
+impl QueueSet {
+    pub(super) fn new(treatment: Treatment, limit: usize, now: Duration) -> Self {
+        let mut set = Self {
+            treatment,
+            limit,
+            queues: Vec::new(),
+            requests: HashMap::new(),
+            lingering: Vec::new(),
+            robin: 0,
+            arrivals: 0,
+            r: 0.0,
+            last: now,
+            active_queues: 0,
+            seats_in_use: 0,
+            seats_waiting: 0,
+            executing: 0,
+            waiting: 0,
+            demand: Demand::new(now),
+        };
+        let _ = set.configure(treatment, limit, now);
+        set
+    }
+
+    /// Goes by another configuration from now on; gives what may start for it.
+    pub(super) fn configure(&mut self, treatment: Treatment, limit: usize, now: Duration) -> Vec<u64> {
+        self.advance(now);
+        self.treatment = treatment;
+        self.limit = limit;
+        if let Treatment::Queue { queues, .. } = treatment {
+            // Queues that are too many still empty; nothing new gets into them.
+            let wanted = queues.max(self.queues.len());
+            self.queues.resize_with(wanted, Queue::default);
+        }
+        self.trim();
+        self.dispatch(now)
+    }
+
+    pub(super) const fn treatment(&self) -> Treatment {
+        self.treatment
+    }
+
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn trim(&mut self) {
+        let wanted = if let Treatment::Queue { queues, .. } = self.treatment { queues } else { 0 };
+        while self.queues.len() > wanted && self.queues.last().is_some_and(|queue| !queue.is_active()) {
+            self.queues.pop();
+        }
+    }
+
+    /// Virtual time goes on as if everything had been as it is since the last call.
+    #[allow(clippy::cast_precision_loss, reason = "seats and queues are few")]
+    fn advance(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.last).as_secs_f64();
+        self.last = self.last.max(now);
+        if self.active_queues == 0 {
+            if self.requests.is_empty() {
+                // Nothing is measured against it now, so that it starts afresh and never grows too large to be exact.
+                self.r = 0.0;
+            }
+            return;
+        }
+        let seats = (self.seats_in_use + self.seats_waiting).min(self.limit);
+        self.r += passed * seats as f64 / self.active_queues as f64;
+    }
+
+    fn note_demand(&mut self, now: Duration) {
+        self.demand.note(self.seats_in_use + self.seats_waiting, now);
+    }
+
+    fn fits(&self, seats: usize) -> bool {
+        match self.treatment {
+            Treatment::Exempt => true,
+            // What is wider than the level runs alone.
+            _ if seats > self.limit => self.executing == 0,
+            _ => self.seats_in_use + seats <= self.limit,
+        }
+    }
+
+    /// A request of the flow with that hash arrives under a number of its own. What may start besides comes with it.
+    pub(super) fn arrive(&mut self, id: u64, hash: u64, width: Width, now: Duration) -> (Arrival, Vec<u64>) {
+        let mut started = self.tick(now);
+        let Treatment::Queue { queues, hand, length_max } = self.treatment else {
+            if !self.fits(width.seats()) {
+                return (Arrival::Refused("concurrency-limit"), started);
+            }
+            let request = Request { queue: None, width, arrived: self.r, started: Some(now) };
+            self.requests.insert(id, request);
+            self.executing += 1;
+            self.seats_in_use += width.seats();
+            self.note_demand(now);
+            return (Arrival::Runs, started);
+        };
+        let at = self.choose(hash, queues, hand);
+        let queue = &mut self.queues[at];
+        if self.seats_in_use >= self.limit && queue.waiting.len() >= length_max {
+            return (Arrival::Refused("queue-full"), started);
+        }
+        if !queue.is_active() {
+            queue.next_start = self.r;
+            self.active_queues += 1;
+        }
+        queue.waiting.push_back(id);
+        queue.waiting_work += width.work();
+        queue.next_start = queue.next_start.max(self.requests.get(&queue.waiting[0]).map_or(self.r, |r| r.arrived));
+        self.requests.insert(id, Request { queue: Some(at), width, arrived: self.r, started: None });
+        self.waiting += 1;
+        self.seats_waiting += width.seats();
+        self.note_demand(now);
+        started.extend(self.dispatch(now));
+        match started.iter().position(|other| *other == id) {
+            Some(own) => {
+                started.remove(own);
+                (Arrival::Runs, started)
+            }
+            None => (Arrival::Waits, started),
+        }
+    }
+
+    /// The queue of the flow's hand with the least work waiting; the hand is looked at from another card each time.
+    fn choose(&mut self, hash: u64, queues: usize, hand: usize) -> usize {
+        let dealt = shuffle::deal(hash, queues, hand);
+        self.arrivals = self.arrivals.wrapping_add(1);
+        let turned = (0..dealt.len()).map(|at| dealt[(at + self.arrivals) % dealt.len()]);
+        let least = turned.min_by(|a, b| self.queues[*a].waiting_work.total_cmp(&self.queues[*b].waiting_work));
+        least.unwrap_or_default()
+    }
+
+    /// A running request is over; gives what may start.
+    pub(super) fn finish(&mut self, id: u64, now: Duration) -> Vec<u64> {
+        let mut started = self.tick(now);
+        let Some(request) = self.requests.get(&id) else { return started };
+        let Some(since) = request.started else { return started };
+        let width = request.width;
+        self.executing -= 1;
+        if let Some(at) = request.queue {
+            // It was charged for what was expected; now it is known.
+            #[allow(clippy::cast_precision_loss, reason = "seats are few")]
+            let owed = width.initial as f64 * (EXPECTED_SECONDS - now.saturating_sub(since).as_secs_f64());
+            let queue = &mut self.queues[at];
+            queue.executing -= 1;
+            queue.next_start -= owed;
+            if let Some(oldest) = queue.waiting.front().and_then(|id| self.requests.get(id)) {
+                queue.next_start = queue.next_start.max(oldest.arrived);
+            }
+            self.active_queues -= usize::from(!queue.is_active());
+        }
+        if width.linger.is_zero() || width.last == 0 {
+            self.release(id, now);
+        } else {
+            self.lingering.push((now + width.linger, id));
+        }
+        started.extend(self.dispatch(now));
+        started
+    }
+
+    fn release(&mut self, id: u64, now: Duration) {
+        let Some(request) = self.requests.remove(&id) else { return };
+        self.seats_in_use -= request.width.seats();
+        if let Some(at) = request.queue {
+            self.queues[at].seats_in_use -= request.width.seats();
+        }
+        self.trim();
+        self.note_demand(now);
+    }
+
+    /// A request that waits gives up; whether it did wait.
+    pub(super) fn give_up(&mut self, id: u64, now: Duration) -> (bool, Vec<u64>) {
+        let mut started = self.tick(now);
+        let Some(request) = self.requests.get(&id).filter(|request| request.started.is_none()) else {
+            return (false, started);
+        };
+        let width = request.width;
+        if let Some(at) = request.queue {
+            self.remove_waiting(at, id, width);
+            self.active_queues -= usize::from(!self.queues[at].is_active());
+        }
+        self.requests.remove(&id);
+        self.trim();
+        self.note_demand(now);
+        // It may have stood in the way of narrower ones.
+        started.extend(self.dispatch(now));
+        (true, started)
+    }
+
+    fn remove_waiting(&mut self, at: usize, id: u64, width: Width) {
+        let queue = &mut self.queues[at];
+        queue.waiting.retain(|other| *other != id);
+        queue.waiting_work = if queue.waiting.is_empty() { 0.0 } else { queue.waiting_work - width.work() };
+        if let Some(oldest) = queue.waiting.front().and_then(|id| self.requests.get(id)) {
+            queue.next_start = queue.next_start.max(oldest.arrived);
+        }
+        self.waiting -= 1;
+        self.seats_waiting -= width.seats();
+    }
+
+    /// Time passes: gives what may start for seats that were still taken.
+    pub(super) fn tick(&mut self, now: Duration) -> Vec<u64> {
+        self.advance(now);
+        if self.lingering.iter().all(|(until, _)| *until > now) {
+            return Vec::new();
+        }
+        let over: Vec<u64> = self.lingering.extract_if(.., |(until, _)| *until <= now).map(|(_, id)| id).collect();
+        for id in over {
+            self.release(id, now);
+        }
+        self.dispatch(now)
+    }
+
+    /// When seats are given back by themselves next.
+    pub(super) fn next_release(&self) -> Option<Duration> {
+        self.lingering.iter().map(|(until, _)| *until).min()
+    }
+
+    fn dispatch(&mut self, now: Duration) -> Vec<u64> {
+        let mut started = Vec::new();
+        while self.waiting > 0 {
+            let Some((at, id, width)) = self.next() else { break };
+            if !self.fits(width.seats()) {
+                break;
+            }
+            self.remove_waiting(at, id, width);
+            self.robin = at;
+            if let Some(request) = self.requests.get_mut(&id) {
+                request.started = Some(now);
+            }
+            let queue = &mut self.queues[at];
+            queue.executing += 1;
+            queue.seats_in_use += width.seats();
+            queue.next_start += width.work();
+            self.executing += 1;
+            self.seats_in_use += width.seats();
+            started.push(id);
+        }
+        if !started.is_empty() {
+            self.note_demand(now);
+        }
+        started
+    }
+
+    /// The oldest request of the queue where that would end first; among equals, of the queue after the last one's.
+    fn next(&self) -> Option<(usize, u64, Width)> {
+        let count = self.queues.len();
+        let mut best: Option<(f64, usize, u64, Width)> = None;
+        for step in 1..=count {
+            let at = (self.robin + step) % count;
+            let queue = &self.queues[at];
+            let Some(id) = queue.waiting.front() else { continue };
+            let Some(request) = self.requests.get(id) else { continue };
+            let end = queue.next_start + request.width.work();
+            if best.is_none_or(|(least, ..)| end < least) {
+                best = Some((end, at, *id, request.width));
+            }
+            if self.waiting == queue.waiting.len() {
+                break;
+            }
+        }
+        best.map(|(_, at, id, width)| (at, id, width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn queuing(length_max: usize) -> Treatment {
+        Treatment::Queue { queues: 8, hand: 2, length_max }
+    }
+
+    #[test]
+    fn without_queues_what_does_not_fit_is_turned_away() {
+        let mut set = QueueSet::new(Treatment::Reject, 2, ms(0));
+        assert_eq!(set.arrive(1, 0, Width::ONE, ms(0)).0, Arrival::Runs);
+        assert_eq!(set.arrive(2, 0, Width::of(2), ms(0)).0, Arrival::Refused("concurrency-limit"));
+        assert_eq!(set.arrive(3, 0, Width::ONE, ms(0)).0, Arrival::Runs);
+        assert_eq!(set.arrive(4, 0, Width::ONE, ms(0)).0, Arrival::Refused("concurrency-limit"));
+        set.finish(1, ms(1));
+        assert_eq!(set.arrive(5, 0, Width::ONE, ms(1)).0, Arrival::Runs);
+        let mut exempt = QueueSet::new(Treatment::Exempt, 0, ms(0));
+        assert!((0..100).all(|id| exempt.arrive(id, 0, Width::of(10), ms(0)).0 == Arrival::Runs));
+    }
+
+    #[test]
+    fn what_does_not_fit_waits_until_queues_are_full_or_it_gives_up() {
+        let mut set = QueueSet::new(Treatment::Queue { queues: 1, hand: 1, length_max: 2 }, 1, ms(0));
+        assert_eq!(set.arrive(1, 0, Width::ONE, ms(0)).0, Arrival::Runs);
+        assert_eq!(set.arrive(2, 0, Width::ONE, ms(0)).0, Arrival::Waits);
+        assert_eq!(set.arrive(3, 0, Width::ONE, ms(0)).0, Arrival::Waits);
+        assert_eq!(set.arrive(4, 0, Width::ONE, ms(0)).0, Arrival::Refused("queue-full"));
+        assert_eq!(set.give_up(2, ms(1)), (true, vec![]));
+        assert_eq!(set.give_up(1, ms(1)), (false, vec![]));
+        assert_eq!(set.finish(1, ms(2)), [3]);
+        assert_eq!((set.executing, set.waiting, set.seats_in_use, set.seats_waiting), (1, 0, 1, 0));
+        assert!(set.finish(3, ms(3)).is_empty());
+        assert_eq!((set.executing, set.seats_in_use, set.active_queues), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_quiet_flow_does_not_wait_behind_a_busy_one() {
+        // Flows whose hands differ.
+        let (busy, quiet) = (0, 2 + 8 * 3);
+        let mut set = QueueSet::new(queuing(50), 2, ms(0));
+        let mut running: Vec<u64> = Vec::new();
+        for id in 0..40 {
+            let (arrival, _) = set.arrive(id, busy, Width::ONE, ms(0));
+            if arrival == Arrival::Runs {
+                running.push(id);
+            }
+        }
+        assert_eq!(running.len(), 2);
+        assert_eq!(set.arrive(100, quiet, Width::ONE, ms(1)).0, Arrival::Waits);
+        let mut order: Vec<u64> = Vec::new();
+        for step in 0..4 {
+            let done = running.remove(0);
+            let started = set.finish(done, ms(10 + step));
+            order.extend(&started);
+            running.extend(started);
+        }
+        assert!(order.iter().position(|id| *id == 100).unwrap() <= 2, "{order:?}");
+    }
+
+    #[test]
+    fn flows_share_seats_equally_whatever_they_ask_for() {
+        let mut set = QueueSet::new(Treatment::Queue { queues: 2, hand: 1, length_max: 1000 }, 10, ms(0));
+        let mut running: BTreeMap<u64, Duration> = BTreeMap::new();
+        // One flow asks for 400, the other for 200; all take 10 ms.
+        for id in 0..600u64 {
+            if set.arrive(id, u64::from(id >= 400), Width::ONE, ms(0)).0 == Arrival::Runs {
+                running.insert(id, ms(10));
+            }
+        }
+        let mut served = [0, 0];
+        while served.iter().sum::<usize>() < 200 {
+            let (&id, &at) = running.iter().min_by_key(|(id, at)| (**at, **id)).unwrap();
+            running.remove(&id);
+            served[usize::from(id >= 400)] += 1;
+            for next in set.finish(id, at) {
+                running.insert(next, at + ms(10));
+            }
+        }
+        assert!(served[0].abs_diff(served[1]) <= 20, "{served:?}");
+    }
+
+    #[test]
+    fn what_is_wider_than_the_level_runs_alone() {
+        let mut set = QueueSet::new(queuing(10), 2, ms(0));
+        assert_eq!(set.arrive(1, 0, Width::ONE, ms(0)).0, Arrival::Runs);
+        assert_eq!(set.arrive(2, 0, Width::of(5), ms(0)).0, Arrival::Waits);
+        assert_eq!(set.finish(1, ms(1)), [2]);
+        assert_eq!(set.arrive(3, 0, Width::ONE, ms(1)).0, Arrival::Waits);
+        assert_eq!(set.finish(2, ms(2)), [3]);
+    }
+
+    #[test]
+    fn seats_linger_after_a_write() {
+        let mut set = QueueSet::new(queuing(10), 2, ms(0));
+        let write = Width { initial: 1, last: 2, linger: ms(5) };
+        assert_eq!(set.arrive(1, 0, write, ms(0)).0, Arrival::Runs);
+        assert_eq!(set.arrive(2, 0, Width::ONE, ms(0)).0, Arrival::Waits);
+        assert!(set.finish(1, ms(10)).is_empty());
+        assert_eq!(set.next_release(), Some(ms(15)));
+        assert!(set.tick(ms(14)).is_empty());
+        assert_eq!(set.tick(ms(15)), [2]);
+        assert_eq!(set.seats_in_use, 1);
+    }
+
+    #[test]
+    fn more_seats_let_more_run_and_fewer_queues_are_emptied_first() {
+        let mut set = QueueSet::new(queuing(10), 1, ms(0));
+        for id in 0..5 {
+            set.arrive(id, id * 7, Width::ONE, ms(0));
+        }
+        assert_eq!(set.configure(queuing(10), 3, ms(1)).len(), 2);
+        let mut more = set.configure(Treatment::Queue { queues: 1, hand: 1, length_max: 1 }, 5, ms(1));
+        assert_eq!(more.len(), 2);
+        for id in 0..5 {
+            more.extend(set.finish(id, ms(2)));
+        }
+        assert_eq!((set.queues.len(), set.executing, set.seats_in_use), (1, 0, 0));
+    }
+
+    proptest! {
+        /// Whatever happens: counts agree with what is there, limits hold, and nothing waits while it could run.
+        #[test]
+        fn nothing_is_lost(steps in prop::collection::vec((0u8..5, 0u64..6, 1usize..4), 1..200)) {
+            let limit = 4;
+            let mut set = QueueSet::new(queuing(3), limit, ms(0));
+            let (mut running, mut waiting, mut next) = (Vec::new(), Vec::new(), 0u64);
+            for (at, (what, flow, seats)) in steps.into_iter().enumerate() {
+                let now = ms(at as u64);
+                let started = match what {
+                    0..3 => {
+                        next += 1;
+                        let linger = if seats == 2 { ms(3) } else { ms(0) };
+                        let width = Width { initial: 1, last: seats, linger };
+                        let (arrival, started) = set.arrive(next, flow * 1_000_003, width, now);
+                        match arrival {
+                            Arrival::Runs => running.push(next),
+                            Arrival::Waits => waiting.push(next),
+                            Arrival::Refused(_) => {}
+                        }
+                        started
+                    }
+                    3 if !running.is_empty() => {
+                        let id = running.remove(0);
+                        set.finish(id, now)
+                    }
+                    _ if !waiting.is_empty() => {
+                        let id = waiting.remove(waiting.len() / 2);
+                        let (did, started) = set.give_up(id, now);
+                        if !did {
+                            // It was let start just now.
+                            prop_assert!(started.contains(&id));
+                            waiting.push(id);
+                        }
+                        started
+                    }
+                    _ => set.tick(now),
+                };
+                for id in started {
+                    let was = waiting.iter().position(|other| *other == id);
+                    prop_assert!(was.is_some());
+                    running.push(waiting.remove(was.unwrap()));
+                }
+                prop_assert_eq!((set.executing, set.waiting), (running.len(), waiting.len()));
+                prop_assert!(set.seats_in_use <= limit);
+                prop_assert!(waiting.is_empty() || set.seats_in_use + 3 > limit);
+                let active = set.queues.iter().filter(|queue| queue.is_active()).count();
+                prop_assert_eq!(set.active_queues, active);
+            }
+            let mut all = running;
+            for id in waiting { all.extend(set.give_up(id, ms(1000)).1); }
+            while let Some(id) = all.pop() { all.extend(set.finish(id, ms(1001))); }
+            set.tick(ms(2000));
+            prop_assert_eq!((set.executing, set.waiting, set.seats_in_use, set.seats_waiting), (0, 0, 0, 0));
+            prop_assert!(set.requests.is_empty() && set.lingering.is_empty());
+        }
+    }
+}
