@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::super::decide::{Decision, Progress, View};
+use super::blocks::Blocks;
 use super::columns::Columns;
 use super::tree::{Summary, Tree};
 use crate::cache::{NodeInfo, NodeSlot};
@@ -70,6 +71,9 @@ pub(super) struct Class {
     pub(super) filters: Vec<(u64, Box<dyn FilterTally>)>,
     pub(super) scorers: Vec<Scorer>,
     pub(super) columns: Columns,
+    pub(super) blocks: Option<Blocks>,
+    /// For how many decisions the cells are taken to be too many for blocks.
+    pub(super) scattered: u32,
     tree: Option<Tree>,
     stamp: Vec<u64>,
     seen: u64,
@@ -112,6 +116,8 @@ impl Class {
             filters,
             scorers,
             columns: Columns::default(),
+            blocks: None,
+            scattered: 0,
             tree: None,
             stamp: stamps(view, pod).collect(),
             seen: snapshot.changes_end(),
@@ -166,7 +172,12 @@ impl Class {
         let node = view.snapshot.node_at(slot)?;
         let entry = self.judge(view, pod, node)?;
         let place = places[slot.at()] as usize;
-        self.entries[place] = entry;
+        let old = std::mem::replace(&mut self.entries[place], entry);
+        if let Some(blocks) = &mut self.blocks
+            && blocks.change(place, old, &self.entries).is_none()
+        {
+            self.blocks = None;
+        }
         if let Some(tree) = &mut self.tree {
             tree.set(place, leaf(entry));
         }
@@ -224,7 +235,7 @@ impl Class {
         wanted: usize,
         progress: &mut Progress,
     ) -> Option<Result<Decision, Status>> {
-        let Some(tree) = &self.tree else { return self.decide_by_columns(view, pod, wanted, progress) };
+        let Some(tree) = &self.tree else { return self.decide_by_cells(view, pod, wanted, progress) };
         let nodes = view.snapshot.len();
         if tree.all().feasible == 0 {
             return None;
@@ -234,7 +245,7 @@ impl Class {
         let [first, second] = window.parts.map(|(from, to)| tree.range(from, to));
         let feasible = first.feasible + second.feasible;
         if feasible > 1 && (first.is_mixed() || second.is_mixed() || first.differs_from(second)) {
-            return self.decide_by_columns(view, pod, wanted, progress);
+            return self.decide_by_cells(view, pod, wanted, progress);
         }
         progress.next_start = (progress.next_start + window.length) % nodes;
         let best = first.best.max(second.best);

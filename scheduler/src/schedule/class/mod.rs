@@ -3,9 +3,10 @@
 //! Most pods are one of many made from a template. What plugins say of a node by the node alone holds for all of them
 //! and is kept, one entry for each node; what they say by more than that is kept in tallies. A decision then looks only
 //! at the nodes that changed since the last one for such a pod, and comes to what scanning all nodes would have come to:
-//! by a [`Tree`](tree::Tree) where nodes differ in nothing but a score, by going through the entries otherwise. What
-//! cannot be decided in either way is left to the scan.
+//! by a [`Tree`](tree::Tree) where nodes differ in nothing but a score, by [`Blocks`](blocks::Blocks) where they are of few
+//! cells, by going through the entries otherwise. What cannot be decided in any of these ways is left to the scan.
 
+mod blocks;
 mod columns;
 mod kept;
 mod tree;
