@@ -3,23 +3,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use hashbrown::HashMap;
-
 use super::{Code, Status};
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
 use crate::object::Name;
 
 /// What plugins said about each node, and about all those nobody looked at.
+///
+/// Most nodes are told the same, so each thing that was said is kept once.
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatuses {
-    explicit: Vec<(NodeSlot, Status)>,
+    said: Vec<Status>,
+    /// Nodes, and which of those they were told.
+    explicit: Vec<(NodeSlot, u32)>,
     absent: Option<Status>,
 }
+
+/// Among how many of the last statuses is looked for an equal one.
+const LATELY: usize = 16;
 
 impl NodeStatuses {
     /// Notes what was said about a node; once for each.
     pub fn set(&mut self, node: NodeSlot, status: Status) {
-        self.explicit.push((node, status));
+        let number = self.number(status);
+        self.explicit.push((node, number));
+    }
+
+    /// The number of a status; the same for equal ones, unless many others were between.
+    pub(crate) fn number(&mut self, status: Status) -> u32 {
+        let from = self.said.len().saturating_sub(LATELY);
+        let known = self.said[from..].iter().position(|known| *known == status);
+        let at = known.map_or(self.said.len(), |known| from + known);
+        if known.is_none() {
+            self.said.push(status);
+        }
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// The same statuses, told to these nodes and no others.
+    pub(crate) fn told(&self, nodes: impl Iterator<Item = (NodeSlot, u32)>) -> Self {
+        Self { said: self.said.clone(), explicit: nodes.collect(), absent: None }
+    }
+
+    /// How many different things were said.
+    pub(crate) const fn kinds(&self) -> usize {
+        self.said.len()
     }
 
     /// Notes what was said about a node, in place of what was said before.
@@ -36,7 +63,7 @@ impl NodeStatuses {
     /// What was said about a node.
     #[must_use]
     pub fn get(&self, node: NodeSlot) -> Option<&Status> {
-        let said = self.explicit.iter().find(|(own, _)| *own == node).map(|(_, status)| status);
+        let said = self.explicit.iter().find(|(own, _)| *own == node).map(|(_, number)| &self.said[*number as usize]);
         said.or(self.absent.as_ref())
     }
 
@@ -60,15 +87,29 @@ impl NodeStatuses {
 
     /// The nodes spoken of, and what was said.
     pub fn iter(&self) -> impl Iterator<Item = (NodeSlot, &Status)> {
-        self.explicit.iter().map(|(slot, status)| (*slot, status))
+        self.explicit.iter().map(|(slot, number)| (*slot, &self.said[*number as usize]))
+    }
+
+    /// Each thing that was said, and of how many nodes.
+    pub(crate) fn counts(&self) -> Vec<(&Status, usize)> {
+        let mut counts: Vec<(&Status, usize)> = self.said.iter().map(|status| (status, 0)).collect();
+        for (_, number) in &self.explicit {
+            counts[*number as usize].1 += 1;
+        }
+        counts
     }
 
     /// The nodes where preemption might help, in the snapshot's order.
     pub fn resolvable<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a NodeInfo> {
-        let said: HashMap<NodeSlot, Code> = self.iter().map(|(slot, status)| (slot, status.code())).collect();
-        let absent = self.absent.as_ref().map(Status::code);
-        let code = |node: &NodeInfo| said.get(&node.slot).copied().or(absent);
-        snapshot.nodes().filter(|node| code(node) == Some(Code::Unschedulable)).collect()
+        let helps = |status: &Status| status.code() == Code::Unschedulable;
+        let mut helped = vec![self.absent.as_ref().is_some_and(helps); snapshot.slot_count()];
+        let said: Vec<bool> = self.said.iter().map(helps).collect();
+        for (slot, number) in &self.explicit {
+            if let Some(helped) = helped.get_mut(slot.at()) {
+                *helped = said[*number as usize];
+            }
+        }
+        snapshot.nodes().filter(|node| helped[node.slot.at()]).collect()
     }
 }
 
@@ -132,9 +173,9 @@ impl FitError {
     /// Every reason with the number of nodes it holds for, in the order of their text.
     fn histogram(&self) -> Vec<String> {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for (_, status) in self.diagnosis.nodes.iter() {
+        for (status, nodes) in self.diagnosis.nodes.counts().into_iter().filter(|(_, nodes)| *nodes > 0) {
             for reason in status.reasons() {
-                *reasons.entry(reason).or_default() += 1;
+                *reasons.entry(reason).or_default() += nodes;
             }
         }
         let silent = self.nodes_total.saturating_sub(self.diagnosis.nodes.len());

@@ -81,7 +81,7 @@ pub(crate) fn decide(
         let decision = classes.decide(view, pod, state, progress);
         progress.classes = Some(classes);
         if let Some(decision) = decision {
-            return decision.map_err(Refusal::Failed);
+            return decision;
         }
     }
     let found = find_feasible(view, pod, state, progress).map_err(|refusal| match refusal {

@@ -3,10 +3,10 @@
 
 use smallvec::SmallVec;
 
-use super::super::decide::{Decision, Progress, View};
+use super::super::decide::{Decision, Progress, Refusal, View};
 use super::blocks::Blocks;
 use super::kept::{Class, UNFIT, decision};
-use crate::framework::{NodeScore, SCORE_MAX, Status};
+use crate::framework::{NodeScore, SCORE_MAX};
 use crate::object::PodInfo;
 
 /// Room to work in, kept from one decision to the next.
@@ -41,7 +41,7 @@ impl Class {
         pod: &PodInfo,
         wanted: usize,
         progress: &mut Progress,
-    ) -> Option<Result<Decision, Status>> {
+    ) -> Option<Result<Decision, Refusal>> {
         if self.blocks.is_none() {
             if self.scattered == 0 {
                 self.blocks = Blocks::new(&self.entries);
@@ -62,7 +62,7 @@ impl Class {
         wanted: usize,
         progress: &mut Progress,
         blocks: &Blocks,
-    ) -> Option<Result<Decision, Status>> {
+    ) -> Option<Result<Decision, Refusal>> {
         let nodes = view.snapshot.len();
         let start = progress.next_start % nodes;
         let accepted: SmallVec<[bool; 16]> = blocks.cells().map(|cell| self.accepts(cell)).collect();
@@ -105,7 +105,7 @@ impl Class {
         pod: &PodInfo,
         wanted: usize,
         progress: &mut Progress,
-    ) -> Option<Result<Decision, Status>> {
+    ) -> Option<Result<Decision, Refusal>> {
         let nodes = view.snapshot.len();
         let mut columns = std::mem::take(&mut self.columns);
         let start = progress.next_start % nodes;

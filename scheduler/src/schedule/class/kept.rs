@@ -3,9 +3,10 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::super::decide::{Decision, Progress, View};
+use super::super::decide::{Decision, Progress, Refusal, View};
 use super::blocks::Blocks;
 use super::columns::Columns;
+use super::refusals::Refusals;
 use super::tree::{Summary, Tree};
 use crate::cache::{NodeInfo, NodeSlot};
 use crate::framework::{CycleState, FilterTally, Profile, SCORE_MAX, ScoreTally, Status};
@@ -75,6 +76,8 @@ pub(super) struct Class {
     /// For how many decisions the cells are taken to be too many for blocks.
     pub(super) scattered: u32,
     tree: Option<Tree>,
+    /// Why nodes can't take the pod, once that was asked.
+    pub(super) refusals: Option<Refusals>,
     stamp: Vec<u64>,
     seen: u64,
     seen_promises: u64,
@@ -119,13 +122,14 @@ impl Class {
             blocks: None,
             scattered: 0,
             tree: None,
+            refusals: None,
             stamp: stamps(view, pod).collect(),
             seen: snapshot.changes_end(),
             seen_promises: nominator.changes_end(),
             used: 0,
         };
         for node in snapshot.nodes() {
-            let entry = class.judge(view, pod, node)?;
+            let (entry, _) = class.judge(view, pod, node)?;
             class.entries.push(entry);
         }
         class.state.hide();
@@ -170,8 +174,13 @@ impl Class {
 
     fn judge_again(&mut self, view: View<'_>, pod: &PodInfo, slot: NodeSlot, places: &[u32]) -> Option<()> {
         let node = view.snapshot.node_at(slot)?;
-        let entry = self.judge(view, pod, node)?;
+        let (entry, refusal) = self.judge(view, pod, node)?;
         let place = places[slot.at()] as usize;
+        if let Some(refusals) = &mut self.refusals
+            && refusals.set(place, refusal).is_none()
+        {
+            self.refusals = None;
+        }
         let old = std::mem::replace(&mut self.entries[place], entry);
         if let Some(blocks) = &mut self.blocks
             && blocks.change(place, old, &self.entries).is_none()
@@ -184,8 +193,9 @@ impl Class {
         Some(())
     }
 
-    /// Judges one node; `None` if something is wrong, which the scan will find and tell.
-    fn judge(&mut self, view: View<'_>, pod: &PodInfo, node: &NodeInfo) -> Option<Entry> {
+    /// Judges one node, and says why it cannot take the pod if so; `None` if something is wrong, which the scan will find
+    /// and tell.
+    fn judge(&mut self, view: View<'_>, pod: &PodInfo, node: &NodeInfo) -> Option<(Entry, Option<Status>)> {
         let View { profile, snapshot, nominator } = view;
         let mut cell = Cell::default();
         for (_, tally) in &mut self.filters {
@@ -198,12 +208,12 @@ impl Class {
         }
         match profile.run_filter_with_nominated(&self.state, pod, node, nominator) {
             Ok(()) => {}
-            Err(status) if status.is_rejection() => return Some(Entry { total: UNFIT, cell: 0 }),
+            Err(status) if status.is_rejection() => return Some((Entry { total: UNFIT, cell: 0 }, Some(status))),
             Err(_) => return None,
         }
         let total = self.score(profile, view, pod, node, &mut cell)?;
         let cell = self.cells.id(cell, snapshot.len())?;
-        Some(Entry { total: i32::try_from(total).ok()?, cell })
+        Some((Entry { total: i32::try_from(total).ok()?, cell }, None))
     }
 
     fn score(&self, profile: &Profile, view: View<'_>, pod: &PodInfo, node: &NodeInfo, cell: &mut Cell) -> Option<i64> {
@@ -234,13 +244,14 @@ impl Class {
         pod: &PodInfo,
         wanted: usize,
         progress: &mut Progress,
-    ) -> Option<Result<Decision, Status>> {
+    ) -> Option<Result<Decision, Refusal>> {
         let Some(tree) = &self.tree else { return self.decide_by_cells(view, pod, wanted, progress) };
         let nodes = view.snapshot.len();
-        if tree.all().feasible == 0 {
-            return None;
-        }
         let start = progress.next_start % nodes;
+        if tree.all().feasible == 0 {
+            progress.next_start = start;
+            return Some(Err(self.refuse(view, pod, start)?));
+        }
         let window = tree.window(nodes, start, u32::try_from(wanted).unwrap_or(u32::MAX));
         let [first, second] = window.parts.map(|(from, to)| tree.range(from, to));
         let feasible = first.feasible + second.feasible;

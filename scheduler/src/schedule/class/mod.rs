@@ -9,6 +9,7 @@
 mod blocks;
 mod columns;
 mod kept;
+mod refusals;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -16,9 +17,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::decide::{Decision, Progress, View, nodes_to_find};
+use super::decide::{Decision, Progress, Refusal, View, nodes_to_find};
 use crate::cache::{Snapshot, SpecKey};
-use crate::framework::{CycleState, Status};
+use crate::framework::CycleState;
 use crate::object::{Labels, Name, OwnerReference, PodInfo};
 use kept::Class;
 
@@ -56,7 +57,7 @@ impl Classes {
         pod: &Arc<PodInfo>,
         state: &mut CycleState,
         progress: &mut Progress,
-    ) -> Option<Result<Decision, Status>> {
+    ) -> Option<Result<Decision, Refusal>> {
         if view.profile.score.is_empty() || !pod.nominated_node_name.is_empty() {
             return None;
         }
@@ -94,7 +95,12 @@ impl Classes {
             return None;
         }
         *state = class.state.clone();
-        class.decide(view, pod, wanted, progress)
+        let decision = class.decide(view, pod, wanted, progress);
+        if matches!(decision, Some(Err(_))) {
+            // Who makes room asks the plugins on.
+            state.show(view.snapshot);
+        }
+        decision
     }
 
     /// Whether such a pod was seen before. What is seen only once is not worth keeping anything for.
