@@ -1,81 +1,116 @@
 //! A binary heap whose entries can be found and taken out by key.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::object::Name;
 
 /// Entries ordered by a function given at every call, each with a key of its own.
+///
+/// Entries stay where they are and only their numbers are sorted: the heap is put in order at every push and pop, and
+/// entries are large.
 #[derive(Clone, Debug)]
 pub(super) struct KeyedHeap<T> {
-    items: Vec<(Name, T)>,
-    places: HashMap<Name, usize>,
+    slots: Vec<Option<Slot<T>>>,
+    free: Vec<usize>,
+    order: Vec<usize>,
+    by_key: HashMap<Name, usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    key: Name,
+    item: T,
+    /// Its place in the order.
+    at: usize,
 }
 
 impl<T> Default for KeyedHeap<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), places: HashMap::new() }
+        Self { slots: Vec::new(), free: Vec::new(), order: Vec::new(), by_key: HashMap::new() }
     }
 }
 
 impl<T> KeyedHeap<T> {
     pub(super) fn len(&self) -> usize {
-        self.items.len()
+        self.order.len()
     }
 
     pub(super) fn peek(&self) -> Option<&T> {
-        self.items.first().map(|(_, item)| item)
+        self.item(*self.order.first()?)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&T> {
-        self.places.get(key).map(|at| &self.items[*at].1)
+        self.item(*self.by_key.get(key)?)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.items.iter().map(|(_, item)| item)
+        self.order.iter().filter_map(|slot| self.item(*slot))
+    }
+
+    fn item(&self, slot: usize) -> Option<&T> {
+        self.slots[slot].as_ref().map(|slot| &slot.item)
     }
 
     /// Puts an entry in, in place of one with the same key.
     pub(super) fn push(&mut self, key: Name, item: T, less: &impl Fn(&T, &T) -> bool) {
-        let at = match self.places.get(&key) {
-            Some(at) => {
-                self.items[*at].1 = item;
-                *at
+        let at = match self.by_key.get(&key).and_then(|slot| self.slots[*slot].as_mut()) {
+            Some(slot) => {
+                slot.item = item;
+                slot.at
             }
-            None => {
-                self.places.insert(key.clone(), self.items.len());
-                self.items.push((key, item));
-                self.items.len() - 1
-            }
+            None => self.add(key, item),
         };
         let at = self.rise(at, less);
         self.sink(at, less);
     }
 
+    fn add(&mut self, key: Name, item: T) -> usize {
+        let at = self.order.len();
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        if slot == self.slots.len() {
+            self.slots.push(None);
+        }
+        self.by_key.insert(key.clone(), slot);
+        self.slots[slot] = Some(Slot { key, item, at });
+        self.order.push(slot);
+        at
+    }
+
     pub(super) fn pop(&mut self, less: &impl Fn(&T, &T) -> bool) -> Option<T> {
-        if self.items.is_empty() { None } else { Some(self.take(0, less)) }
+        self.take(0, less)
     }
 
     pub(super) fn remove(&mut self, key: &str, less: &impl Fn(&T, &T) -> bool) -> Option<T> {
-        let at = *self.places.get(key)?;
-        Some(self.take(at, less))
+        let slot = *self.by_key.get(key)?;
+        let at = self.slots[slot].as_ref()?.at;
+        self.take(at, less)
     }
 
-    fn take(&mut self, at: usize, less: &impl Fn(&T, &T) -> bool) -> T {
-        let last = self.items.len() - 1;
+    fn take(&mut self, at: usize, less: &impl Fn(&T, &T) -> bool) -> Option<T> {
+        let last = self.order.len().checked_sub(1)?;
         self.swap(at, last);
-        let (key, item) = self.items.remove(last);
-        self.places.remove(&key);
+        let slot = self.order.pop()?;
+        let Slot { key, item, .. } = self.slots[slot].take()?;
+        self.free.push(slot);
+        self.by_key.remove(&key);
         if at < last {
             let at = self.rise(at, less);
             self.sink(at, less);
         }
-        item
+        Some(item)
+    }
+
+    fn is_less(&self, a: usize, b: usize, less: &impl Fn(&T, &T) -> bool) -> bool {
+        match (self.item(self.order[a]), self.item(self.order[b])) {
+            (Some(a), Some(b)) => less(a, b),
+            _ => false,
+        }
     }
 
     fn rise(&mut self, mut at: usize, less: &impl Fn(&T, &T) -> bool) -> usize {
         while at > 0 {
             let parent = (at - 1) / 2;
-            if !less(&self.items[at].1, &self.items[parent].1) {
+            if !self.is_less(at, parent, less) {
                 break;
             }
             self.swap(at, parent);
@@ -89,7 +124,7 @@ impl<T> KeyedHeap<T> {
             let (left, right) = (2 * at + 1, 2 * at + 2);
             let mut first = at;
             for child in [left, right] {
-                if child < self.items.len() && less(&self.items[child].1, &self.items[first].1) {
+                if child < self.order.len() && self.is_less(child, first, less) {
                     first = child;
                 }
             }
@@ -102,13 +137,10 @@ impl<T> KeyedHeap<T> {
     }
 
     fn swap(&mut self, a: usize, b: usize) {
-        if a != b {
-            self.items.swap(a, b);
-            for at in [a, b] {
-                let (key, _) = &self.items[at];
-                if let Some(place) = self.places.get_mut(key.as_str()) {
-                    *place = at;
-                }
+        self.order.swap(a, b);
+        for at in [a, b] {
+            if let Some(slot) = self.slots[self.order[at]].as_mut() {
+                slot.at = at;
             }
         }
     }
