@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use kubewright_scheduler::lab::{ScaleConfig, scale};
+use anyhow::Context;
+use kubewright_scheduler::lab::{ScaleConfig, Shape, scale};
 use serde_json::json;
 
 use crate::compare::write;
@@ -16,6 +17,9 @@ pub(crate) struct Options {
     /// How many pods.
     #[arg(long, default_value_t = 50_000)]
     pods: usize,
+    /// What pods care for: alike (nothing), spread, near, far, preempting.
+    #[arg(long, value_delimiter = ',', default_value = "alike")]
+    shapes: Vec<String>,
     /// How many kinds of pods.
     #[arg(long, default_value_t = 1)]
     kinds: usize,
@@ -29,17 +33,19 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     println!(
-        "{:>9} {:>9} {:>6} {:>10} {:>10} {:>12} {:>9} {:>12}",
-        "nodes", "pods", "kinds", "fill s", "place s", "pods/s", "µs/pod", "peak MiB"
+        "{:<10} {:>9} {:>9} {:>6} {:>10} {:>10} {:>12} {:>9} {:>12}",
+        "shape", "nodes", "placed", "kinds", "fill s", "place s", "pods/s", "µs/pod", "peak MiB"
     );
     let start = Instant::now();
     let mut runs = Vec::new();
-    for nodes in &options.nodes {
-        let config = ScaleConfig { nodes: *nodes, pods: options.pods, kinds: options.kinds, seed: options.seed };
+    for (shape, nodes) in shapes(&options.shapes)?.into_iter().flat_map(|s| options.nodes.iter().map(move |n| (s, *n)))
+    {
+        let config = ScaleConfig { nodes, pods: options.pods, shape, kinds: options.kinds, seed: options.seed };
         let run = scale(&config, &|| start.elapsed());
         let peak = peak_mib();
         println!(
-            "{:>9} {:>9} {:>6} {:>10.2} {:>10.2} {:>12.0} {:>9.2} {:>12}",
+            "{:<10} {:>9} {:>9} {:>6} {:>10.2} {:>10.2} {:>12.0} {:>9.2} {:>12}",
+            run.shape.name(),
             run.nodes,
             run.placed,
             run.kinds,
@@ -57,6 +63,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         write(path, &serde_json::to_string_pretty(&json!({ "runs": runs }))?)?;
     }
     Ok(())
+}
+
+fn shapes(names: &[String]) -> anyhow::Result<Vec<Shape>> {
+    let known = || Shape::ALL.map(Shape::name).join(", ");
+    let of = |name: &String| {
+        let shape = Shape::ALL.into_iter().find(|shape| shape.name() == name);
+        shape.with_context(|| format!("no shape {name:?}; there are {}", known()))
+    };
+    names.iter().map(of).collect()
 }
 
 /// The most memory that this process has had, where the system says so.

@@ -48,7 +48,7 @@ pub use policies::{
     BestFit, DotProduct, Fragmentation, GpuClustering, GpuPacking, POLICIES, RandomChoice, Thrifty, by_name,
 };
 pub use run::{Point, Run, TurnedAway, run};
-pub use scale::{ScaleConfig, ScaleRun, scale};
+pub use scale::{ScaleConfig, ScaleRun, Shape, scale};
 pub use trace::{Trace, TraceError};
 pub use typical::TypicalJobs;
 

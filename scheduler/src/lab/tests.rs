@@ -156,6 +156,11 @@ fn bad_rows_are_named() {
     let nodes = "sn,cpu_milli,memory_mib,gpu,model\nn,1,1,1,T4\n";
     let bad = Trace::read(nodes, "name,cpu_milli,memory_mib,num_gpu,gpu_milli\na,1,1,1,1\nb,1,x,1,1\n").unwrap_err();
     assert_eq!(bad.to_string(), r#"pods: row 3, column "memory_mib": "x" is not a number"#);
+    // Empty rows count, and cells that aren't there are named.
+    let bad = Trace::read(nodes, "name,cpu_milli,memory_mib,num_gpu,gpu_milli\n\na,1,1,1\n").unwrap_err();
+    assert_eq!(bad.to_string(), r#"pods: row 3, column "gpu_milli": "" is not a number"#);
+    let bad = Trace::read("sn,cpu_milli,memory_mib,gpu,model\nn,-1,1,1,T4\n", "").unwrap_err();
+    assert_eq!(bad.to_string(), r#"nodes: row 2, column "cpu_milli": "-1" is not a number"#);
     let bad = Trace::read("sn,cpu_milli\nn,1\n", "").unwrap_err();
     assert_eq!(bad.to_string(), r#"nodes: no column "memory_mib""#);
 }

@@ -48,14 +48,16 @@ pub enum TraceError {
 struct Table<'a> {
     list: &'static str,
     heading: Vec<&'a str>,
-    rows: Vec<Vec<&'a str>>,
+    /// The rows that aren't empty, with their numbers, counted from 1 with the heading.
+    rows: Vec<(usize, Vec<&'a str>)>,
 }
 
 impl<'a> Table<'a> {
     fn read(list: &'static str, text: &'a str) -> Self {
         let mut lines = text.lines().map(|line| line.trim_end().split(',').collect::<Vec<_>>());
         let heading = lines.next().unwrap_or_default();
-        Self { list, heading, rows: lines.filter(|row| row.iter().any(|cell| !cell.is_empty())).collect() }
+        let rows = (2..).zip(lines).filter(|(_, row)| row.iter().any(|cell| !cell.is_empty())).collect();
+        Self { list, heading, rows }
     }
 
     fn column(&self, column: &'static str) -> Result<usize, TraceError> {
@@ -65,13 +67,18 @@ impl<'a> Table<'a> {
 
     fn text(&self, row: usize, column: &'static str) -> Result<&'a str, TraceError> {
         let at = self.column(column)?;
-        Ok(self.rows[row].get(at).copied().unwrap_or_default())
+        Ok(self.rows[row].1.get(at).copied().unwrap_or_default())
     }
 
     fn number(&self, row: usize, column: &'static str) -> Result<i64, TraceError> {
         let value = self.text(row, column)?;
         let number = value.parse::<i64>().ok().filter(|number| *number >= 0);
-        number.ok_or_else(|| TraceError::Number { list: self.list, row: row + 2, column, value: value.to_owned() })
+        number.ok_or_else(|| TraceError::Number {
+            list: self.list,
+            row: self.rows[row].0,
+            column,
+            value: value.to_owned(),
+        })
     }
 }
 

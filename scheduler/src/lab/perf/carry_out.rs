@@ -6,97 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::objects::{self, Template};
-use super::{CreatePods, Object, Operation, PerfError, TestCase, Threshold, Throughput, Workload};
+use super::{Churning, Cluster, Deleting, Which};
+use super::{CreatePods, Object, Operation, PerfError, TestCase, Throughput, Workload};
 
 /// Reads a file that a case names, relative to where the case is from.
 pub type Files<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
-
-/// Pods of a namespace.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Which {
-    /// Where.
-    pub namespace: String,
-    /// The labels that they must have.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// Objects that are created again and again.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Churning {
-    /// One of each.
-    pub objects: Vec<Object>,
-    /// Whether they are deleted again, so many rounds after they were created.
-    pub recreate: bool,
-    /// How many rounds; 0 for no limit.
-    pub number: usize,
-    /// How far rounds are apart.
-    pub interval: Duration,
-}
-
-/// Pods to be deleted.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Deleting {
-    /// Which.
-    pub which: Which,
-    /// How many in a second; all at once if 0.
-    pub per_second: usize,
-    /// Whether to go on meanwhile.
-    pub in_background: bool,
-}
-
-/// What a workload is carried out on. Errors say what went wrong.
-pub trait Cluster {
-    /// Creates objects, many at a time if that is faster.
-    ///
-    /// # Errors
-    /// An object wasn't created.
-    fn create(&mut self, objects: Vec<Object>) -> Result<(), String>;
-
-    /// Replaces objects and their statuses, so many in a second, or as fast as can be if 0.
-    ///
-    /// # Errors
-    /// An object wasn't updated.
-    fn update(&mut self, objects: Vec<Object>, per_second: usize) -> Result<(), String>;
-
-    /// Deletes pods.
-    ///
-    /// # Errors
-    /// A pod wasn't deleted.
-    fn delete_pods(&mut self, deleting: Deleting) -> Result<(), String>;
-
-    /// Creates objects for the rest of the workload.
-    ///
-    /// # Errors
-    /// That can't be begun.
-    fn churn(&mut self, churning: Churning) -> Result<(), String>;
-
-    /// Waits until so many of those pods have nodes, or were at least tried.
-    ///
-    /// # Errors
-    /// It takes more than ten minutes.
-    fn wait(&mut self, which: &Which, count: usize, attempted: bool) -> Result<(), String>;
-
-    /// Lets time pass.
-    ///
-    /// # Errors
-    /// Something that goes on meanwhile went wrong.
-    fn sleep(&mut self, duration: Duration) -> Result<(), String>;
-
-    /// How much time has passed since some moment.
-    fn elapsed(&self) -> Duration;
-
-    /// Allocates claims without pods.
-    ///
-    /// # Errors
-    /// It isn't able to.
-    fn allocate_claims(&mut self, namespace: &str) -> Result<(), String>;
-
-    /// Begins to note when pods are scheduled, in any of those places.
-    fn start_collecting(&mut self, which: Vec<Which>);
-
-    /// When each pod was scheduled, since collecting began.
-    fn stop_collecting(&mut self) -> Vec<Duration>;
-}
 
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -273,10 +187,10 @@ impl Run<'_> {
             Ok(objects)
         };
         let which = Which { namespace: namespace.clone(), ..Which::default() };
+        let first = pods()?;
         if op.collect_metrics {
             self.start_collecting(&namespace, vec![which.clone()])?;
         }
-        let first = pods()?;
         self.cluster.create(first)?;
         if op.skip_wait_to_completion {
             *self.waiting.entry(namespace).or_default() += count;
@@ -324,7 +238,7 @@ impl Run<'_> {
     fn stop_collecting(&mut self) -> Result<(), Problem> {
         let name = self.collecting.take().ok_or_else(|| "no metrics are collected".to_owned())?;
         let throughput = Throughput::of(self.cluster.stop_collecting());
-        let threshold = if let Threshold::Same(threshold) = self.workload.threshold { threshold } else { 0.0 };
+        let threshold = self.workload.threshold.value();
         let name = format!("{}/{}/{name}", self.case.name, self.workload.name);
         self.measured.push(Measurement { name, throughput, threshold });
         Ok(())
@@ -351,7 +265,7 @@ impl Run<'_> {
 
     fn read(&self, path: &str) -> Result<Template, PerfError> {
         let text = (self.files)(path).map_err(|problem| PerfError::Template { path: path.to_owned(), problem })?;
-        Ok(Template { path: path.to_owned(), text })
+        Template::new(path, text)
     }
 }
 

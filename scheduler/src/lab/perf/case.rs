@@ -69,6 +69,17 @@ pub enum Threshold {
     ByTopic(BTreeMap<String, f64>),
 }
 
+impl Threshold {
+    /// The number; of several, the greatest. 0 if nothing is said.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        match self {
+            Self::Same(value) => *value,
+            Self::ByTopic(values) => values.values().copied().fold(0.0, f64::max),
+        }
+    }
+}
+
 impl Default for Threshold {
     fn default() -> Self {
         Self::Same(0.0)

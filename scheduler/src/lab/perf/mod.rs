@@ -5,6 +5,8 @@
 
 mod carry_out;
 mod case;
+mod check;
+mod cluster;
 mod core;
 mod duration;
 mod objects;
@@ -12,8 +14,9 @@ mod operation;
 mod template;
 mod throughput;
 
-pub use carry_out::{Churning, Cluster, Deleting, Files, Measurement, Which, carry_out};
+pub use carry_out::{Files, Measurement, carry_out};
 pub use case::{Param, TestCase, Threshold, ThresholdMetric, Workload};
+pub use cluster::{Churning, Cluster, Deleting, Which};
 pub use core::CoreCluster;
 pub use objects::Object;
 pub use operation::*;

@@ -44,26 +44,46 @@ impl Object {
     }
 }
 
-/// A template's text and where it is from.
+/// A template and where it is from.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
-    pub(super) path: String,
-    pub(super) text: String,
+    path: String,
+    text: String,
+    /// The object, where all are the same.
+    same: Option<Value>,
 }
 
 impl Template {
+    pub(super) fn new(path: &str, text: String) -> Result<Self, PerfError> {
+        let mut template = Self { path: path.to_owned(), text, same: None };
+        if !template.text.contains("{{") {
+            template.same = Some(template.parse(&template.text)?);
+        }
+        Ok(template)
+    }
+
     /// The object of an index, out of so many.
     pub(super) fn object(&self, namespace: &str, index: usize, count: usize) -> Result<Object, PerfError> {
-        let wrong = |problem: String| PerfError::Template { path: self.path.clone(), problem };
-        let text = fill(&self.text, index, count).map_err(wrong)?;
-        let mut body: Value = serde_yaml_ng::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if !body.is_object() || body["kind"].as_str().is_none() {
-            return Err(wrong("not an object with a kind".to_owned()));
-        }
+        let mut body = match &self.same {
+            Some(same) => same.clone(),
+            None => self.parse(&fill(&self.text, index, count).map_err(|problem| self.wrong(problem))?)?,
+        };
         if !namespace.is_empty() {
             metadata(&mut body).insert("namespace".to_owned(), json!(namespace));
         }
         Ok(Object { namespace: namespace.to_owned(), body })
+    }
+
+    fn parse(&self, text: &str) -> Result<Value, PerfError> {
+        let body: Value = serde_yaml_ng::from_str(text).map_err(|error| self.wrong(error.to_string()))?;
+        if !body.is_object() || body["kind"].as_str().is_none() {
+            return Err(self.wrong("not an object with a kind".to_owned()));
+        }
+        Ok(body)
+    }
+
+    fn wrong(&self, problem: String) -> PerfError {
+        PerfError::Template { path: self.path.clone(), problem }
     }
 }
 
@@ -85,7 +105,7 @@ pub(super) fn base_pod() -> Template {
             "ports": [{"containerPort": 80}],
             "resources": {"limits": {"cpu": "100m", "memory": "500Mi"}, "requests": {"cpu": "100m", "memory": "500Mi"}}}]},
     });
-    Template { path: "the default pod".to_owned(), text: text.to_string() }
+    Template { path: "the default pod".to_owned(), text: text.to_string(), same: Some(text) }
 }
 
 fn base_node() -> Template {
@@ -95,7 +115,7 @@ fn base_node() -> Template {
         "status": {"capacity": resources, "allocatable": resources, "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True"}]},
     });
-    Template { path: "the default node".to_owned(), text: text.to_string() }
+    Template { path: "the default node".to_owned(), text: text.to_string(), same: Some(text) }
 }
 
 pub(super) fn namespace(name: &str, template: Option<&Template>) -> Result<Object, PerfError> {

@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::gauge::Gauge;
-use super::{Autoscaler, Resize, Sample, Sight, SimWorkload};
+use super::{Autoscaler, Resize, Sight, SimResult, SimWorkload, Unplaced};
 use crate::framework::{Action, Profile};
 use crate::lab::parallel::in_parallel;
 use crate::object::{Name, Node, PodInfo, Time};
@@ -30,58 +28,6 @@ impl Default for SimConfig {
     fn default() -> Self {
         Self { seed: 0, sample_every: Duration::from_secs(60), until: None }
     }
-}
-
-/// What became of a workload.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct SimResult {
-    /// From which ties were drawn.
-    pub seed: u64,
-    /// When it ended, in seconds.
-    pub seconds: f64,
-    /// How many pods arrived, those that lost their node once more.
-    pub arrived: usize,
-    /// How many got a node.
-    pub placed: usize,
-    /// How many of those came to their end.
-    pub ended: usize,
-    /// How many of those run still.
-    pub running: usize,
-    /// How many lost their node: by preemption, failure or scaling.
-    pub moves: usize,
-    /// How long pods that got a node waited for it, in seconds: the mean.
-    pub waited_mean_seconds: f64,
-    /// Half of them waited no longer than this.
-    pub waited_median_seconds: f64,
-    /// All but one in twenty waited no longer than this.
-    pub waited_perc95_seconds: f64,
-    /// None waited longer than this.
-    pub waited_max_seconds: f64,
-    /// The mean over time.
-    pub cpu_allocation_percent: f64,
-    /// The mean over time.
-    pub cpu_fragmentation_percent: f64,
-    /// The mean over time.
-    pub fairness: f64,
-    /// The mean over time.
-    pub spread_percent: f64,
-    /// The cluster over time.
-    pub samples: Vec<Sample>,
-    /// The pods that wait still, and why.
-    pub unplaced: Vec<Unplaced>,
-}
-
-/// A pod without a node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Unplaced {
-    /// Its name.
-    pub pod: String,
-    /// How long it has waited, in seconds.
-    pub waited_seconds: f64,
-    /// What the scheduler said last.
-    pub why: String,
 }
 
 /// How long a simulation goes on when nothing is left to happen but that pods are tried again.
@@ -419,7 +365,6 @@ impl Simulation<'_> {
         }
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "numbers of samples")]
     fn finish(mut self) -> SimResult {
         if self.result.samples.last().is_none_or(|last| last.seconds < self.now.as_secs_f64()) {
             self.sample();
@@ -431,18 +376,7 @@ impl Simulation<'_> {
             let waited_seconds = self.now.saturating_sub(life.since).as_secs_f64();
             result.unplaced.push(Unplaced { pod: life.pod.name.to_string(), waited_seconds, why: life.why.clone() });
         }
-        self.waits.sort_by(f64::total_cmp);
-        let waits = &self.waits;
-        let at =
-            |percent: usize| waits.get((waits.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or_default();
-        result.waited_mean_seconds = waits.iter().sum::<f64>() / waits.len().max(1) as f64;
-        (result.waited_median_seconds, result.waited_perc95_seconds, result.waited_max_seconds) =
-            (at(50), at(95), at(100));
-        let samples = &result.samples;
-        let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / samples.len().max(1) as f64;
-        let means = (mean(|s| s.cpu_allocation_percent), mean(|s| s.cpu_fragmentation_percent));
-        (result.fairness, result.spread_percent) = (mean(|s| s.fairness), mean(|s| s.spread_percent));
-        (result.cpu_allocation_percent, result.cpu_fragmentation_percent) = means;
+        result.sum_up(self.waits);
         result
     }
 }

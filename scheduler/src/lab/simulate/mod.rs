@@ -19,12 +19,14 @@ mod autoscale;
 mod engine;
 mod gauge;
 mod generate;
+mod result;
 mod workload;
 
 pub use autoscale::{Autoscaler, GrowAndShrink, Resize, Sight};
-pub use engine::{Setup, SimConfig, SimResult, Unplaced, simulate, simulate_all};
+pub use engine::{Setup, SimConfig, simulate, simulate_all};
 pub use gauge::Sample;
 pub use generate::{GenerateConfig, generate};
+pub use result::{SimResult, Unplaced};
 pub use workload::{Outage, SimJob, SimWorkload, WorkloadError};
 
 #[cfg(test)]
