@@ -11,10 +11,12 @@ use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use kubewright_kubelet::server::{Authorization, ServerConfig};
+use kubewright_runtime_shim::SandboxId;
 use kubewright_runtime_shim::sim::SimConfig;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -130,7 +132,19 @@ impl Caller {
 }
 
 async fn node(ca: &Ca) -> Node {
-    let mut node = Node::prepare(SimConfig::default());
+    // Port 7 echoes, and nothing else listens.
+    let echo = |_: &SandboxId, port: u16| {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = tokio::io::split(ours);
+            _ = tokio::io::copy(&mut reader, &mut writer).await;
+            _ = writer.shutdown().await;
+        });
+        (port == 7).then(|| Box::pin(theirs) as _)
+    };
+    let mut sim = SimConfig::default();
+    sim.ports = Some(Arc::new(echo));
+    let mut node = Node::prepare(sim);
     let mut config = node.config();
     let mut server = ServerConfig::new("127.0.0.1:0".parse().unwrap(), ca.pem());
     server.authorization = Authorization::names(["apiserver"]);
@@ -250,5 +264,101 @@ async fn one_can_attach_to_what_runs() {
             said.extend_from_slice(&data[1..]);
         }
     }
+    node.stop().await;
+}
+
+/// What opens a stream: its headers are in a stored block, for a stream's zlib may leave everything as it is.
+fn open(stream: u32, kind: &str, port: &str) -> Vec<u8> {
+    let mut block = 3_u32.to_be_bytes().to_vec();
+    for text in ["streamtype", kind, "port", port, "requestid", "0"] {
+        block.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+        block.extend(text.as_bytes());
+    }
+    let mut body = stream.to_be_bytes().to_vec();
+    body.extend([0; 6]);
+    if stream == 1 {
+        body.extend([0x78, 0x01]);
+    }
+    let length = u16::try_from(block.len()).unwrap();
+    body.push(0);
+    body.extend(length.to_le_bytes());
+    body.extend((!length).to_le_bytes());
+    body.extend(block);
+    let mut frame = vec![0x80, 3, 0, 1];
+    frame.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+fn data(stream: u32, data: &[u8], last: bool) -> Vec<u8> {
+    let length = u32::try_from(data.len()).unwrap() | if last { 1 << 24 } else { 0 };
+    [&stream.to_be_bytes(), &length.to_be_bytes(), data].concat()
+}
+
+/// What came on the stream for data and on the one for errors, once both have ended.
+fn forwarded(received: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let (mut at, mut found, mut ended) = (0, [Vec::new(), Vec::new()], [false, false]);
+    while let Some(head) = received.get(at..at + 8) {
+        let length = u32::from_be_bytes([0, head[5], head[6], head[7]]) as usize;
+        let body = received.get(at + 8..at + 8 + length)?;
+        // Stream 1 is for errors, stream 3 for data.
+        if head[0] & 0x80 == 0 {
+            let place = usize::from(head[3] == 1);
+            found[place].extend(body);
+            ended[place] |= head[4] & 1 == 1;
+        }
+        at += 8 + length;
+    }
+    (ended == [true, true]).then_some(found)
+}
+
+/// A pair of streams for a port, and `hello` on it.
+fn request(port: &str) -> Vec<u8> {
+    [open(1, "error", port), data(1, b"", true), open(3, "data", port), data(3, b"hello", true)].concat()
+}
+
+#[tokio::test]
+async fn ports_are_forwarded_as_kubectl_does() {
+    let ca = ca();
+    let mut node = node(&ca).await;
+    let caller = Caller::new(&node, Some((&ca, "apiserver")));
+    for (port, echoed, error) in
+        [("7", &b"hello"[..], ""), ("9", b"", "error forwarding port 9 to pod p_default, uid ")]
+    {
+        let mut socket = caller.socket("/portForward/default/p", "SPDY/3.1+portforward.k8s.io").await.unwrap();
+        // Frames may be cut anywhere.
+        for piece in request(port).chunks(11) {
+            socket.send(Message::binary(piece.to_vec())).await.unwrap();
+        }
+        let mut received = Vec::new();
+        let [data, told] = loop {
+            if let Message::Binary(data) = socket.next().await.unwrap().unwrap() {
+                received.extend_from_slice(&data);
+            }
+            if let Some(both) = forwarded(&received) {
+                break both;
+            }
+        };
+        assert_eq!((data.as_slice(), String::from_utf8_lossy(&told).starts_with(error)), (echoed, true), "{told:?}");
+        assert_eq!(told.is_empty(), error.is_empty());
+    }
+
+    let mut stream = caller.connect().await;
+    let upgrade = "POST /portForward/default/p HTTP/1.1\r\nHost: n1\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
+                   X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101") && answer.contains("upgrade: spdy/3.1"), "{answer}");
+    stream.write_all(&request("7")).await.unwrap();
+    let mut received = Vec::new();
+    while forwarded(&received).is_none() {
+        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0);
+    }
+    assert_eq!(forwarded(&received).unwrap()[0], b"hello");
+    drop(stream);
     node.stop().await;
 }

@@ -23,7 +23,11 @@ const fn protocol(name: &'static str, base64: bool, status: bool, close: bool) -
     Protocol { name, base64, status, close }
 }
 
-const PROTOCOLS: [Protocol; 6] = [
+/// SPDY/3.1 in the messages of a WebSocket: how kubectl forwards ports.
+pub(super) const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+
+const PROTOCOLS: [Protocol; 7] = [
+    protocol(TUNNEL, false, false, false),
     protocol("v5.channel.k8s.io", false, true, true),
     protocol("v4.channel.k8s.io", false, true, false),
     protocol("v4.base64.channel.k8s.io", true, true, false),
@@ -43,7 +47,7 @@ pub(super) const REMOTE_COMMAND: [&str; 6] = [
 ];
 
 /// The names for `portForward`.
-pub(super) const PORT_FORWARD: [&str; 3] = ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", ""];
+pub(super) const PORT_FORWARD: [&str; 4] = [TUNNEL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io", ""];
 
 impl Protocol {
     /// The first that the client offers of those that are spoken here. Offering none is an offer, too.

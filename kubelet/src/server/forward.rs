@@ -1,16 +1,19 @@
+mod pairs;
+
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use kubewright_runtime_shim::{PodSandboxFilter, PodSandboxState, SandboxId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::channels::{PORT_FORWARD, Protocol};
+use super::channels::{PORT_FORWARD, Protocol, TUNNEL};
 use super::respond::Body;
 use super::route::{Refusal, Streams, bad_request, internal, not_found};
-use super::websocket::{Outgoing, upgrade};
+use super::websocket::{Outgoing, has_token, upgrade};
 use crate::node::Context;
 use crate::objects::Pod;
 
@@ -43,11 +46,30 @@ pub(super) async fn forward(
     query: &[(String, String)],
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
-    let ports = ports(query)?;
     let listed = node.runtime.list_pod_sandboxes(&PodSandboxFilter::pod_uid(pod.uid())).await.map_err(internal)?;
     let ready = listed.into_iter().find(|sandbox| sandbox.state == PodSandboxState::Ready);
     let sandbox = ready.ok_or_else(|| not_found(format!("pod {:?} does not run", pod.name())))?.id;
+    let (reached, cancel) = (pairs::Pod::new(node, sandbox.clone(), pod), streams.cancel.clone());
+    if has_token(request.headers(), header::UPGRADE, "SPDY/3.1") {
+        let (response, upgraded) = pairs::agree(request)?;
+        streams.tasks.spawn(async move {
+            let serving = async {
+                if let Ok(upgraded) = upgraded.await {
+                    pairs::serve(reached, TokioIo::new(upgraded)).await;
+                }
+            };
+            cancel.run_until_cancelled(serving).await
+        });
+        return Ok(response);
+    }
     let (response, agreed) = upgrade(request, &PORT_FORWARD)?;
+    if agreed.protocol.name == TUNNEL {
+        let (ours, theirs) = tokio::io::duplex(CHUNK);
+        let serving = async move { tokio::join!(agreed.tunnel(theirs), pairs::serve(reached, ours)) };
+        streams.tasks.spawn(async move { cancel.run_until_cancelled(serving).await });
+        return Ok(response);
+    }
+    let ports = ports(query)?;
     let (node, cancel) = (node.clone(), streams.cancel.clone());
     streams.tasks.spawn(async move {
         let protocol = agreed.protocol;

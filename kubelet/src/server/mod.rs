@@ -1,8 +1,8 @@
 //! The kubelet's HTTPS server, to which the API server comes for logs, `exec`, `attach`, `port-forward` and figures.
 //!
 //! Who calls must show a certificate that the cluster's CA signed, and be allowed: by name, or by the API server's word
-//! (`SubjectAccessReview` on the node). Streams run over WebSocket (`v5.channel.k8s.io` and its elders); SPDY is not
-//! spoken, so `kubectl port-forward`, which tunnels SPDY, is refused with a reason.
+//! (`SubjectAccessReview` on the node). Streams run over WebSocket (`v5.channel.k8s.io` and its elders); ports are
+//! forwarded over SPDY/3.1 too, by itself or in a WebSocket, as kubectl does.
 
 mod access;
 mod channels;
@@ -13,6 +13,7 @@ mod logs;
 mod query;
 mod respond;
 mod route;
+mod spdy;
 mod stats;
 mod websocket;
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -20,6 +21,8 @@ use super::route::{Refusal, bad_request};
 
 /// The largest message that is taken, in bytes.
 const MESSAGE_MAX: usize = 16 << 20;
+/// How much of a tunnel's bytes one message carries at most.
+const TUNNEL_CHUNK: usize = 32 * 1024;
 /// How many messages wait for a slow reader.
 pub(super) const MESSAGES_MAX: usize = 16;
 /// How long the other side has to say goodbye.
@@ -33,7 +36,7 @@ pub(super) struct Upgrade {
     on: OnUpgrade,
 }
 
-fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+pub(super) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
@@ -42,7 +45,7 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
 pub(super) fn upgrade(mut request: Request<Incoming>, spoken: &[&str]) -> Result<(Response<Body>, Upgrade), Refusal> {
     let headers = request.headers();
     if has_token(headers, header::UPGRADE, "SPDY/3.1") {
-        return Err(bad_request("SPDY is not spoken here: use WebSocket"));
+        return Err(bad_request("SPDY is spoken for portForward only: use WebSocket"));
     }
     if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(bad_request("Upgrade request required"));
@@ -76,8 +79,7 @@ pub(super) fn upgrade(mut request: Request<Incoming>, spoken: &[&str]) -> Result
 pub(super) type Outgoing = mpsc::Sender<Message>;
 
 impl Upgrade {
-    /// Waits for the upgrade. Returns what the client sends, where to put what it is sent, and the work of sending.
-    pub(super) async fn open(self) -> Option<(Channels, Outgoing, impl Future<Output = ()> + Send)> {
+    async fn socket(self) -> Option<Socket> {
         let upgraded = match self.on.await {
             Ok(upgraded) => TokioIo::new(upgraded),
             Err(error) => {
@@ -86,10 +88,43 @@ impl Upgrade {
             }
         };
         let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
-        let socket: Socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
-        let (sink, stream) = socket.split();
+        Some(WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await)
+    }
+
+    /// Waits for the upgrade, and carries the bytes of the client's messages to and from `other` until either ends.
+    pub(super) async fn tunnel(self, other: DuplexStream) {
+        let Some(socket) = self.socket().await else { return };
+        let (sink, mut messages) = socket.split();
+        let (mut reader, mut writer) = tokio::io::split(other);
         let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
-        Some((Channels { stream, protocol: self.protocol }, sender, send(sink, receiver)))
+        let incoming = async {
+            while let Some(Ok(message)) = messages.next().await {
+                match message {
+                    Message::Binary(data) if writer.write_all(&data).await.is_ok() => {}
+                    Message::Binary(_) | Message::Text(_) | Message::Close(_) => break,
+                    _ => {}
+                }
+            }
+            drop(writer.shutdown().await);
+        };
+        let outgoing = async {
+            let sender = sender;
+            let mut chunk = vec![0; TUNNEL_CHUNK];
+            while let Ok(read @ 1..) = reader.read(&mut chunk).await {
+                if sender.send(Message::binary(chunk[..read].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(incoming, outgoing, send(sink, receiver));
+    }
+
+    /// Waits for the upgrade. Returns what the client sends, where to put what it is sent, and the work of sending.
+    pub(super) async fn open(self) -> Option<(Channels, Outgoing, impl Future<Output = ()> + Send)> {
+        let protocol = self.protocol;
+        let (sink, stream) = self.socket().await?.split();
+        let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
+        Some((Channels { stream, protocol }, sender, send(sink, receiver)))
     }
 }
 
