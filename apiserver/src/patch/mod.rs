@@ -31,7 +31,7 @@ pub fn json(object: &Value, patch: &[u8]) -> Result<Value, Status> {
         return Err(Status::too_large(&message));
     }
     let mut patched = object.clone();
-    json_patch::patch(&mut patched, &patch).map_err(|error| {
+    apply_operations(&mut patched, &patch).map_err(|error| {
         let message = "the server rejected our request due to an error in our request";
         let mut status = Status::failure(422, "Invalid", message).with_cause("", error.to_string(), "");
         if let Some(details) = &mut status.details {
@@ -40,6 +40,25 @@ pub fn json(object: &Value, patch: &[u8]) -> Result<Value, Status> {
         status
     })?;
     Ok(patched)
+}
+
+/// Applies the operations one by one. A test for null holds where nothing is, as it does upstream: kube-rs adds
+/// finalizers that way.
+fn apply_operations(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
+    for (at, operation) in patch.0.iter().enumerate() {
+        if let json_patch::PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && object.pointer(test.path.as_str()).is_none()
+            && test.path.as_str().rsplit_once('/').is_some_and(|(parent, _)| object.pointer(parent).is_some())
+        {
+            continue;
+        }
+        json_patch::patch(object, std::slice::from_ref(operation)).map_err(|mut error| {
+            error.operation = at;
+            error
+        })?;
+    }
+    Ok(())
 }
 
 /// Applies a merge patch (RFC 7386).
@@ -65,6 +84,18 @@ mod tests {
         assert_eq!(json(&object, br#"[{"op":"remove","path":"/x"}]"#).unwrap_err().code, 422);
         assert_eq!(json(&object, br#"[{"op":"test","path":"/a/b/0","value":9}]"#).unwrap_err().code, 422);
         assert_eq!(json(&object, b"{}").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn a_test_for_null_holds_where_nothing_is() {
+        let object = json!({"metadata": {"name": "a"}});
+        let add = br#"[{"op":"test","path":"/metadata/finalizers","value":null},
+                       {"op":"add","path":"/metadata/finalizers","value":["f"]}]"#;
+        let added = json(&object, add).unwrap();
+        assert_eq!(added["metadata"]["finalizers"], json!(["f"]));
+        let refused = json(&added, add).unwrap_err();
+        assert!(refused.details.unwrap().causes[0].message.contains("'/0'"));
+        assert!(json(&object, br#"[{"op":"test","path":"/status/phase","value":null}]"#).is_err(), "no such parent");
     }
 
     #[test]
