@@ -54,6 +54,7 @@
 #![allow(clippy::result_large_err, reason = "refusals are rare, and a boxed `Status` would burden every caller")]
 
 pub mod admission;
+pub mod aggregate;
 pub mod allocate;
 pub mod audit;
 pub mod authn;

@@ -118,6 +118,22 @@ impl Context {
     }
 }
 
+/// A key as a header name can hold it: what it can't hold is percent-encoded.
+#[cfg(feature = "serve")]
+pub(crate) fn escape_header_key(key: &str) -> String {
+    let mut escaped = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        match byte {
+            b'!' | b'#' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            byte if byte.is_ascii_alphanumeric() => escaped.push(char::from(byte)),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
 /// Header names cannot hold every character of a key: they come percent-encoded.
 pub(crate) fn unescape_header_key(key: &str) -> String {
     let query = format!("k={}", key.replace('+', "%2B"));

@@ -69,6 +69,7 @@ impl ControlPlane {
         let server = ApiServer::builder(store)
             .client_authorities(authority)
             .front_proxy_authorities(pki.front_proxy_authority.certificate_pem())
+            .front_proxy_client(&pki.front_proxy_client.certificate, &pki.front_proxy_client.key)
             .service_account_issuer(Issuer::new(ISSUER, SigningKey::from_pem(&pki.service_account_key)?))
             .anonymous(Anonymous::HealthPaths)
             .service_addresses(services)

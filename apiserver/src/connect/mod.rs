@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 pub use self::dial::{DialNode, KubeletTls, NodeStream};
 pub use self::pod::NodeAddress;
 pub use self::proxy::Proxy;
+pub(crate) use self::proxy::pass_on;
 use crate::admission::Admission;
 use crate::body::{self, Body};
 use crate::objects::{GroupResource, Objects};

@@ -1,11 +1,14 @@
 //! Aggregated discovery: every group, version and resource in one document.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, header};
 use kubewright_api::resources::Scope;
 use serde_json::{Value, json};
 
 use super::Document;
 use super::groups::Group;
+use crate::aggregate::Extension;
 use crate::registry::ResourceInfo;
 
 const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -56,9 +59,9 @@ fn resource(row: &ResourceInfo) -> Value {
     entry
 }
 
-/// The document of these groups.
-pub(super) fn document(groups: &[Group]) -> Document {
-    let items: Vec<Value> = groups
+/// The document of these groups, and of what other servers have.
+pub(super) fn document(groups: &[Group], extensions: &[Arc<Extension>]) -> Document {
+    let mut items: Vec<Value> = groups
         .iter()
         .map(|group| {
             let versions: Vec<Value> = group
@@ -72,6 +75,18 @@ pub(super) fn document(groups: &[Group]) -> Document {
             json!({"metadata": {"name": group.name, "creationTimestamp": null}, "versions": versions})
         })
         .collect();
+    for extension in extensions {
+        let known = items.iter_mut().find(|item| item["metadata"]["name"] == extension.group);
+        match known.and_then(|item| item["versions"].as_array_mut()) {
+            // The APIService says that another server has the version, whatever is here.
+            Some(versions) => {
+                versions.retain(|version| version["version"] != extension.version);
+                versions.push(extension.discovery());
+            }
+            None => items.push(json!({"metadata": {"name": extension.group, "creationTimestamp": null},
+                "versions": [extension.discovery()]})),
+        }
+    }
     Document::new(&json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
     }))

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Document, aggregated};
+use crate::aggregate::{Extension, Extensions};
 use crate::body::{self, Body};
 use crate::registry::ResourceInfo;
 use crate::registry::table::Resources;
@@ -143,10 +144,25 @@ fn resource_list(group: &str, version: &str, rows: &[Arc<ResourceInfo>]) -> Valu
     })
 }
 
+/// Adds the groups and versions that other servers have, without their resources.
+fn add_extensions(groups: &mut Vec<Group>, extensions: &[Arc<Extension>]) {
+    for extension in extensions {
+        let version = (extension.version.clone(), Vec::new());
+        match groups.iter_mut().find(|group| group.name == extension.group) {
+            None => groups.push(Group { name: extension.group.clone(), versions: vec![version] }),
+            Some(group) if group.versions.iter().any(|(known, _)| *known == extension.version) => {}
+            Some(group) => {
+                group.versions.push(version);
+                group.versions.sort_by_key(|(version, _)| Reverse(version_rank(version)));
+            }
+        }
+    }
+}
+
 /// Documents of everything there is, made when they are first asked for and again when that changes.
 #[derive(Debug, Default)]
 struct Made {
-    generation: u64,
+    generation: (u64, u64),
     core: Option<Document>,
     others: Option<Document>,
 }
@@ -154,18 +170,20 @@ struct Made {
 /// Answers them.
 pub struct Groups {
     resources: Arc<Resources>,
+    extensions: Arc<Extensions>,
     made: Mutex<Made>,
 }
 
 impl Groups {
     /// Of these resources.
-    pub(crate) fn new(resources: Arc<Resources>) -> Self {
-        Self { resources, made: Mutex::default() }
+    pub(crate) fn new(resources: Arc<Resources>, extensions: Arc<Extensions>) -> Self {
+        Self { resources, extensions, made: Mutex::default() }
     }
 
     /// The aggregated document of the core group, or of the others.
     fn aggregated(&self, core: bool) -> Document {
         let (infos, generation) = self.resources.infos();
+        let generation = (generation, self.extensions.generation());
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.generation != generation {
             *made = Made { generation, ..Made::default() };
@@ -174,7 +192,7 @@ impl Groups {
         let make = || {
             let (own, others): (Vec<Group>, Vec<Group>) =
                 groups(&infos).into_iter().partition(|group| group.name.is_empty());
-            aggregated::document(if core { &own } else { &others })
+            if core { aggregated::document(&own, &[]) } else { aggregated::document(&others, &self.extensions.all()) }
         };
         document.get_or_insert_with(make).clone()
     }
@@ -184,7 +202,8 @@ impl Groups {
         if let (["api" | "apis"], Some(content_type)) = (parts.as_slice(), aggregated::wanted(headers)) {
             return self.aggregated(parts == ["api"]).serve(headers, content_type);
         }
-        let all = groups(&self.resources.infos().0);
+        let mut all = groups(&self.resources.infos().0);
+        add_extensions(&mut all, &self.extensions.all());
         let listed = |group: &str, version: &str| {
             let group = all.iter().find(|known| known.name == group)?;
             let (version, rows) = group.versions.iter().find(|(known, _)| *known == version)?;
@@ -240,7 +259,7 @@ mod tests {
     use super::*;
 
     fn all() -> Groups {
-        Groups::new(Arc::new(Resources::new(&Default::default(), Default::default())))
+        Groups::new(Arc::new(Resources::new(&Default::default(), Default::default())), Arc::default())
     }
 
     async fn get(path: &str, accept: &str) -> (Response<()>, Value) {

@@ -10,14 +10,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{ANSWER_BYTES_MAX, Remote, RemoteError, Target};
+use crate::connect::NodeStream as Stream;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How many ways to trust are remembered; beyond that all are made anew.
@@ -30,7 +32,7 @@ const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-type Trust = (Option<Arc<str>>, Option<(Arc<str>, Arc<str>)>);
+type Trust = (Option<Arc<str>>, bool, Option<(Arc<str>, Arc<str>)>);
 
 /// The network.
 #[derive(Default)]
@@ -46,7 +48,7 @@ impl fmt::Debug for Https {
 
 impl Https {
     fn config(&self, target: &Target) -> Result<Arc<ClientConfig>, RemoteError> {
-        let trust = (target.authorities.clone(), target.identity.clone());
+        let trust = (target.authorities.clone(), target.insecure, target.identity.clone());
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = configs.get(&trust) {
             return Ok(Arc::clone(config));
@@ -60,7 +62,7 @@ impl Https {
     }
 }
 
-fn client_config((authorities, identity): &Trust) -> Result<ClientConfig, RemoteError> {
+fn client_config((authorities, insecure, identity): &Trust) -> Result<ClientConfig, RemoteError> {
     let wrong = |what: &str, error: &dyn fmt::Display| RemoteError::configuration(format!("{what}: {error}"));
     let mut roots = RootCertStore::empty();
     match authorities {
@@ -81,8 +83,11 @@ fn client_config((authorities, identity): &Trust) -> Result<ClientConfig, Remote
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| wrong("protocol versions", &error))?
-        .with_root_certificates(roots);
+        .map_err(|error| wrong("protocol versions", &error))?;
+    let builder = match insecure {
+        false => builder.with_root_certificates(roots),
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)),
+    };
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -96,16 +101,64 @@ fn client_config((authorities, identity): &Trust) -> Result<ClientConfig, Remote
     Ok(config)
 }
 
+/// Takes any certificate, for those who ask for that by name.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
 #[async_trait]
 impl Remote for Https {
     async fn send(&self, target: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
+        exchange(self.connect(target).await?, target, request).await
+    }
+}
+
+impl Https {
+    /// Opens a connection, over which HTTP/1.1 is then spoken.
+    pub(crate) async fn connect(&self, target: &Target) -> Result<Box<dyn Stream>, RemoteError> {
         let (host, port) = target.address();
         let connect = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect((host.as_str(), port)));
         let refused = |error: &dyn fmt::Display| RemoteError::unreachable(format!("dial tcp {host}:{port}: {error}"));
         let stream = connect.await.map_err(|_| refused(&"i/o timeout"))?.map_err(|error| refused(&error))?;
         stream.set_nodelay(true).map_err(RemoteError::unreachable)?;
         if target.url.scheme_str() == Some("http") {
-            return exchange(stream, target, request).await;
+            return Ok(Box::new(stream));
         }
         let name = target.server_name.as_deref().or_else(|| target.url.host()).unwrap_or_default();
         let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned());
@@ -113,8 +166,7 @@ impl Remote for Https {
         let connector = TlsConnector::from(self.config(target)?);
         let shake = tokio::time::timeout(CONNECT_LIMIT, connector.connect(name, stream));
         let stream = shake.await.map_err(|_| RemoteError::unreachable("net/http: TLS handshake timeout"))?;
-        let stream = stream.map_err(|error| RemoteError::unreachable(format!("tls: {error}")))?;
-        exchange(stream, target, request).await
+        Ok(Box::new(stream.map_err(|error| RemoteError::unreachable(format!("tls: {error}")))?))
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Target {
     pub authorities: Option<Arc<str>>,
     /// The name that the certificate must hold, if not the URL's host.
     pub server_name: Option<String>,
+    /// Whether any certificate will do.
+    pub insecure: bool,
     /// A client certificate and its key (PEM) to show.
     pub identity: Option<(Arc<str>, Arc<str>)>,
 }
@@ -43,7 +45,7 @@ impl Target {
     /// The server of that URL, trusted as the system trusts it.
     #[must_use]
     pub const fn new(url: Uri) -> Self {
-        Self { url, connect: None, authorities: None, server_name: None, identity: None }
+        Self { url, connect: None, authorities: None, server_name: None, insecure: false, identity: None }
     }
 
     /// Host and port to connect to.

@@ -138,6 +138,13 @@ impl Builder {
         self
     }
 
+    /// Shows this certificate and key (PEM) to the servers behind APIServices, so that they believe whom it says a request
+    /// comes from. Needs feature `serve`; without it there are none.
+    pub fn front_proxy_client(mut self, certificate: &str, key: &str) -> Self {
+        self.options.front_proxy_client = Some((certificate.into(), key.into()));
+        self
+    }
+
     /// Takes bootstrap tokens, which are Secrets in `kube-system` (default: it does not).
     pub fn bootstrap_tokens(mut self) -> Self {
         self.options.bootstrap_tokens = true;
@@ -318,6 +325,9 @@ impl Builder {
         if !self.bare {
             standard.install(&mut parts, store, &draining);
             tasks.spawn(PolicyStatuses::new(Arc::clone(&parts.objects)).run(cancel.clone()));
+            if let Some(availability) = standard.availability(&parts) {
+                tasks.spawn(availability.run(cancel.clone()));
+            }
         }
         for change in self.customize {
             change(&mut parts);

@@ -86,11 +86,15 @@ impl Core {
     /// Answers a request whose [`Context`] is in its extensions.
     pub(super) async fn dispatch(&self, context: Context, request: Request<Body>) -> Response<Body> {
         let info = &context.info;
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.handles(info));
+        if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.takes_any_encoding()) {
+            return endpoint.call(request).await;
+        }
         let request = match transcode::to_json(request, self.settings.body_bytes_max).await {
             Ok(request) => request,
             Err(status) => return body::status(&status),
         };
-        if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.handles(info)) {
+        if let Some(endpoint) = endpoint {
             if is_review(info) && !negotiate::accepts_whole(request.headers()) {
                 return body::status(&negotiate::not_acceptable());
             }

@@ -16,6 +16,11 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Whether it answers such requests.
     fn handles(&self, info: &RequestInfo) -> bool;
 
+    /// Whether it takes bodies as they come, in whatever encoding. Others get them in JSON.
+    fn takes_any_encoding(&self) -> bool {
+        false
+    }
+
     /// Answers.
     async fn call(&self, request: Request<Body>) -> Response<Body>;
 }

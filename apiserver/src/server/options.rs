@@ -30,6 +30,8 @@ pub(super) struct Options {
     pub(super) kubernetes_service_port: u16,
     pub(super) client_authorities: Option<String>,
     pub(super) front_proxy_authorities: Option<String>,
+    /// Certificate and key.
+    pub(super) front_proxy_client: Option<(Arc<str>, Arc<str>)>,
     pub(super) admission_off: Vec<String>,
     pub(super) bootstrap_tokens: bool,
     #[cfg(feature = "serve")]
@@ -59,6 +61,7 @@ impl Default for Options {
             kubernetes_service_port: 443,
             client_authorities: None,
             front_proxy_authorities: None,
+            front_proxy_client: None,
             admission_off: Vec::new(),
             bootstrap_tokens: false,
             #[cfg(feature = "serve")]

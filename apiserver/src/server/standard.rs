@@ -11,6 +11,7 @@ use super::Parts;
 use super::gate::{Gate, Share};
 use super::options::Options;
 use crate::admission;
+use crate::aggregate::{API_SERVICES, Availability, Extensions};
 use crate::allocate::ServiceAllocator;
 use crate::audit::Auditor;
 use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
@@ -54,6 +55,7 @@ pub(super) struct Standard {
     issuer: Arc<Issuer>,
     metrics: Metrics,
     fairness_metrics: FairnessMetrics,
+    extensions: Arc<Extensions>,
     options: Options,
 }
 
@@ -74,7 +76,8 @@ impl Standard {
         let mut registry = prometheus_client::registry::Registry::default();
         let fairness_metrics = FairnessMetrics::new(&mut registry);
         let metrics = Metrics::with_registry(registry);
-        Ok(Self { authorizer, authentication, bearer, rbac, issuer, metrics, fairness_metrics, options })
+        let extensions = Extensions::observing(&**objects);
+        Ok(Self { authorizer, authentication, bearer, rbac, issuer, metrics, fairness_metrics, extensions, options })
     }
 
     /// Adds the standard admission plugins, endpoints and hooks.
@@ -105,9 +108,17 @@ impl Standard {
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
         let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(store))];
         checks.extend(self.options.checks.iter().cloned());
+        #[cfg(feature = "serve")]
+        parts.endpoints.push(Arc::new(crate::aggregate::Aggregator::new(
+            Arc::clone(&self.extensions),
+            Arc::clone(&objects),
+            self.options.front_proxy_client.clone(),
+            draining.clone(),
+        )));
+        let (resources, extensions) = (&parts.registry.resources, &self.extensions);
         parts.endpoints.extend([
-            Arc::new(Groups::new(Arc::clone(&parts.registry.resources))) as _,
-            Arc::new(OpenApi::new(Arc::clone(&parts.registry.resources))) as _,
+            Arc::new(Groups::new(Arc::clone(resources), Arc::clone(extensions))) as _,
+            Arc::new(OpenApi::new(Arc::clone(resources), Arc::clone(extensions))) as _,
             Arc::new(Version) as _,
             Arc::new(Health::new(checks, draining.clone())) as _,
             Arc::new(MetricsPage::new(self.metrics.clone())) as _,
@@ -147,6 +158,17 @@ impl Standard {
         let registry = Arc::clone(&parts.registry);
         let extents = Arc::new(move |group: &str, resource: &str| registry.extent(GroupResource::new(group, resource)));
         served.then(|| Fairness::new(config, &*parts.objects, self.fairness_metrics.clone(), extents))
+    }
+
+    /// What keeps looking whether the servers behind APIServices answer; nothing where there can be none.
+    pub(super) fn availability(&self, parts: &Parts) -> Option<Availability> {
+        parts.objects.serves(API_SERVICES).then(|| Availability {
+            extensions: Arc::clone(&self.extensions),
+            objects: Arc::clone(&parts.objects),
+            environment: Arc::clone(&parts.environment),
+            remote: Arc::clone(&self.options.remote),
+            identity: self.options.front_proxy_client.clone(),
+        })
     }
 
     /// The layers around the handlers.

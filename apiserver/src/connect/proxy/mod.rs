@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -68,7 +68,7 @@ impl Proxy {
             let node = NodeAddress::of(&node)?;
             let dial = self.dial.as_ref().ok_or_else(|| Status::unavailable("this server reaches no kubelets"))?;
             let stream = dial.dial(&node).await.map_err(unreachable)?;
-            return self.pass_on(request, stream, &node.host, &path).await;
+            return pass_on(&self.draining, request, stream, &node.host, &path, HeaderMap::new()).await;
         }
         if tls {
             return Err(Status::bad_request("pods and services are proxied to in the clear only"));
@@ -82,7 +82,8 @@ impl Proxy {
         let Target { host, port } = &target;
         let connect = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect((host.as_str(), *port)));
         let stream = connect.await.map_err(unreachable)?.map_err(unreachable)?;
-        self.pass_on(request, Box::new(stream), &format!("{host}:{port}"), &path).await
+        let host = format!("{host}:{port}");
+        pass_on(&self.draining, request, Box::new(stream), &host, &path, HeaderMap::new()).await
     }
 
     async fn service_target(&self, info: &RequestInfo, name: &str, port: &str) -> Result<Target, Status> {
@@ -93,46 +94,49 @@ impl Proxy {
         let none = || Status::unavailable(format!("no endpoints available for service {:?}", info.name));
         targets.into_iter().next().ok_or_else(none)
     }
+}
 
-    async fn pass_on(
-        &self,
-        mut request: Request<Body>,
-        stream: Box<dyn NodeStream>,
-        host: &str,
-        path: &str,
-    ) -> Result<Response<Body>, Status> {
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(unreachable)?;
-        let draining = self.draining.clone();
-        // Ends with the answer's body, or with the server.
-        tokio::spawn(async move {
-            tokio::select! {
-                () = draining.cancelled() => {}
-                _ = connection.with_upgrades() => {}
-            }
-        });
-        let upgrades = headers::is_upgrade(request.headers());
-        let client = request.extensions_mut().remove::<OnUpgrade>();
-        let (parts, request_body) = request.into_parts();
-        let mut onward = Request::builder().method(parts.method).uri(path).header(header::HOST, host);
-        if let Some(own) = onward.headers_mut() {
-            own.extend(headers::passed_on(&parts.headers, upgrades));
+/// Passes a request on over a connection, with those headers added, and its answer back; upgrades it if both ends agree.
+pub(crate) async fn pass_on(
+    draining: &CancellationToken,
+    mut request: Request<Body>,
+    stream: Box<dyn NodeStream>,
+    host: &str,
+    path: &str,
+    added: HeaderMap,
+) -> Result<Response<Body>, Status> {
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(unreachable)?;
+    let ended = draining.clone();
+    // Ends with the answer's body, or with the server.
+    tokio::spawn(async move {
+        tokio::select! {
+            () = ended.cancelled() => {}
+            _ = connection.with_upgrades() => {}
         }
-        let onward = onward.body(request_body).map_err(|error| Status::bad_request(error.to_string()))?;
-        let mut answer = sender.send_request(onward).await.map_err(unreachable)?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let server = hyper::upgrade::on(&mut answer);
-            let client = client.ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
-            let draining = self.draining.clone();
-            tokio::spawn(async move { draining.run_until_cancelled(upgrade::tunnel(client, server)).await });
-            return Ok(answer.map(|_| body::empty()));
-        }
-        let (mut parts, answer) = answer.into_parts();
-        for name in &headers::HOP_BY_HOP {
-            parts.headers.remove(name);
-        }
-        Ok(Response::from_parts(parts, answer.map_err(BoxError::from).boxed_unsync()))
+    });
+    let upgrades = headers::is_upgrade(request.headers());
+    let client = request.extensions_mut().remove::<OnUpgrade>();
+    let (parts, request_body) = request.into_parts();
+    let mut onward = Request::builder().method(parts.method).uri(path).header(header::HOST, host);
+    if let Some(own) = onward.headers_mut() {
+        own.extend(headers::passed_on(&parts.headers, upgrades));
+        own.extend(added);
     }
+    let onward = onward.body(request_body).map_err(|error| Status::bad_request(error.to_string()))?;
+    let mut answer = sender.send_request(onward).await.map_err(unreachable)?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let server = hyper::upgrade::on(&mut answer);
+        let client = client.ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
+        let draining = draining.clone();
+        tokio::spawn(async move { draining.run_until_cancelled(upgrade::tunnel(client, server)).await });
+        return Ok(answer.map(|_| body::empty()));
+    }
+    let (mut parts, answer) = answer.into_parts();
+    for name in &headers::HOP_BY_HOP {
+        parts.headers.remove(name);
+    }
+    Ok(Response::from_parts(parts, answer.map_err(BoxError::from).boxed_unsync()))
 }
 
 #[async_trait]

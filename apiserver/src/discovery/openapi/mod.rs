@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::Document;
 use super::groups::{api_version, groups};
+use crate::aggregate::Extensions;
 use crate::body::{self, Body};
 use crate::custom::{self, Openapi};
 use crate::registry::ResourceInfo;
@@ -36,8 +37,10 @@ static BUILT_IN: LazyLock<Mutex<Documents>> = LazyLock::new(Mutex::default);
 /// Answers OpenAPI requests.
 pub struct OpenApi {
     resources: Arc<Resources>,
+    /// Other servers' documents are theirs to answer; only the index names them.
+    extensions: Arc<Extensions>,
     /// Of what isn't built in, and of everything, with the count of changes that they were made at.
-    made: Mutex<(u64, Documents)>,
+    made: Mutex<((u64, u64), Documents)>,
 }
 
 /// `api/v1` or `apis/apps/v1`.
@@ -103,8 +106,8 @@ fn v2_document(rows: &[Row]) -> Value {
 
 impl OpenApi {
     /// Of these resources.
-    pub(crate) fn new(resources: Arc<Resources>) -> Self {
-        Self { resources, made: Mutex::default() }
+    pub(crate) fn new(resources: Arc<Resources>, extensions: Arc<Extensions>) -> Self {
+        Self { resources, extensions, made: Mutex::default() }
     }
 
     fn rows(&self, infos: &[Arc<ResourceInfo>]) -> Vec<Row> {
@@ -114,7 +117,7 @@ impl OpenApi {
 
     /// The document of that path, made if need be; `None` if there is nothing to make it of.
     fn document(&self, path: &str, make: impl FnOnce() -> Option<Value>) -> Option<Document> {
-        let generation = self.resources.generation();
+        let generation = (self.resources.generation(), self.extensions.generation());
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.0 != generation {
             *made = (generation, Documents::new());
@@ -165,6 +168,10 @@ impl OpenApi {
                     let hash = super::hash(structure.as_bytes());
                     paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
                 }
+            }
+            for extension in self.extensions.all().into_iter().filter(|extension| extension.available) {
+                let path = path_of(&extension.group, &extension.version);
+                paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}")}));
             }
             Some(json!({"paths": paths}))
         })
@@ -232,7 +239,7 @@ mod tests {
     }
 
     fn all() -> OpenApi {
-        OpenApi::new(Arc::new(Resources::new(&Default::default(), Default::default())))
+        OpenApi::new(Arc::new(Resources::new(&Default::default(), Default::default())), Arc::default())
     }
 
     fn value(document: Option<Document>) -> Value {
