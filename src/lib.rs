@@ -13,6 +13,7 @@
 //! | `kubelet` | `kubewright-kubelet` | a node agent over any runtime and any network |
 //! | `runtime-shim` | `kubewright-runtime-shim` | container runtimes behind one trait |
 //! | `proxy` | `kubewright-proxy` | service networking |
+//! | `testing` | `kubewright::testing` | a Kubernetes API inside a test |
 //!
 //! ```
 //! use kubewright::api::quantity::Quantity;
@@ -23,6 +24,9 @@
 //! ```
 //!
 //! `cargo run --release --example cluster` brings up a whole cluster; see the README.
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "api")]
 pub use kubewright_api as api;

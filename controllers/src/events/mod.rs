@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::api::{Api, object_path};
+use crate::manager::Clock;
 use crate::objects::{ObjectKey, Time, kinds};
 use crate::plan::{Note, Reference};
 use correlate::{Correlator, Verdict};
@@ -23,6 +24,7 @@ const WAITING: usize = 1024;
 pub(crate) struct Recorder {
     sender: mpsc::Sender<Occurrence>,
     dropped: Arc<AtomicU64>,
+    clock: Clock,
 }
 
 /// Something that happened.
@@ -43,15 +45,15 @@ pub(crate) struct Writer {
 
 impl Recorder {
     /// A recorder and the writer that must run for it.
-    pub(crate) fn new(api: Api) -> (Self, Writer) {
+    pub(crate) fn new(api: Api, clock: Clock) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let writer = Writer { receiver, api, correlator: Correlator::default() };
-        (Self { sender, dropped: Arc::default() }, writer)
+        (Self { sender, dropped: Arc::default(), clock }, writer)
     }
 
     pub(crate) fn record(&self, component: &'static str, regarding: Reference, note: Note) {
         tracing::debug!(component, object = %regarding.key, kind = %regarding.kind, note.reason, note.message, "event");
-        let occurrence = Occurrence { component, regarding, note, at: crate::manager::now() };
+        let occurrence = Occurrence { component, regarding, note, at: (self.clock)() };
         if self.sender.try_send(occurrence).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use kube::Client;
 use tokio::sync::watch;
 
-use super::{AsyncController, Controller, Driver, LeaderElection, Manager, Queue, Setup};
+use super::{AsyncController, Clock, Controller, Driver, LeaderElection, Manager, Queue, Setup, system_clock};
 use crate::Error;
 use crate::cache::Caches;
+use crate::objects::Time;
 
 /// Settings of controllers; the defaults are upstream's.
 #[derive(Clone, Debug)]
@@ -132,6 +133,7 @@ pub struct Builder {
     config: Config,
     chosen: BTreeSet<&'static str>,
     election: Option<LeaderElection>,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Builder {
@@ -142,7 +144,8 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, client_of: None, config: Config::default(), chosen: BTreeSet::new(), election: None }
+        let (config, chosen, clock) = (Config::default(), BTreeSet::new(), system_clock());
+        Self { client, client_of: None, config, chosen, election: None, clock }
     }
 
     /// Lets each controller write as its own service account in `kube-system`, such as `deployment-controller`: the
@@ -190,6 +193,13 @@ impl Builder {
         self
     }
 
+    /// Takes the time of day from there instead of the machine's clock. How long to wait is always tokio's clock to say,
+    /// so a test that pauses that one gives a clock which follows it.
+    pub fn clock(mut self, now: impl Fn() -> Time + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(now);
+        self
+    }
+
     /// Makes the controllers. Those whose settings are missing (see [`Config`]) are left out.
     ///
     /// # Errors
@@ -211,7 +221,8 @@ impl Builder {
             let client = self.client_of.as_ref().map_or_else(|| self.client.clone(), |of| of(recipe.account));
             parts.push(Part { name: recipe.name, component: recipe.component, client, built });
         }
-        Ok(Manager { client: self.client, caches, parts, workers: self.config.workers, election: self.election })
+        let (workers, election, clock) = (self.config.workers, self.election, self.clock);
+        Ok(Manager { client: self.client, caches, parts, workers, election, clock })
     }
 }
 

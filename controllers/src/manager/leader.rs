@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::now;
+use super::Clock;
 use crate::Error;
 use crate::api::{Api, decode, object_path};
 use crate::objects::{Lease, ObjectKey, Time, kinds};
@@ -91,11 +91,16 @@ pub(super) struct Lead {
 }
 
 /// Waits until we hold the lease; `None` if cancelled before.
-pub(super) async fn acquire(api: &Api, election: LeaderElection, cancel: &CancellationToken) -> Option<Lead> {
+pub(super) async fn acquire(
+    api: &Api,
+    election: LeaderElection,
+    clock: &Clock,
+    cancel: &CancellationToken,
+) -> Option<Lead> {
     let attempt = async {
         let mut sight = None;
         loop {
-            match claim(api, &election, &mut sight).await {
+            match claim(api, &election, clock, &mut sight).await {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => tracing::debug!(%error, "cannot claim the leader's lease"),
@@ -110,13 +115,13 @@ pub(super) async fn acquire(api: &Api, election: LeaderElection, cancel: &Cancel
 }
 
 /// One attempt to get or renew the lease.
-async fn claim(api: &Api, election: &LeaderElection, sight: &mut Option<Sight>) -> Result<bool, Error> {
+async fn claim(api: &Api, election: &LeaderElection, clock: &Clock, sight: &mut Option<Sight>) -> Result<bool, Error> {
     let path = kinds::LEASE.path(&election.namespace);
     let key = election.key();
     let lease: Lease = match api.get(&object_path(&path, &key, ""), "application/json").await {
         Ok(lease) => lease,
         Err(Error::NotFound { .. }) => {
-            let time = now().to_micro_string();
+            let time = clock().to_micro_string();
             let spec = json!({"holderIdentity": election.identity, "acquireTime": time, "renewTime": time,
                 "leaseDurationSeconds": election.lease_duration.as_secs(), "leaseTransitions": 0});
             let object = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -132,7 +137,7 @@ async fn claim(api: &Api, election: &LeaderElection, sight: &mut Option<Sight>) 
         _ => Sight { lease, changed: Instant::now() },
     };
     let version = seen.lease.metadata.resource_version.clone();
-    let decision = decide(election, &seen, Instant::now(), now());
+    let decision = decide(election, &seen, Instant::now(), clock());
     *sight = Some(seen);
     let Move::Claim(spec) = decision else { return Ok(false) };
     let body = json!({"metadata": {"resourceVersion": version}, "spec": spec});
@@ -143,13 +148,13 @@ async fn claim(api: &Api, election: &LeaderElection, sight: &mut Option<Sight>) 
 
 impl Lead {
     /// Renews until cancelled, then lets go; cancels if it can't renew in time.
-    pub(super) async fn keep(self, api: &Api, cancel: CancellationToken) {
+    pub(super) async fn keep(self, api: &Api, clock: &Clock, cancel: CancellationToken) {
         let Self { election, sight } = self;
         let mut sight = Some(sight);
         let mut renewed = Instant::now();
         while cancel.run_until_cancelled(tokio::time::sleep(election.retry_period)).await.is_some() {
             let left = election.renew_deadline.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(left, claim(api, &election, &mut sight)).await {
+            match tokio::time::timeout(left, claim(api, &election, clock, &mut sight)).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => break,
                 Ok(Err(error)) => tracing::warn!(%error, "cannot renew the leader's lease"),
@@ -167,7 +172,7 @@ impl Lead {
         let Some(seen) = sight else { return };
         // Letting go lets the next leader start at once instead of waiting for the lease to expire.
         let body = json!({"metadata": {"resourceVersion": seen.lease.metadata.resource_version},
-            "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now().to_micro_string()}});
+            "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": clock().to_micro_string()}});
         let key = election.key();
         let release = api.patch(kinds::LEASE, &key, "", &body);
         _ = tokio::time::timeout(Duration::from_secs(1), release).await;

@@ -13,12 +13,18 @@ pub use leader::LeaderElection;
 pub use run::Manager;
 pub use setup::{Context, Controller, Queue, Setup};
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::objects::Time;
 
-/// The time of day. Only drivers read it; reconcilers are told.
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+/// Tells the time of day. Only drivers read it; reconcilers are told.
+pub(crate) type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// The machine's clock.
+fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    })
 }

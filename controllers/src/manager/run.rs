@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::builder::{Brain, Builder, Built, Part};
 use super::leader::{self, LeaderElection};
-use super::{Context, Controller, Environment, Queue, now};
+use super::{Clock, Context, Controller, Environment, Queue};
 use crate::Error;
 use crate::api::Api;
 use crate::cache::Caches;
@@ -38,6 +38,7 @@ pub struct Manager {
     pub(super) parts: Vec<Part>,
     pub(super) workers: usize,
     pub(super) election: Option<LeaderElection>,
+    pub(super) clock: Clock,
 }
 
 impl std::fmt::Debug for Manager {
@@ -67,9 +68,9 @@ impl Manager {
         let keeper = match self.election.clone() {
             None => None,
             Some(election) => {
-                let Some(lead) = leader::acquire(&api, election, &cancel).await else { return };
-                let (api, cancel) = (api.clone(), cancel.clone());
-                Some(tokio::spawn(async move { lead.keep(&api, cancel).await }))
+                let Some(lead) = leader::acquire(&api, election, &self.clock, &cancel).await else { return };
+                let (api, clock, cancel) = (api.clone(), self.clock.clone(), cancel.clone());
+                Some(tokio::spawn(async move { lead.keep(&api, &clock, cancel).await }))
             }
         };
         self.run_as_leader(api, cancel.clone()).await;
@@ -81,7 +82,7 @@ impl Manager {
 
     async fn run_as_leader(self, api: Api, cancel: CancellationToken) {
         let mut tasks = JoinSet::new();
-        let (recorder, writer) = Recorder::new(api.clone());
+        let (recorder, writer) = Recorder::new(api.clone(), self.clock.clone());
         // The writer ends last, to write what others recorded while they ended.
         let writer_cancel = CancellationToken::new();
         let writer = tokio::spawn(writer.run(writer_cancel.clone()));
@@ -90,7 +91,7 @@ impl Manager {
         }
         for Part { name, component, client, built } in self.parts {
             let (caches, recorder) = (self.caches.clone(), recorder.clone());
-            let applier = Arc::new(Applier { api: Api::new(client), caches, recorder });
+            let applier = Arc::new(Applier { api: Api::new(client), caches, recorder, clock: self.clock.clone() });
             let environment = Environment { component, applier: applier.clone() };
             match built {
                 Built::Lane { brain, queue, synced } => {
@@ -186,7 +187,7 @@ impl Lane {
         key: &ObjectKey,
     ) -> Result<(), (Error, Option<Failure>)> {
         let failure = self.failures().remove(key);
-        let context = Context { now: now(), failure };
+        let context = Context { now: (self.environment.applier.clock)(), failure };
         // A reconciler that panics must not take its worker with it; the key is retried like any failure.
         let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| controller.reconcile(key, &context)));
         let mut plan = planned.map_err(|_| {

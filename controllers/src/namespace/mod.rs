@@ -17,8 +17,8 @@ use crate::Error;
 use crate::api::{Api, DeleteOptions, METADATA_LIST, decode, object_path};
 use crate::cache::Cache;
 use crate::discovery::{Served, discover};
-use crate::manager::{AsyncController, Config, Environment, Made, Setup, now};
-use crate::objects::{Namespace, ObjectKey, Pod, kinds};
+use crate::manager::{AsyncController, Config, Environment, Made, Setup};
+use crate::objects::{Namespace, ObjectKey, Pod, Time, kinds};
 use crate::plan::{Propagation, merge_patch};
 
 /// What must be gone before a namespace may go.
@@ -69,7 +69,7 @@ impl AsyncController for NamespaceController {
             return Ok(None);
         }
         let remains = empty(api, &key.name).await?;
-        report(api, key, &live, &remains).await?;
+        report(api, key, &live, &remains, (environment.applier.clock)()).await?;
         if !remains.is_empty() {
             return Ok(Some(PATIENCE));
         }
@@ -157,8 +157,8 @@ async fn list(api: &Api, path: &str) -> Result<Vec<Left>, Error> {
     }
 }
 
-async fn report(api: &Api, key: &ObjectKey, live: &Namespace, remains: &Remains) -> Result<(), Error> {
-    let wanted = conditions(&live.status.conditions, remains, now());
+async fn report(api: &Api, key: &ObjectKey, live: &Namespace, remains: &Remains, now: Time) -> Result<(), Error> {
+    let wanted = conditions(&live.status.conditions, remains, now);
     let old = json!({"phase": live.status.phase, "conditions": live.status.conditions});
     let new = json!({"phase": "Terminating", "conditions": wanted});
     let Some(difference) = merge_patch(&old, &new) else { return Ok(()) };

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::api::Api;
 use crate::cache::Caches;
 use crate::events::Recorder;
+use crate::manager::Clock;
 use crate::objects::{Meta, ObjectKey};
 
 /// How many patches or deletions of one plan are under way at once.
@@ -22,6 +23,7 @@ pub(crate) struct Applier {
     pub(crate) api: Api,
     pub(crate) caches: Arc<Caches>,
     pub(crate) recorder: Recorder,
+    pub(crate) clock: Clock,
 }
 
 /// What failed, for the next pass to show in a condition.

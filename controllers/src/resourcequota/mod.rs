@@ -64,7 +64,7 @@ impl AsyncController for QuotaController {
         let Some(quota) = self.quotas.get(key).filter(|quota| !quota.metadata.deleting()) else { return Ok(None) };
         let pods: Vec<PodUse> = list(api, &kinds::POD.path(&key.namespace), JSON).await?;
         let counts = counts(api, &quota, &key.namespace).await?;
-        let used = used(&quota, &pods, &counts, crate::manager::now());
+        let used = used(&quota, &pods, &counts, (environment.applier.clock)());
         let old = json!({"hard": quota.status.hard, "used": quota.status.used});
         if let Some(difference) = merge_patch(&old, &json!({"hard": quota.spec.hard, "used": used})) {
             let version = &quota.metadata.resource_version;
