@@ -42,6 +42,7 @@
 //! - `network`: `PeerNetwork`, which connects the replicas over HTTP/2 with mutual TLS.
 //! - `etcd`: `EtcdStore`, a store that is an etcd cluster.
 //! - `face`: `Face`, a gRPC server that speaks etcd's v3 API over any store; brings `disk`, for backups.
+//! - `simulation`: a cluster of replicas under faults, from one seed, for those who want to see for themselves.
 //! - `conformance`: the suite that every store must pass, as a macro that makes one test per promise.
 //!
 //! # Where next
@@ -78,6 +79,8 @@ mod proto;
 #[cfg(feature = "raft")]
 mod raft;
 mod read;
+#[cfg(all(feature = "raft", any(test, feature = "simulation")))]
+pub use raft::simulation;
 pub mod state;
 mod status;
 mod store;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kubewright_store::{
-    Consistency, Error, Health, KeyRange, LocalNetwork, RaftConfig, RaftStore, ReadOptions, Revision, Store, StoreExt,
-    WatchOptions,
+    Consistency, Error, Health, KeyRange, LocalNetwork, Member, MemberChange, Members, Membership, RaftConfig,
+    RaftStore, ReadOptions, Revision, Store, StoreExt, WatchOptions,
 };
 
 /// What replicas need seconds for at worst, even on a machine that is busy with other things.
@@ -75,7 +75,11 @@ impl Cluster {
     }
 
     async fn open(&self, id: u64, size: u64) -> RaftStore {
-        let config = config(id, size, self.home.path());
+        self.open_with(config(id, size, self.home.path())).await
+    }
+
+    async fn open_with(&self, config: RaftConfig) -> RaftStore {
+        let id = config.id;
         let replica = RaftStore::open(config, self.network.transport(id)).await.expect("open");
         self.network.join(id, replica.inbox());
         replica
@@ -102,6 +106,25 @@ impl Cluster {
             all_there && self.replicas.iter().all(|replica| replica.digest() == first)
         })
         .await;
+    }
+
+    async fn members(&self, n: usize) -> Members {
+        settled("members", || self.replicas[n].members(true)).await.expect("members")
+    }
+
+    /// Changes members until `done` says that it is done: a change that timed out may have happened.
+    async fn change(&self, n: usize, what: &str, changes: &[MemberChange], done: impl Fn(&Members) -> bool) -> Members {
+        within(what, async {
+            loop {
+                // It is refused while others are not heard, or another change is under way.
+                let _ = self.replicas[n].change_members(changes.to_vec()).await;
+                let members = self.members(n).await;
+                if done(&members) {
+                    return members;
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -184,12 +207,72 @@ async fn leadership_can_be_handed_over() {
     cluster.agree().await;
     let old = cluster.leader(None).await;
     let heir = (old + 1) % 3;
-    until("leadership is handed over", async || {
-        cluster.replicas[old].transfer_leader(heir as u64 + 1).expect("open");
-        cluster.replicas[heir].is_leader()
+    // Any replica takes the wish.
+    let handed_over = settled("handing over", || cluster.replicas[heir].transfer_leader(heir as u64 + 1)).await;
+    handed_over.expect("handed over");
+    let nobody = cluster.replicas[old].transfer_leader(9).await;
+    assert!(matches!(nobody, Err(Error::MemberNotFound { member: 9 })), "{nobody:?}");
+    put(&cluster.replicas[old], "b", "2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_come_and_go_while_the_store_works() {
+    let mut cluster = Cluster::start(1).await;
+    for n in 0..300 {
+        put(&cluster.replicas[0], &format!("key/{}", n % 9), &n.to_string()).await;
+    }
+    for id in 2..=3 {
+        let learner = Member::default().named(format!("n{id}")).peer_url(format!("https://n{id}")).learner();
+        // A url is taken once, so it is added once.
+        let added = cluster.change(0, "add", &[MemberChange::Add(learner)], |members| members.get(id).is_some()).await;
+        assert!(added.get(id).is_some_and(|member| member.is_learner && member.name == format!("n{id}")), "{added:?}");
+        let early = settled("promote", || cluster.replicas[0].promote(id)).await;
+        assert!(matches!(early, Err(Error::Refused { .. })), "{early:?}");
+        let mut joining = config(id, 3, cluster.home.path());
+        joining.founders.clear();
+        let replica = cluster.open_with(joining).await;
+        cluster.replicas.push(replica);
+        // It must have caught up first.
+        let votes = |members: &Members| members.get(id).is_some_and(|member| !member.is_learner);
+        cluster.change(0, "promote", &[MemberChange::Promote(id)], votes).await;
+    }
+    cluster.agree().await;
+    let members = cluster.members(2).await;
+    let names: Vec<&str> = members.members.iter().map(|member| &*member.name).collect();
+    assert_eq!(names, ["", "n2", "n3"]);
+    until("three replicas survive the loss of one", async || {
+        let status = cluster.replicas[0].status().await.expect("status");
+        status.replication.expect("raft").tolerates() == 1
     })
     .await;
-    put(&cluster.replicas[old], "b", "2").await;
+
+    // Whoever leads is removed, together with a change that a follower asks for.
+    let leader = cluster.leader(None).await;
+    let (old, other) = (leader as u64 + 1, (leader + 1) % 3);
+    let announce = MemberChange::Announce { id: other as u64 + 1, name: "other".to_owned(), client_urls: Vec::new() };
+    let changes = [MemberChange::Remove(old), announce];
+    let after = cluster.change(other, "remove", &changes, |members| members.get(old).is_none()).await;
+    assert_eq!((after.members.len(), &*after.get(other as u64 + 1).expect("there").name), (2, "other"));
+    put(&cluster.replicas[other], "after", "1").await;
+    within("the one that was removed ends", async {
+        loop {
+            match cluster.replicas[leader].status().await.expect("status").health {
+                Health::Failed(reason) => break assert!(reason.contains("removed from its cluster"), "{reason}"),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
+    let refused = cluster.replicas[leader].put("late", "1").await;
+    assert!(matches!(refused, Err(Error::Failed { .. })), "{refused:?}");
+    let gone = settled("remove", || cluster.replicas[other].remove_member(old)).await;
+    assert!(matches!(gone, Err(Error::MemberNotFound { .. })), "{gone:?}");
+
+    // Two of three are up, but two of four would be no majority.
+    let add = [MemberChange::Add(Member::default())];
+    cluster.change(other, "add", &add, |members| members.members.len() == 3).await;
+    let refused = settled("add", || cluster.replicas[other].add_member(Member::default())).await;
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
 }
 
 #[tokio::test]

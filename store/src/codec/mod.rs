@@ -59,6 +59,20 @@ impl<'a> Decoder<'a> {
         self.rest.is_empty()
     }
 
+    /// How many bytes are left.
+    #[cfg(feature = "raft")]
+    pub(crate) const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// All that is left.
+    #[cfg(feature = "raft")]
+    pub(crate) const fn rest(&mut self) -> &'a [u8] {
+        let rest = self.rest;
+        self.rest = &[];
+        rest
+    }
+
     /// Refuses bytes that nothing stands for.
     pub(crate) const fn finish(self) -> Result<(), Reason> {
         if self.rest.is_empty() { Ok(()) } else { Err("unexpected bytes at the end") }

@@ -107,6 +107,12 @@ impl Log {
         self.next_index - 1
     }
 
+    /// The index of the first record of the segment that is written to.
+    #[cfg(feature = "raft")]
+    pub(crate) const fn segment(&self) -> u64 {
+        self.first
+    }
+
     /// Bytes of all segments.
     pub(crate) fn bytes(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|(_, length)| length).sum();

@@ -5,7 +5,7 @@ pub(crate) mod log;
 pub(crate) mod record;
 pub(crate) mod recover;
 mod restore;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 pub(crate) mod snapshot;
 mod store;

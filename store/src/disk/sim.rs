@@ -21,8 +21,6 @@ struct Content {
     /// Bytes that fit on the disk.
     capacity: Option<u64>,
     sync_fails: bool,
-    /// A sync says that it is done and does nothing.
-    sync_lies: bool,
     syncs: u64,
 }
 
@@ -98,16 +96,19 @@ impl SimDisk {
         self.content().capacity = capacity;
     }
 
+    /// The names of all files, in order.
+    #[cfg(feature = "raft")]
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.content().names.keys().cloned().collect()
+    }
+
+    #[cfg(test)]
     pub(crate) fn fail_syncs(&self) {
         self.content().sync_fails = true;
     }
 
-    #[cfg(feature = "raft")]
-    pub(crate) fn lie_about_syncs(&self) {
-        self.content().sync_lies = true;
-    }
-
     /// How often anything was synced.
+    #[cfg(test)]
     pub(crate) fn syncs(&self) -> u64 {
         self.content().syncs
     }
@@ -116,6 +117,7 @@ impl SimDisk {
         self.content().used()
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         let content = self.content();
         content.files[content.names[name]].current.clone()
@@ -237,9 +239,6 @@ impl DiskFile for SimFile {
             file.current = file.durable.clone();
             content.sync_fails = false;
             return Err(io::Error::other("the disk broke"));
-        }
-        if content.sync_lies {
-            return Ok(());
         }
         let file = &mut content.files[self.1];
         for change in std::mem::take(&mut file.pending) {

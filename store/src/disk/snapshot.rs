@@ -15,7 +15,6 @@ use crate::state::{ImageSink, ImageSource, State};
 
 pub(crate) const MAGIC: &[u8; 8] = b"kwstsnap";
 const PREFIX: &str = "snapshot-";
-const TEMPORARY: &str = "snapshot.tmp";
 /// A block is at most about one request and a bit.
 const BLOCK_MAX: u32 = 1 << 30;
 /// How much is gathered before it is written.
@@ -23,6 +22,10 @@ const BUFFER: usize = 1 << 20;
 
 pub(crate) fn name(index: u64) -> String {
     format!("{PREFIX}{index:020}")
+}
+
+fn temporary(index: u64) -> String {
+    format!("{}.tmp", name(index))
 }
 
 /// The index of the snapshot with this name, if it is the name of one.
@@ -42,7 +45,7 @@ pub(crate) fn write(
     let written = write_file(disk, core, source, index, stop);
     if !matches!(written, Ok(Some(_))) {
         // Left behind it would be removed at the next start.
-        let _ = disk.remove(TEMPORARY);
+        let _ = disk.remove(&temporary(index));
     }
     written.map_err(|error| {
         let file = disk.path(&name(index));
@@ -61,15 +64,17 @@ fn write_file(
     index: u64,
     stop: &AtomicBool,
 ) -> io::Result<Option<u64>> {
-    let mut file = disk.create(TEMPORARY)?;
+    let temporary = temporary(index);
+    let mut file = disk.create(&temporary)?;
     let mut buffer = header(MAGIC, index).to_vec();
     let mut offset = 0;
     loop {
         let block = source.next(&core.state());
-        let Some(block) = block else { break };
-        if stop.load(Ordering::Relaxed) {
+        // After the state was looked at: it may have been replaced as a whole, and whoever did told us before.
+        if stop.load(Ordering::Acquire) {
             return Ok(None);
         }
+        let Some(block) = block else { break };
         let place = offset + buffer.len() as u64;
         put_block(&mut buffer, place, &block);
         if buffer.len() >= BUFFER {
@@ -81,7 +86,7 @@ fn write_file(
     file.write_at(offset, &buffer)?;
     offset += buffer.len() as u64;
     file.sync()?;
-    disk.rename(TEMPORARY, &name(index))?;
+    disk.rename(&temporary, &name(index))?;
     disk.sync_names()?;
     Ok(Some(offset))
 }
@@ -163,12 +168,22 @@ fn checksum(offset: u64, block: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), block)
 }
 
-/// Removes snapshots older than that of `index`.
+/// Removes snapshots older than that of `newest`.
 pub(crate) fn remove_before(disk: &dyn Disk, newest: u64) -> Result<(), Error> {
+    remove(disk, |index| index < newest)
+}
+
+/// Removes all snapshots but that of `only`.
+#[cfg(feature = "raft")]
+pub(crate) fn remove_all_but(disk: &dyn Disk, only: u64) -> Result<(), Error> {
+    remove(disk, |index| index != only)
+}
+
+fn remove(disk: &dyn Disk, needless: impl Fn(u64) -> bool) -> Result<(), Error> {
     let here = disk.path("");
     let names = disk.list().map_err(|e| Error::io("list", here, e))?;
     for name in names {
-        if index(&name).is_some_and(|index| index < newest) {
+        if index(&name).is_some_and(&needless) {
             let removed = disk.remove(&name);
             removed.map_err(|e| Error::io("remove", disk.path(&name), e))?;
         }

@@ -79,10 +79,7 @@ impl Watcher {
                 }
                 Next::Behind(until) => {
                     let to = Revision(until.0 - 1);
-                    let state = self.core.state();
-                    let found = state.changes(&self.group.range, self.next, to, SCAN);
-                    drop(state);
-                    let (batches, next) = found?;
+                    let (batches, next) = self.core.changes(&self.group.range, self.next, to, SCAN)?;
                     self.caught.extend(batches);
                     self.next = next;
                     if self.caught.is_empty() && self.next < until {

@@ -23,7 +23,7 @@ pub use config::{PeerConfig, PeerTls};
 
 use self::config::Identity;
 use self::frames::Lane;
-use crate::{Error, Inbox, Transport};
+use crate::{Error, Inbox, Members, Transport};
 
 /// Where messages are posted, and where pieces of whole states.
 const MESSAGES: &str = "/kubewright.store.raft/1/messages";
@@ -128,6 +128,19 @@ impl Transport for Shared {
         if !lane.offer(message) {
             tracing::debug!(to, "a message was dropped: too many wait");
         }
+    }
+
+    /// Addresses of members that were removed stay: they may ask whether they were.
+    fn set_members(&self, members: &Members) {
+        self.addresses.send_if_modified(|addresses| {
+            let mut changed = false;
+            let reachable = members.members.iter().filter(|member| !member.peer_urls.is_empty());
+            for member in reachable {
+                let before = addresses.insert(member.id, member.peer_urls.clone());
+                changed |= before.as_ref() != Some(&member.peer_urls);
+            }
+            changed
+        });
     }
 }
 

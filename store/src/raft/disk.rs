@@ -1,10 +1,11 @@
 //! Where a replica keeps its part of the replicated log.
 //!
 //! Entries and votes are records of a [`Log`]. A checkpoint names the snapshot file that entries start
-//! from; it carries along what is still needed of the records before it, which can then be removed. An
-//! entry that is read twice is the same entry; one with the index of another, but of another term,
-//! replaces that and all after it.
+//! from; segments of the log that hold nothing newer can then be removed. An entry that is read twice is the
+//! same entry; one with the index of another, but of another term, replaces that and all after it.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -12,6 +13,7 @@ use protobuf::Message;
 use raft::eraftpb::{ConfState, Entry, HardState};
 
 use super::ledger::Ledger;
+use super::roster::Roster;
 use crate::Error;
 use crate::codec::{Decoder, Reason, put_bytes, put_number};
 use crate::disk::files::Disk;
@@ -23,8 +25,12 @@ use crate::driver::Core;
 use crate::state::{ImageSource, State};
 
 /// A checkpoint of a replica's own log, and of one that came from another replica.
-const CARRIED_ON: u8 = 0;
-const STARTED_OVER: u8 = 1;
+const CARRIED_ON: u8 = 2;
+const STARTED_OVER: u8 = 3;
+/// Below it checkpoints are of a version of this format that did not know members by more than their numbers.
+const OLDEST: u8 = CARRIED_ON;
+/// The version of the records in a replica's log.
+const VERSION: u32 = 2;
 
 /// Everything but the state at the place where a replica's log starts.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +38,7 @@ pub(crate) struct Checkpoint {
     pub(crate) index: u64,
     pub(crate) term: u64,
     pub(crate) conf_state: ConfState,
+    pub(crate) roster: Roster,
     pub(crate) ledger: Ledger,
 }
 
@@ -40,6 +47,7 @@ impl Checkpoint {
         put_number(to, self.index);
         put_number(to, self.term);
         put_bytes(to, &message_bytes(&self.conf_state));
+        self.roster.encode(to);
         self.ledger.encode(to);
     }
 
@@ -48,6 +56,7 @@ impl Checkpoint {
             index: from.number()?,
             term: from.number()?,
             conf_state: message(from.slice()?)?,
+            roster: Roster::decode(from)?,
             ledger: Ledger::decode(from)?,
         })
     }
@@ -62,39 +71,85 @@ pub(crate) struct Found {
     pub(crate) entries: Vec<Entry>,
     /// Different each time the disk is opened.
     pub(crate) incarnation: u64,
+    /// There are records of an older version.
+    old: bool,
+}
+
+/// The newest entry and the last record of one segment.
+#[derive(Debug)]
+struct Span {
+    segment: u64,
+    entry: u64,
+    record: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct RaftDisk {
     disk: Arc<dyn Disk>,
     log: Log,
+    /// Oldest segment first.
+    spans: VecDeque<Span>,
+    snapshot_bytes: u64,
+}
+
+/// A snapshot to be written, by whoever has the time. It reads the state in steps, so that the replica can go
+/// on meanwhile, as long as it prunes nothing from [`keep`](SnapshotJob::keep) on.
+#[derive(Debug)]
+pub(crate) struct SnapshotJob {
+    disk: Arc<dyn Disk>,
+    core: Arc<Core>,
+    source: ImageSource,
+    index: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl SnapshotJob {
+    /// Writes it; answers its length, or `None` if it was called off.
+    pub(crate) fn run(self) -> Result<Option<u64>, Error> {
+        snapshot::write(&*self.disk, &self.core, self.source, self.index, &self.stop)
+    }
+
+    pub(crate) const fn keep(&self) -> crate::Revision {
+        self.source.keep()
+    }
+
+    /// What calls it off when it is set.
+    pub(crate) fn stop(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
 }
 
 impl RaftDisk {
     pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Self, Found), Error> {
         let names = clean_names(&*disk)?;
         let segments: Vec<u64> = names.iter().filter_map(|name| segment_first(name)).collect();
-        let mut found = Found::default();
+        let (mut found, mut spans) = (Found::default(), VecDeque::new());
         let tail = read_segments(&*disk, &segments, &mut |name, offset, record| {
             let taken = found.take(record);
-            taken.map_err(|reason| corrupt(&*disk, name, offset, reason.to_owned()))
+            let entry = taken.map_err(|reason| corrupt(&*disk, name, offset, reason.to_owned()))?;
+            note(&mut spans, segment_first(name).unwrap_or_default(), entry, record.index);
+            Ok(())
         })?;
         let index = found.checkpoint.index;
+        if found.old || (index == 0 && !found.entries.is_empty()) {
+            return Err(other_format(disk.path("")));
+        }
         found.entries.retain(|entry| entry.index > index);
         if let Some(first) = found.entries.first().filter(|first| first.index > index + 1) {
             let reason = format!("entries between {index} and {} are missing", first.index);
             return Err(corrupt(&*disk, "log", 0, reason));
         }
+        let mut snapshot_bytes = 0;
         if index > 0 {
-            found.state = snapshot::read(&*disk, index)?.0;
+            (found.state, snapshot_bytes) = snapshot::read(&*disk, index)?;
         }
         let log = match tail {
             Some(tail) => Log::resume(disk.clone(), tail, segment_bytes)?,
             None => Log::create(disk.clone(), 1, segment_bytes)?,
         };
-        snapshot::remove_before(&*disk, index)?;
-        let mut this = Self { disk, log };
-        this.append(&[(KIND_SEAL, Vec::new())])?;
+        snapshot::remove_all_but(&*disk, index)?;
+        let mut this = Self { disk, log, spans, snapshot_bytes };
+        this.append(&[(KIND_SEAL, Vec::new())], 0)?;
         found.incarnation = this.log.last_index();
         Ok((this, found))
     }
@@ -106,74 +161,95 @@ impl RaftDisk {
         if records.is_empty() {
             return Ok(());
         }
-        self.append(&records)
+        self.append(&records, entries.last().map_or(0, |last| last.index))
     }
 
-    /// Writes the state as of the checkpoint, notes that the log starts there, with these entries, and
-    /// removes what that makes needless.
-    pub(crate) fn checkpoint<'a>(
-        &mut self,
-        core: &Core,
-        checkpoint: &Checkpoint,
-        entries: impl Iterator<Item = &'a Entry>,
-        hard_state: &HardState,
-    ) -> Result<(), Error> {
-        let entries = entries.map(|entry| (KIND_ENTRY, message_bytes(entry))).collect();
-        self.start_from(core, checkpoint, CARRIED_ON, hard_state, entries)
-    }
-
-    /// As a checkpoint, of a state that came from another replica: no entry counts that was there before.
-    pub(crate) fn restart(
-        &mut self,
-        core: &Core,
-        checkpoint: &Checkpoint,
-        hard_state: &HardState,
-    ) -> Result<(), Error> {
-        self.start_from(core, checkpoint, STARTED_OVER, hard_state, Vec::new())
-    }
-
-    fn start_from(
-        &mut self,
-        core: &Core,
-        checkpoint: &Checkpoint,
-        how: u8,
-        hard_state: &HardState,
-        entries: Vec<(u8, Vec<u8>)>,
-    ) -> Result<(), Error> {
+    /// The job of writing a snapshot of the state as it is now, which is that of the log's `index`.
+    pub(crate) fn job(&self, core: &Arc<Core>, index: u64) -> SnapshotJob {
         let source = ImageSource::new(&core.state());
-        snapshot::write(&*self.disk, core, source, checkpoint.index, &AtomicBool::new(false))?;
-        let before = self.log.last_index();
-        let mut encoded = vec![how];
-        checkpoint.encode(&mut encoded);
-        let mut records = vec![(KIND_CHECKPOINT, encoded), (KIND_HARD_STATE, message_bytes(hard_state))];
-        records.extend(entries);
-        self.append(&records)?;
-        self.log.forget(before)?;
+        SnapshotJob { disk: self.disk.clone(), core: core.clone(), source, index, stop: Arc::default() }
+    }
+
+    /// Notes that the log starts from this checkpoint, whose snapshot of so many bytes is durable, and removes
+    /// what that makes needless.
+    pub(crate) fn checkpoint(&mut self, checkpoint: &Checkpoint, bytes: u64, hard: &HardState) -> Result<(), Error> {
+        self.start_from(checkpoint, bytes, CARRIED_ON, hard)?;
+        // A span may have newer entries than the one after it, which replaced them.
+        let needless = self.spans.iter().take_while(|span| span.entry <= checkpoint.index).count();
+        // Never the one that is written to: it is always the last.
+        let needless = needless.min(self.spans.len() - 1);
+        if let Some(last) = self.spans.drain(..needless).next_back() {
+            self.log.forget(last.record)?;
+        }
         snapshot::remove_before(&*self.disk, checkpoint.index)
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.log.bytes()
+    /// As a checkpoint, of a state that came from elsewhere: no entry counts that was there before.
+    pub(crate) fn restart(&mut self, core: &Core, checkpoint: &Checkpoint, hard: &HardState) -> Result<(), Error> {
+        let source = ImageSource::new(&core.state());
+        let written = snapshot::write(&*self.disk, core, source, checkpoint.index, &AtomicBool::new(false))?;
+        let before = self.log.last_index();
+        self.start_from(checkpoint, written.unwrap_or_default(), STARTED_OVER, hard)?;
+        self.log.forget(before)?;
+        let current = self.log.segment();
+        self.spans.retain(|span| span.segment == current);
+        snapshot::remove_all_but(&*self.disk, checkpoint.index)
     }
 
-    fn append(&mut self, records: &[(u8, Vec<u8>)]) -> Result<(), Error> {
+    fn start_from(&mut self, checkpoint: &Checkpoint, bytes: u64, how: u8, hard: &HardState) -> Result<(), Error> {
+        let mut encoded = vec![how];
+        checkpoint.encode(&mut encoded);
+        self.snapshot_bytes = bytes;
+        self.append(&[(KIND_CHECKPOINT, encoded), (KIND_HARD_STATE, message_bytes(hard))], 0)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.disk.path("")
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.log.bytes() + self.snapshot_bytes
+    }
+
+    /// Appends records, the newest entry among which has index `entry`.
+    fn append(&mut self, records: &[(u8, Vec<u8>)], entry: u64) -> Result<(), Error> {
         let appended = self.log.append(records.iter().map(|(kind, data)| (*kind, &**data)));
         // A replica that cannot write can neither vote nor follow, so a full disk is as bad for it as a
         // broken one; the others go on without it.
-        appended.map(drop).map_err(|error| match error {
+        appended.map_err(|error| match error {
             AppendError::NoSpace(error) | AppendError::Fatal(error) => error,
-        })
+        })?;
+        note(&mut self.spans, self.log.segment(), entry, self.log.last_index());
+        Ok(())
+    }
+}
+
+/// The directory was written by a version of this crate that this one does not read.
+pub(crate) const fn other_format(directory: PathBuf) -> Error {
+    Error::Format { file: directory, found: VERSION - 1, supported: VERSION }
+}
+
+fn note(spans: &mut VecDeque<Span>, segment: u64, entry: u64, record: u64) {
+    match spans.back_mut().filter(|last| last.segment == segment) {
+        Some(last) => (last.entry, last.record) = (last.entry.max(entry), record),
+        None => spans.push_back(Span { segment, entry, record }),
     }
 }
 
 impl Found {
-    fn take(&mut self, record: &Record<'_>) -> Result<(), Reason> {
+    /// Takes a record; answers the index of the entry in it, if there is one.
+    fn take(&mut self, record: &Record<'_>) -> Result<u64, Reason> {
         match record.kind {
-            KIND_ENTRY => self.entry(message(record.data)?),
+            KIND_ENTRY => return Ok(self.entry(message(record.data)?)),
             KIND_HARD_STATE => self.hard_state = message(record.data)?,
             KIND_CHECKPOINT => {
                 let mut from = Decoder::new(record.data);
-                if from.byte()? == STARTED_OVER {
+                let how = from.byte()?;
+                if how < OLDEST {
+                    self.old = true;
+                    return Ok(0);
+                }
+                if how == STARTED_OVER {
                     self.entries.clear();
                 }
                 self.checkpoint = Checkpoint::decode(&mut from)?;
@@ -182,19 +258,20 @@ impl Found {
             KIND_SEAL => {}
             _ => return Err("unknown kind of record"),
         }
-        Ok(())
+        Ok(0)
     }
 
-    fn entry(&mut self, entry: Entry) {
-        let place = self.entries.partition_point(|known| known.index < entry.index);
+    fn entry(&mut self, entry: Entry) -> u64 {
+        let index = entry.index;
+        let place = self.entries.partition_point(|known| known.index < index);
         match self.entries.get(place) {
             Some(known) if (known.index, known.term) == (entry.index, entry.term) => {}
-            // Either it replaces those, or they were read before those that a checkpoint carried along.
             _ => {
                 self.entries.truncate(place);
                 self.entries.push(entry);
             }
         }
+        index
     }
 }
 
@@ -205,4 +282,48 @@ pub(crate) fn message_bytes(message: &impl Message) -> Vec<u8> {
 
 pub(crate) fn message<M: Message>(bytes: &[u8]) -> Result<M, Reason> {
     M::parse_from_bytes(bytes).map_err(|_| "a message of raft does not decode")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    fn reopened(disk: &SimDisk, records: &[(u8, Vec<u8>)]) -> Result<(RaftDisk, Found), Error> {
+        let (mut opened, _) = RaftDisk::open(Arc::new(disk.clone()), 4096).expect("an empty disk");
+        opened.append(records, 0).expect("room");
+        drop(opened);
+        RaftDisk::open(Arc::new(disk.clone()), 4096)
+    }
+
+    #[test]
+    fn directories_of_older_versions_are_refused() {
+        let checkpoint = (KIND_CHECKPOINT, vec![0, 1, 1, 0, 0, 0]);
+        let entry = (KIND_ENTRY, message_bytes(&Entry { index: 1, term: 1, ..Entry::default() }));
+        for record in [checkpoint, entry] {
+            let refused = reopened(&SimDisk::default(), &[record]).expect_err("refused");
+            assert!(matches!(refused, Error::Format { found: 1, supported: 2, .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_segment_goes_only_after_all_before_it() {
+        let disk = SimDisk::default();
+        let (mut opened, _) = RaftDisk::open(Arc::new(disk.clone()), 2048).expect("an empty disk");
+        let entry = |index, term| Entry { index, term, data: vec![7; 500].into(), ..Entry::default() };
+        let core = Core::new(State::new(), Arc::new(crate::ManualClock::new()));
+        let start = Checkpoint { index: 1, term: 1, ..Checkpoint::default() };
+        opened.restart(&core, &start, &HardState::default()).expect("room");
+        // Entries that are replaced later, in other segments.
+        (2..=12).for_each(|index| opened.save(&[entry(index, 1)], None).expect("room"));
+        (4..=20).for_each(|index| opened.save(&[entry(index, 2)], None).expect("room"));
+        let checkpoint = Checkpoint { index: 6, term: 2, ..Checkpoint::default() };
+        let job = opened.job(&Arc::new(core), 6);
+        let bytes = job.run().expect("room").expect("not called off");
+        opened.checkpoint(&checkpoint, bytes, &HardState::default()).expect("room");
+        drop(opened);
+        let (_, found) = RaftDisk::open(Arc::new(disk), 2048).expect("nothing is missing");
+        let entries: Vec<(u64, u64)> = found.entries.iter().map(|entry| (entry.index, entry.term)).collect();
+        assert_eq!(entries, (7..=20).map(|index| (index, 2)).collect::<Vec<_>>());
+    }
 }

@@ -1,7 +1,6 @@
 //! The replicated log as raft wants to see it: what is durable, in memory.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::util::limit_size;
@@ -14,36 +13,42 @@ pub(crate) struct RaftLog {
     /// Index and term of the entry before the first one here.
     start: (u64, u64),
     entries: VecDeque<Entry>,
-    /// A whole state, for a replica that is too far behind for entries.
-    image: Option<Snapshot>,
-    image_wanted: AtomicBool,
+    /// Bytes of the entries.
+    bytes: usize,
+    /// Index and term of the last entry that was applied.
+    pub(crate) applied: (u64, u64),
 }
 
 impl RaftLog {
     pub(crate) fn new(hard_state: HardState, conf_state: ConfState, start: (u64, u64), entries: Vec<Entry>) -> Self {
-        Self { hard_state, conf_state, start, entries: entries.into(), ..Self::default() }
+        let bytes = entries.iter().map(size).sum();
+        Self { hard_state, conf_state, start, entries: entries.into(), bytes, applied: start }
     }
 
     fn last(&self) -> u64 {
         self.start.0 + self.entries.len() as u64
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// About how much memory the entries take.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn append(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
         assert!(first.index > self.start.0 && first.index <= self.last() + 1, "the log has a gap");
-        self.entries.truncate((first.index - self.start.0 - 1) as usize);
+        let replaced = self.entries.drain((first.index - self.start.0 - 1) as usize..);
+        self.bytes -= replaced.map(|entry| size(&entry)).sum::<usize>();
+        self.bytes += entries.iter().map(size).sum::<usize>();
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// Drops entries up to `index`, which must be applied.
-    pub(crate) fn drop_until(&mut self, index: u64) {
-        while self.start.0 < index {
+    /// Drops entries up to `index`, and further ones up to `index_max` while there are more than so many bytes of
+    /// them. All of these must be applied.
+    pub(crate) fn drop_until(&mut self, index: u64, index_max: u64, bytes: usize) {
+        while self.start.0 < index || (self.start.0 < index_max && self.bytes > bytes) {
             let Some(entry) = self.entries.pop_front() else { break };
+            self.bytes -= size(&entry);
             self.start = (entry.index, entry.term);
         }
     }
@@ -54,28 +59,16 @@ impl RaftLog {
         self.start = (meta.index, meta.term);
         self.conf_state = meta.get_conf_state().clone();
         self.entries.clear();
-        self.image = None;
+        self.bytes = 0;
+        self.applied = self.start;
         self.hard_state.commit = self.hard_state.commit.max(meta.index);
         self.hard_state.term = self.hard_state.term.max(meta.term);
     }
+}
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn start(&self) -> (u64, u64) {
-        self.start
-    }
-
-    /// Whether raft asked for an image since the last time.
-    pub(crate) fn take_image_wanted(&self) -> bool {
-        self.image_wanted.swap(false, Ordering::Relaxed)
-    }
-
-    pub(crate) fn offer_image(&mut self, image: Snapshot) {
-        self.image = Some(image);
-    }
+/// What an entry takes, about.
+fn size(entry: &Entry) -> usize {
+    size_of::<Entry>() + entry.data.len() + entry.context.len()
 }
 
 impl Storage for RaftLog {
@@ -121,14 +114,15 @@ impl Storage for RaftLog {
         Ok(self.last())
     }
 
+    /// What has been applied so far. The state itself travels beside raft's message: see `Sending`.
     fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
-        match &self.image {
-            // One that is older than the log would not help.
-            Some(image) if image.get_metadata().index >= request_index.max(self.start.0) => Ok(image.clone()),
-            _ => {
-                self.image_wanted.store(true, Ordering::Relaxed);
-                Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
-            }
+        if self.applied.0 < request_index.max(1) {
+            return Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
+        let mut snapshot = Snapshot::default();
+        let meta = snapshot.mut_metadata();
+        (meta.index, meta.term) = self.applied;
+        meta.set_conf_state(self.conf_state.clone());
+        Ok(snapshot)
     }
 }

@@ -1,6 +1,5 @@
 //! The store's handle.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,9 +8,10 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::config::RaftConfig;
 use super::disk::RaftDisk;
-use super::driver::{Driver, Input, Reply, Standing, Waiting};
-use super::replica::{Answer, Proposal, Replica, ReplicaConfig};
+use super::driver::{Driver, Input, Office, Reply, Standing};
+use super::replica::{Answer, Proposal, Replica};
 use super::transport::{Inbox, Transport};
 use crate::disk::files::{Directory, Disk};
 use crate::disk::lock_directory;
@@ -19,112 +19,12 @@ use crate::driver::{Core, Deadlines, Limits};
 use crate::memory::unexpected;
 use crate::state::{Command, Outcome};
 use crate::{
-    Clock, Committed, Consistency, Entry, Error, Health, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page,
-    RangeOptions, ReadOptions, Revision, Store, StoreStatus, TokioClock, Txn, WatchOptions, WatchStream,
+    Committed, Consistency, Entry, Error, Health, Key, KeyRange, Lease, LeaseId, LeaseStatus, Member, MemberChange,
+    Members, Membership, Page, RangeOptions, ReadOptions, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
 };
 
-/// How a [`RaftStore`] is set up. All replicas should have the same, but for `id` and `directory`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RaftConfig {
-    /// This replica: above 0 and below 65,536.
-    pub id: u64,
-    /// All replicas, this one too. A majority of them must be up for anything to be written.
-    pub voters: Vec<u64>,
-    /// Where this replica keeps its part of the log; made if it is not there.
-    pub directory: PathBuf,
-    /// How long a tick takes. 50 ms.
-    pub tick: Duration,
-    /// Ticks without a leader after which a replica stands for election; each replica waits two more than
-    /// the one before it. 10.
-    pub election_ticks: usize,
-    /// Ticks between the leader's heartbeats. 2.
-    pub heartbeat_ticks: usize,
-    /// About how large a segment of the log grows, in bytes. 64 MiB.
-    pub segment_bytes: u64,
-    /// Entries of the log after which the state is written to a snapshot and the log before it removed.
-    /// 50,000.
-    pub checkpoint_after: u64,
-    /// How long a request waits for an answer before it gets [`Error::Unavailable`]. 5 s.
-    pub request_timeout: Duration,
-    /// How many requests may be on their way at a time; further ones wait. 4,096.
-    pub requests_max: usize,
-    /// The largest transaction, in bytes of keys and values. 8 MiB.
-    pub request_bytes_max: usize,
-    /// The most operations, or compares, in a transaction. 4,096.
-    pub txn_ops_max: usize,
-    /// What leases go by. Tokio's clock.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl RaftConfig {
-    /// Replica `id` of `voters`, with its files in `directory`.
-    pub fn new(id: u64, voters: impl Into<Vec<u64>>, directory: impl Into<PathBuf>) -> Self {
-        let limits = Limits::default();
-        Self {
-            id,
-            voters: voters.into(),
-            directory: directory.into(),
-            tick: Duration::from_millis(50),
-            election_ticks: 10,
-            heartbeat_ticks: 2,
-            segment_bytes: 64 << 20,
-            checkpoint_after: 50_000,
-            request_timeout: Duration::from_secs(5),
-            requests_max: 4096,
-            request_bytes_max: limits.request_bytes_max,
-            txn_ops_max: limits.txn_ops_max,
-            clock: Arc::new(TokioClock::new()),
-        }
-    }
-
-    /// Checks that the numbers make sense together.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] with everything that is wrong.
-    pub fn validate(&self) -> Result<(), Error> {
-        let mut wrong = Vec::new();
-        if !self.voters.contains(&self.id) {
-            wrong.push("id must be one of voters");
-        }
-        if self.voters.iter().any(|id| *id == 0 || *id >= 1 << 16) {
-            wrong.push("each voter must be above 0 and below 65536");
-        }
-        let mut voters = self.voters.clone();
-        voters.sort_unstable();
-        voters.dedup();
-        if voters.len() != self.voters.len() {
-            wrong.push("voters must differ");
-        }
-        if self.heartbeat_ticks == 0 || self.election_ticks <= self.heartbeat_ticks * 2 {
-            wrong.push("election_ticks must be more than twice heartbeat_ticks, and that above 0");
-        }
-        if self.tick.is_zero() {
-            wrong.push("tick must be above 0");
-        }
-        if self.segment_bytes < 4096 {
-            wrong.push("segment_bytes must be at least 4096");
-        }
-        if self.checkpoint_after == 0 || self.requests_max == 0 {
-            wrong.push("checkpoint_after and requests_max must be above 0");
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid(wrong.join("; ")))
-    }
-
-    fn replica(&self) -> ReplicaConfig {
-        let rank = self.voters.iter().filter(|id| **id < self.id).count();
-        ReplicaConfig {
-            id: self.id,
-            voters: self.voters.clone(),
-            election_ticks: self.election_ticks + 2 * rank,
-            heartbeat_ticks: self.heartbeat_ticks,
-            checkpoint_after: self.checkpoint_after,
-        }
-    }
-}
+/// How long a request waits for news of a leader before it is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// One replica of a store that several machines keep together, by raft.
 ///
@@ -133,7 +33,7 @@ impl RaftConfig {
 /// for how far it is, and are then served from this replica's memory; serializable ones are served at once
 /// from whatever this replica has.
 ///
-/// The replicas talk through a [`Transport`]. Members are fixed for now: [`RaftConfig::voters`].
+/// The replicas talk through a [`Transport`]. Who they are can be changed while they work: see [`Membership`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -196,9 +96,7 @@ impl RaftStore {
         let disk: Arc<dyn Disk> = Arc::new(Directory::new(&config.directory));
         let opened = RaftDisk::open(disk, config.segment_bytes)?;
         let mut replica = Replica::new(config.replica(), opened, config.clock.clone())?;
-        if config.voters.len() == 1 {
-            replica.campaign();
-        }
+        replica.campaign_if_alone();
         let core = replica.core().clone();
         let leases: Vec<Lease> = core.state().leases().collect();
         let deadlines = Arc::new(Deadlines::new(config.clock.clone(), leases));
@@ -208,13 +106,12 @@ impl RaftStore {
         let driver = Driver {
             replica,
             inputs: queue,
-            messages_waiting: inbox.waiting(),
-            transport,
-            deadlines: deadlines.clone(),
-            leader,
-            standing: Arc::clone(&standing),
+            own_inputs: inputs.clone(),
+            waits: inbox.waits(),
             tick: config.tick,
-            waiting: Waiting::default(),
+            office: Office::new(transport, deadlines.clone()),
+            standing: Arc::clone(&standing),
+            leader,
         };
         let thread = std::thread::Builder::new().name("store-raft".to_owned());
         let thread = thread.spawn(move || {
@@ -258,13 +155,39 @@ impl RaftStore {
         self.inner.standing().is_leader
     }
 
-    /// Asks the leader, which must be this replica, to let another lead. Whether that works shows in
-    /// [`Store::status`].
+    /// Adds a member that votes at once; answers it with its number. See [`Membership::change_members`].
     ///
     /// # Errors
-    /// [`Error::Closed`].
-    pub fn transfer_leader(&self, to: u64) -> Result<(), Error> {
-        self.inner.send(Input::TransferLeader(to))
+    /// As there.
+    pub async fn add_member(&self, member: Member) -> Result<Member, Error> {
+        let before = self.inner.standing().members;
+        let after = self.change_members(vec![MemberChange::Add(member)]).await?;
+        let added = after.members.into_iter().rev().find(|member| before.get(member.id).is_none());
+        added.ok_or_else(|| Error::unavailable("the member was removed again meanwhile"))
+    }
+
+    /// Adds a member that only follows; answers it with its number. See [`Membership::change_members`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn add_learner(&self, member: Member) -> Result<Member, Error> {
+        self.add_member(member.learner()).await
+    }
+
+    /// Lets a learner vote. See [`Membership::change_members`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn promote(&self, id: u64) -> Result<Members, Error> {
+        self.change_members(vec![MemberChange::Promote(id)]).await
+    }
+
+    /// Removes a member. See [`Membership::change_members`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn remove_member(&self, id: u64) -> Result<Members, Error> {
+        self.change_members(vec![MemberChange::Remove(id)]).await
     }
 
     /// A checksum of everything this replica has: see [`State::digest`](crate::state::State::digest).
@@ -344,8 +267,13 @@ impl Inner {
                 let (reply, answer) = oneshot::channel();
                 self.send(ask(reply, self.permit().await?))?;
                 match answer.await {
-                    // Nothing was proposed, so it is safe to try again when there is a leader.
-                    Ok(Err(Error::Unavailable { .. })) => leader.changed().await.map_err(|_| self.gone())?,
+                    // Nothing was proposed, so it is safe to try again when there is a leader, or when the one
+                    // there is has room again or did not hand over after all.
+                    Ok(Err(Error::Unavailable { .. })) => {
+                        if let Ok(Err(_)) = tokio::time::timeout(TRY_AGAIN, leader.changed()).await {
+                            return Err(self.gone());
+                        }
+                    }
                     Ok(answer) => return answer,
                     Err(_) => return Err(self.gone()),
                 }
@@ -461,13 +389,9 @@ impl Store for RaftStore {
 
     async fn status(&self) -> Result<StoreStatus, Error> {
         let standing = self.inner.standing();
-        let voters = standing.replication.voters.len();
         let health = match self.inner.core.check_open() {
             Ok(()) if standing.replication.leader.is_some() => Health::Serving,
-            Ok(()) => {
-                let quorum = voters / 2 + 1;
-                Health::ReadOnly(format!("no leader: {quorum} of {voters} replicas must be up and hear one another"))
-            }
+            Ok(()) => Health::ReadOnly(format!("no leader; {}", standing.replication.explain())),
             Err(Error::Failed { reason }) => Health::Failed(reason),
             Err(error) => return Err(error),
         };
@@ -477,5 +401,39 @@ impl Store for RaftStore {
             replication: Some(standing.replication),
             ..self.inner.core.status()
         })
+    }
+}
+
+#[async_trait]
+impl Membership for RaftStore {
+    async fn members(&self, linearizable: bool) -> Result<Members, Error> {
+        if linearizable {
+            self.inner.catch_up().await?;
+        }
+        self.inner.core.check_open()?;
+        Ok(self.inner.standing().members)
+    }
+
+    async fn change_members(&self, changes: Vec<MemberChange>) -> Result<Members, Error> {
+        // Those that are added get numbers by what this replica knows.
+        self.inner.catch_up().await?;
+        match self.inner.propose(Proposal::Members(changes)).await? {
+            Answer::Members(members) => Ok(members),
+            other => Err(Error::Failed { reason: format!("unexpected answer {other:?}") }),
+        }
+    }
+
+    async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
+        if !self.inner.standing().replication.voters.contains(&to) {
+            return Err(Error::MemberNotFound { member: to });
+        }
+        self.inner
+            .in_time(async {
+                let mut leader = self.inner.leader.clone();
+                self.inner.send(Input::TransferLeader(to))?;
+                let leads = leader.wait_for(|leader| *leader == Some(to)).await;
+                leads.map(drop).map_err(|_| self.inner.gone())
+            })
+            .await
     }
 }

@@ -7,57 +7,97 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use bytes::Bytes;
 
-use super::disk::message;
 use super::driver::Input;
+use super::frame::Envelope;
+use crate::Members;
 
-/// Messages that may wait at a replica; further ones are dropped, which raft takes in its stride.
+/// Messages, and bytes of them, that may wait at a replica; further ones are dropped, which raft takes in its
+/// stride.
 const WAITING_MAX: usize = 4096;
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Carries messages between replicas. It may lose, delay, double and reorder them, but must not change
 /// them, nor let strangers send any: whoever can, controls the store.
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
-    /// Sends a message to a replica, without waiting. The other side hands it to that replica's [`Inbox`].
+    /// Sends a message to a member, without waiting. The other side hands it to that replica's [`Inbox`].
     fn send(&self, to: u64, message: Bytes);
+
+    /// Says who the members are, whenever that changes. A transport that finds them by other means need not
+    /// listen.
+    fn set_members(&self, members: &Members) {
+        let _ = members;
+    }
+}
+
+/// What waits at a replica.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waits {
+    fn enter(&self, bytes: usize) -> bool {
+        let messages = self.messages.fetch_add(1, Ordering::Relaxed);
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One message is taken whatever its size.
+        let fits = messages < WAITING_MAX && (before == 0 || before + bytes <= WAITING_BYTES_MAX);
+        if !fits {
+            self.leave(bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn leave(&self, bytes: usize) {
+        self.messages.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Where messages for a replica are handed in. Cloning shares it.
 #[derive(Clone)]
 pub struct Inbox {
     inputs: mpsc::Sender<Input>,
-    waiting: Arc<AtomicUsize>,
+    waits: Arc<Waits>,
 }
 
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox").field("waiting", &self.waiting).finish_non_exhaustive()
+        f.debug_struct("Inbox").field("waits", &self.waits).finish_non_exhaustive()
     }
 }
 
 impl Inbox {
     pub(super) fn new(inputs: mpsc::Sender<Input>) -> Self {
-        Self { inputs, waiting: Arc::default() }
+        Self { inputs, waits: Arc::default() }
     }
 
-    pub(super) fn waiting(&self) -> Arc<AtomicUsize> {
-        self.waiting.clone()
+    pub(super) fn waits(&self) -> Arc<Waits> {
+        self.waits.clone()
     }
 
     /// Hands in a message that another replica sent. What does not decode, or is too much, is dropped.
     pub fn deliver(&self, bytes: &Bytes) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if !self.waits.enter(bytes.len()) {
             return;
         }
-        let sent = match message(bytes) {
-            Ok(message) => self.inputs.send(Input::Message(Box::new(message))).is_ok(),
-            Err(reason) => {
-                tracing::debug!(reason, "a message of another replica was dropped");
+        let sent = match Envelope::decode(bytes) {
+            Ok(envelope) => self.inputs.send(Input::Frame(envelope, bytes.len())).is_ok(),
+            Err(refused) => {
+                let super::frame::Refused { offset, reason } = refused;
+                tracing::warn!(offset, reason, "a message of another replica was refused");
                 false
             }
         };
         if !sent {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.waits.leave(bytes.len());
         }
+    }
+
+    /// Says that a member cannot be reached now, so that it is not sent more than a little until it is heard.
+    pub fn unreachable(&self, id: u64) {
+        // A replica that is no more does not care.
+        let _ = self.inputs.send(Input::Unreachable(id));
     }
 }
 

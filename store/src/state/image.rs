@@ -187,6 +187,12 @@ impl ImageSink {
         from.finish()
     }
 
+    /// Whether the image is complete.
+    #[cfg(feature = "raft")]
+    pub(crate) const fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// The state, if the image is complete.
     pub(crate) fn finish(self) -> Result<State, Reason> {
         if self.done { Ok(self.state) } else { Err("the last block is missing") }
