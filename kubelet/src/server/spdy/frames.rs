@@ -97,8 +97,9 @@ pub(super) fn accept(stream: u32, first: bool) -> Bytes {
     if first {
         body.extend([0x78, 0x01]);
     }
-    // A stored block of four zero bytes: the number of headers.
-    body.extend([0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0]);
+    // A stored block of four zero bytes: the number of headers. An empty one flushes it: a reader that was left at the
+    // end of a block looks for the next one, and takes there being none for a broken stream.
+    body.extend([0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
     control(2, &body)
 }
 
