@@ -12,6 +12,7 @@ pub struct Objects {
     workloads: BTreeMap<(Name, WorkloadKind, Name), Workload>,
     budgets: BTreeMap<(Name, Name), Budget>,
     namespaces_version: u64,
+    budgets_version: u64,
     /// Devices and the claims to them.
     pub devices: Devices,
     /// Volumes and the claims to them.
@@ -75,12 +76,19 @@ impl Objects {
 
     /// Puts a budget in, in place of an earlier version.
     pub fn put_budget(&mut self, budget: Budget) {
+        self.budgets_version += 1;
         self.budgets.insert((budget.namespace.clone(), budget.name.clone()), budget);
     }
 
     /// Takes a budget out.
     pub fn remove_budget(&mut self, namespace: &Name, name: &Name) {
-        self.budgets.remove(&(namespace.clone(), name.clone()));
+        let gone = self.budgets.remove(&(namespace.clone(), name.clone()));
+        self.budgets_version += u64::from(gone.is_some());
+    }
+
+    /// A number that grows when budgets change.
+    pub(crate) const fn budgets_version(&self) -> u64 {
+        self.budgets_version
     }
 
     /// All budgets.

@@ -228,6 +228,7 @@ impl Snapshot {
         let alike = old.node_name == new.node_name
             && old.labels == new.labels
             && old.deletion_timestamp.is_some() == new.deletion_timestamp.is_some()
+            && old.start_time == new.start_time
             && old.spec == new.spec;
         let slot = self.by_name.get(&new.node_name).copied().filter(|_| alike);
         let Some(info) = slot.and_then(|slot| self.slots[slot.at()].as_mut()) else {

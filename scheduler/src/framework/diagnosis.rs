@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Code, Status};
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
@@ -9,49 +10,84 @@ use crate::object::Name;
 
 /// What plugins said about each node, and about all those nobody looked at.
 ///
-/// Most nodes are told the same, so each thing that was said is kept once.
+/// Most nodes are told the same, so each thing that was said is kept once. A clone shares what was said with the original
+/// until one of the two changes.
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatuses {
-    said: Vec<Status>,
-    /// Nodes, and which of those they were told.
-    explicit: Vec<(NodeSlot, u32)>,
+    said: Arc<Vec<Status>>,
+    /// How many nodes were told each of those.
+    counts: Vec<usize>,
+    /// Nodes, and which of those they were told, or [`NOTHING`].
+    explicit: Arc<Vec<(NodeSlot, u32)>>,
     absent: Option<Status>,
 }
 
 /// Among how many of the last statuses is looked for an equal one.
 const LATELY: usize = 16;
+/// The node was told nothing.
+const NOTHING: u32 = u32::MAX;
 
 impl NodeStatuses {
     /// Notes what was said about a node; once for each.
     pub fn set(&mut self, node: NodeSlot, status: Status) {
         let number = self.number(status);
-        self.explicit.push((node, number));
+        Arc::make_mut(&mut self.explicit).push((node, number));
     }
 
-    /// The number of a status; the same for equal ones, unless many others were between.
-    pub(crate) fn number(&mut self, status: Status) -> u32 {
+    /// Room for those nodes in that order, with nothing said to any of them yet; for [`set_at`](Self::set_at).
+    pub(crate) fn in_order(nodes: &[NodeSlot]) -> Self {
+        Self { explicit: Arc::new(nodes.iter().map(|node| (*node, NOTHING)).collect()), ..Self::default() }
+    }
+
+    /// Notes what the node at that place is told now, in place of what it was told before.
+    pub(crate) fn set_at(&mut self, place: usize, status: Option<Status>) {
+        let number = status.map_or(NOTHING, |status| self.number(status));
+        let (_, known) = &mut Arc::make_mut(&mut self.explicit)[place];
+        if let Some(count) = self.counts.get_mut(std::mem::replace(known, number) as usize) {
+            *count -= 1;
+        }
+    }
+
+    /// What the node at that place, which should be this one, was told.
+    pub(crate) fn code_at(&self, place: usize, node: NodeSlot) -> Code {
+        match self.explicit.get(place) {
+            Some((own, number)) if *own == node => {
+                let said = self.said.get(*number as usize).or(self.absent.as_ref());
+                said.map_or(Code::UnschedulableAndUnresolvable, Status::code)
+            }
+            _ => self.code(node),
+        }
+    }
+
+    /// The number of a status; the same for equal ones, unless many others were between. It is told to one node more.
+    fn number(&mut self, status: Status) -> u32 {
         let from = self.said.len().saturating_sub(LATELY);
         let known = self.said[from..].iter().position(|known| *known == status);
         let at = known.map_or(self.said.len(), |known| from + known);
         if known.is_none() {
-            self.said.push(status);
+            Arc::make_mut(&mut self.said).push(status);
+            self.counts.push(0);
         }
-        u32::try_from(at).unwrap_or(u32::MAX)
-    }
-
-    /// The same statuses, told to these nodes and no others.
-    pub(crate) fn told(&self, nodes: impl Iterator<Item = (NodeSlot, u32)>) -> Self {
-        Self { said: self.said.clone(), explicit: nodes.collect(), absent: None }
+        self.counts[at] += 1;
+        u32::try_from(at).unwrap_or(NOTHING)
     }
 
     /// How many different things were said.
-    pub(crate) const fn kinds(&self) -> usize {
+    pub(crate) fn kinds(&self) -> usize {
         self.said.len()
     }
 
     /// Notes what was said about a node, in place of what was said before.
     pub(crate) fn replace(&mut self, node: NodeSlot, status: Status) {
-        self.explicit.retain(|(own, _)| *own != node);
+        let counts = &mut self.counts;
+        Arc::make_mut(&mut self.explicit).retain(|(own, number)| {
+            if *own == node
+                && let Some(count) = counts.get_mut(*number as usize)
+            {
+                *count -= 1;
+            }
+            *own != node
+        });
         self.set(node, status);
     }
 
@@ -63,8 +99,8 @@ impl NodeStatuses {
     /// What was said about a node.
     #[must_use]
     pub fn get(&self, node: NodeSlot) -> Option<&Status> {
-        let said = self.explicit.iter().find(|(own, _)| *own == node).map(|(_, number)| &self.said[*number as usize]);
-        said.or(self.absent.as_ref())
+        let said = self.explicit.iter().find(|(own, _)| *own == node);
+        said.and_then(|(_, number)| self.said.get(*number as usize)).or(self.absent.as_ref())
     }
 
     /// The code for a node; nodes nobody spoke of cannot be helped.
@@ -76,37 +112,32 @@ impl NodeStatuses {
     /// How many nodes were spoken of.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.explicit.len()
+        self.counts.iter().sum()
     }
 
     /// Whether none was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.explicit.is_empty()
+        self.counts.iter().all(|count| *count == 0)
     }
 
     /// The nodes spoken of, and what was said.
     pub fn iter(&self) -> impl Iterator<Item = (NodeSlot, &Status)> {
-        self.explicit.iter().map(|(slot, number)| (*slot, &self.said[*number as usize]))
+        self.explicit.iter().filter_map(|(slot, number)| Some((*slot, self.said.get(*number as usize)?)))
     }
 
     /// Each thing that was said, and of how many nodes.
-    pub(crate) fn counts(&self) -> Vec<(&Status, usize)> {
-        let mut counts: Vec<(&Status, usize)> = self.said.iter().map(|status| (status, 0)).collect();
-        for (_, number) in &self.explicit {
-            counts[*number as usize].1 += 1;
-        }
-        counts
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&Status, usize)> {
+        self.said.iter().zip(self.counts.iter().copied()).filter(|(_, nodes)| *nodes > 0)
     }
 
     /// The nodes where preemption might help, in the snapshot's order.
     pub fn resolvable<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a NodeInfo> {
         let helps = |status: &Status| status.code() == Code::Unschedulable;
         let mut helped = vec![self.absent.as_ref().is_some_and(helps); snapshot.slot_count()];
-        let said: Vec<bool> = self.said.iter().map(helps).collect();
-        for (slot, number) in &self.explicit {
+        for (slot, status) in self.iter() {
             if let Some(helped) = helped.get_mut(slot.at()) {
-                *helped = said[*number as usize];
+                *helped = helps(status);
             }
         }
         snapshot.nodes().filter(|node| helped[node.slot.at()]).collect()
@@ -173,7 +204,7 @@ impl FitError {
     /// Every reason with the number of nodes it holds for, in the order of their text.
     fn histogram(&self) -> Vec<String> {
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for (status, nodes) in self.diagnosis.nodes.counts().into_iter().filter(|(_, nodes)| *nodes > 0) {
+        for (status, nodes) in self.diagnosis.nodes.counts() {
             for reason in status.reasons() {
                 *reasons.entry(reason).or_default() += nodes;
             }

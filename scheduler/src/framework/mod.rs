@@ -9,6 +9,7 @@ mod diagnosis;
 mod event;
 mod extender;
 mod extension_point;
+mod kept;
 mod plugin;
 mod profile;
 mod profile_binding;
@@ -25,6 +26,7 @@ pub use event::{ActionType, ClusterEvent, EventResource, Hint, HintFn, Interest,
 pub(crate) use extender::EXTENDER;
 pub use extender::{Answer, EXTENDER_SCORE_MAX, Extender, Filtered, Preempted, Question};
 pub use extension_point::ExtensionPoint;
+pub use kept::Kept;
 pub use plugin::{
     BindOutcome, BindPlugin, Candidate, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
     PostBindPlugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Verdict;
-use super::{Action, CycleState, FilterTally, Interest, NodeScore, NodeStatuses, Profile, ScoreTally, Status};
+use super::{Action, CycleState, FilterTally, Interest, Kept, NodeScore, NodeStatuses, Profile, ScoreTally, Status};
 use crate::cache::{NodeInfo, Objects, Snapshot};
 use crate::object::{Name, Node, PodInfo};
 use crate::queue::{Gangs, Nominator, QueuedPod};
@@ -219,6 +219,11 @@ pub struct PostFilterContext<'a> {
     pub random: &'a mut Random,
     /// Whether candidates are to be told in the outcome, for extenders to look at before one is chosen.
     pub candidates_wanted: bool,
+    /// Where to keep something for the next pods of this kind, if the pod is one of many and all that speaks against nodes
+    /// lies in its spec and in the single nodes.
+    pub kept: Option<&'a mut Kept>,
+    /// The nodes' places in the snapshot's order, by their slots, if something may be kept.
+    pub(crate) places: &'a [u32],
 }
 
 /// A node where a pod would fit if others went.

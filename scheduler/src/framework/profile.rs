@@ -210,12 +210,12 @@ impl Profile {
         pod: &Arc<PodInfo>,
         context: PostFilterContext<'_>,
     ) -> PostFilterOutcome {
-        let PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted } = context;
+        let PostFilterContext { mut kept, random, .. } = context;
         let mut merged = PostFilterOutcome::default();
         let mut reasons = Vec::new();
         for entry in &self.post_filter {
             let random = &mut *random;
-            let context = PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted };
+            let context = PostFilterContext { random, kept: kept.as_deref_mut(), ..context };
             let mut outcome = entry.plugin.post_filter(state, pod, context);
             outcome.status = outcome.status.map(|status| status.by(&entry.name));
             match &outcome.status {
@@ -242,10 +242,10 @@ impl Profile {
         candidates: &[Candidate],
         context: PostFilterContext<'_>,
     ) -> PostFilterOutcome {
-        let PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted } = context;
+        let PostFilterContext { mut kept, random, .. } = context;
         let chosen = self.post_filter.iter().find_map(|entry| {
             let random = &mut *random;
-            let context = PostFilterContext { profile, snapshot, nominator, statuses, random, candidates_wanted };
+            let context = PostFilterContext { random, kept: kept.as_deref_mut(), ..context };
             let mut outcome = entry.plugin.choose(pod, candidates.to_vec(), context)?;
             outcome.status = outcome.status.map(|status| status.by(&entry.name));
             Some(outcome)

@@ -10,6 +10,12 @@ use crate::framework::{
 };
 use crate::object::{Budget, Name, PodInfo, Time};
 
+mod harm;
+mod trials;
+
+use harm::Harm;
+use trials::{Chosen, Trials};
+
 /// How many candidates [`DefaultPreemption`] weighs against each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultPreemptionArgs {
@@ -66,21 +72,22 @@ impl PostFilterPlugin for DefaultPreemption {
             let status = Status::unschedulable(format!("preemption: {reason}"));
             return PostFilterOutcome { status: Some(status), ..PostFilterOutcome::default() };
         }
+        if let Some(kept) = context.kept.take().filter(|_| !context.candidates_wanted) {
+            let trials = kept.get_or_insert_with(|| Trials::new(&context));
+            return match trials.choose(self, state, pod, &mut context) {
+                Chosen::Best(best) => preempt(pod, best, &context),
+                Chosen::None(statuses) => not_helpful(statuses, &context),
+                Chosen::NothingToTry => not_helpful(NodeStatuses::default(), &context),
+            };
+        }
         let (candidates, statuses) = self.find_candidates(state, pod, &mut context);
         if context.candidates_wanted && !candidates.is_empty() {
             return PostFilterOutcome { candidates, ..PostFilterOutcome::default() };
         }
-        let Some(best) = pick(candidates) else {
-            let mut error = FitError { nodes_total: context.snapshot.len(), diagnosis: Diagnosis::default() };
-            error.diagnosis.nodes = statuses;
-            error.diagnosis.nodes.set_absent(Status::unresolvable("Preemption is not helpful for scheduling"));
-            return PostFilterOutcome {
-                nominated_node_name: Some(Name::default()),
-                status: Some(Status::unschedulable(format!("preemption: {error}"))),
-                ..PostFilterOutcome::default()
-            };
-        };
-        preempt(pod, best, &context)
+        match pick(candidates) {
+            Some(best) => preempt(pod, best, &context),
+            None => not_helpful(statuses, &context),
+        }
     }
 
     fn choose(
@@ -108,6 +115,18 @@ fn preempt(pod: &Arc<PodInfo>, best: Candidate, context: &PostFilterContext<'_>)
     PostFilterOutcome {
         nominated_node_name: Some(best.node),
         actions: vec![Action::Preempt(preemption)],
+        ..PostFilterOutcome::default()
+    }
+}
+
+/// Nobody's going would help; these nodes said why.
+fn not_helpful(statuses: NodeStatuses, context: &PostFilterContext<'_>) -> PostFilterOutcome {
+    let mut error = FitError { nodes_total: context.snapshot.len(), diagnosis: Diagnosis::default() };
+    error.diagnosis.nodes = statuses;
+    error.diagnosis.nodes.set_absent(Status::unresolvable("Preemption is not helpful for scheduling"));
+    PostFilterOutcome {
+        nominated_node_name: Some(Name::default()),
+        status: Some(Status::unschedulable(format!("preemption: {error}"))),
         ..PostFilterOutcome::default()
     }
 }
@@ -165,20 +184,18 @@ impl DefaultPreemption {
     }
 }
 
+/// What comes of making room on a node, or why that does not help.
+type Trial = Result<Candidate, Status>;
+
 /// The victims on a node: all pods of lower priority but those that may stay after all, the more important first.
-fn try_node(
-    state: &CycleState,
-    pod: &Arc<PodInfo>,
-    node: &NodeInfo,
-    context: &PostFilterContext<'_>,
-) -> Result<Candidate, Status> {
+fn try_node(state: &CycleState, pod: &Arc<PodInfo>, node: &NodeInfo, context: &PostFilterContext<'_>) -> Trial {
     let profile = context.profile;
-    let (mut state, mut node) = (state.clone(), node.clone());
     let mut potential: Vec<Arc<PodInfo>> =
         node.pods.iter().filter(|other| other.spec.priority < pod.spec.priority).cloned().collect();
     if potential.is_empty() {
         return Err(Status::unresolvable("No preemption victims found for incoming pod"));
     }
+    let (mut state, mut node) = (state.clone(), node.clone());
     for victim in &potential {
         node.remove_pod(&victim.uid);
         profile.run_remove_pod(&mut state, pod, victim, &node);
@@ -241,16 +258,7 @@ fn split_by_budget<'a>(pods: Pods, budgets: impl Iterator<Item = &'a Budget>) ->
 /// The candidate that does the least harm: fewest broken budgets, then the lowest highest priority, the lowest sum of
 /// priorities, the fewest victims, and the victims of highest priority that run the shortest.
 fn pick(candidates: Vec<Candidate>) -> Option<Candidate> {
-    let harm = |candidate: &Candidate| {
-        let victims = &candidate.victims;
-        let highest = victims.iter().map(|victim| victim.spec.priority).max().unwrap_or(i32::MIN);
-        let sum: i64 = victims.iter().map(|victim| i64::from(victim.spec.priority) + (1 << 31)).sum();
-        let top = victims.iter().filter(|victim| victim.spec.priority == highest);
-        let earliest = top.map(|victim| victim.start_time.unwrap_or(Time::MAX)).min();
-        let first = victims.first().map_or(i32::MIN, |victim| victim.spec.priority);
-        (candidate.budget_violations, first, sum, victims.len(), std::cmp::Reverse(earliest))
-    };
-    candidates.into_iter().min_by_key(harm)
+    candidates.into_iter().min_by_key(Harm::of)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod storage;
 mod what_if;
 
 #[cfg(test)]
+mod preemption_properties;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

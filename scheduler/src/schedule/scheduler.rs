@@ -388,13 +388,17 @@ impl Scheduler {
             return PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
         }
         let candidates_wanted = self.extenders.iter().any(|own| own.preempts && own.is_interested(pod));
+        let Progress { classes, random, .. } = &mut self.progress;
+        let (kept, places) = classes.as_mut().map(|classes| classes.kept_for(pod)).unwrap_or_default();
         let context = PostFilterContext {
             profile,
             snapshot: self.cache.snapshot(),
             nominator: &self.queue.nominator,
             statuses: &error.diagnosis.nodes,
-            random: &mut self.progress.random,
+            random,
             candidates_wanted,
+            kept,
+            places,
         };
         catch_unwind(AssertUnwindSafe(|| run(profile, pod, context))).unwrap_or_else(|panic| PostFilterOutcome {
             status: Some(panicked(&*panic)),

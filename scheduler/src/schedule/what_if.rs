@@ -136,6 +136,8 @@ impl<'a> WhatIf<'a> {
             statuses: &error.diagnosis.nodes,
             random: &mut self.progress.random,
             candidates_wanted: false,
+            kept: None,
+            places: &[],
         };
         let outcome = profile.run_post_filter(&state, pod, context);
         let preemption = outcome.actions.into_iter().find_map(|action| match action {

@@ -38,6 +38,8 @@ fn preempt(names: &[&str], existing: Vec<PodMaker>, asked: PodMaker, budgets: Ve
         statuses: &diagnosis.nodes,
         random: &mut Random::new(1),
         candidates_wanted: false,
+        kept: None,
+        places: &[],
     };
     let outcome = DefaultPreemption::default().post_filter(&state, &pod, context);
     let victims = outcome.actions.iter().flat_map(|action| match action {

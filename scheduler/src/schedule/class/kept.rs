@@ -9,7 +9,7 @@ use super::columns::Columns;
 use super::refusals::Refusals;
 use super::tree::{Summary, Tree};
 use crate::cache::{NodeInfo, NodeSlot};
-use crate::framework::{CycleState, FilterTally, Profile, SCORE_MAX, ScoreTally, Status};
+use crate::framework::{CycleState, FilterTally, Kept, Profile, SCORE_MAX, ScoreTally, Status};
 use crate::object::PodInfo;
 
 /// A node that cannot take the pod, whatever the tallies say.
@@ -78,6 +78,8 @@ pub(super) struct Class {
     tree: Option<Tree>,
     /// Why nodes can't take the pod, once that was asked.
     pub(super) refusals: Option<Refusals>,
+    /// What PostFilter plugins keep.
+    pub(super) more: Kept,
     stamp: Vec<u64>,
     seen: u64,
     seen_promises: u64,
@@ -123,6 +125,7 @@ impl Class {
             scattered: 0,
             tree: None,
             refusals: None,
+            more: Kept::default(),
             stamp: stamps(view, pod).collect(),
             seen: snapshot.changes_end(),
             seen_promises: nominator.changes_end(),
@@ -250,7 +253,7 @@ impl Class {
         let start = progress.next_start % nodes;
         if tree.all().feasible == 0 {
             progress.next_start = start;
-            return Some(Err(self.refuse(view, pod, start)?));
+            return Some(Err(self.refuse(view, pod)?));
         }
         let window = tree.window(nodes, start, u32::try_from(wanted).unwrap_or(u32::MAX));
         let [first, second] = window.parts.map(|(from, to)| tree.range(from, to));

@@ -19,7 +19,7 @@ use hashbrown::HashMap;
 
 use super::decide::{Decision, Progress, Refusal, View, nodes_to_find};
 use crate::cache::{Snapshot, SpecKey};
-use crate::framework::CycleState;
+use crate::framework::{CycleState, Kept};
 use crate::object::{Labels, Name, OwnerReference, PodInfo};
 use kept::Class;
 
@@ -39,6 +39,8 @@ pub(crate) struct Classes {
     places: Vec<u32>,
     layout: u64,
     clock: u64,
+    /// The pod that was refused last, by what was kept for pods of its kind.
+    refused: Option<(Name, Key)>,
 }
 
 /// What pods of a class have in common: the spec, and where more than nodes matters all that other pods can tell.
@@ -58,6 +60,7 @@ impl Classes {
         state: &mut CycleState,
         progress: &mut Progress,
     ) -> Option<Result<Decision, Refusal>> {
+        self.refused = None;
         if view.profile.score.is_empty() || !pod.nominated_node_name.is_empty() {
             return None;
         }
@@ -99,8 +102,23 @@ impl Classes {
         if matches!(decision, Some(Err(_))) {
             // Who makes room asks the plugins on.
             state.show(view.snapshot);
+            self.refused = local.then(|| (pod.uid.clone(), key));
         }
         decision
+    }
+
+    /// Where PostFilter plugins may keep something for pods of this one's kind, if it was just refused by what is kept
+    /// already; and the nodes' places by their slots.
+    pub(super) fn kept_for(&mut self, pod: &PodInfo) -> (Option<&mut Kept>, &[u32]) {
+        let refused = self.refused.take().filter(|(uid, _)| *uid == pod.uid);
+        let class = refused.and_then(|(_, key)| self.classes.get_mut(&key));
+        (class.map(|class| &mut class.more), &self.places)
+    }
+
+    /// For how many kinds of pods PostFilter plugins keep something.
+    #[cfg(test)]
+    pub(super) fn kept_more(&self) -> usize {
+        self.classes.values().filter(|class| !class.more.is_empty()).count()
     }
 
     /// Whether such a pod was seen before. What is seen only once is not worth keeping anything for.
