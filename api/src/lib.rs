@@ -4,7 +4,8 @@
 //! cluster decode objects into types of their own (a full `Pod` takes 20 KB of memory) and use this crate for what
 //! must be computed the same way everywhere: [quantities](quantity), [label and field selectors](selector),
 //! [what a pod asks for](requests), [taints and tolerations](taint), the [table of built-in resources](resources),
-//! their [structure](schema), and the [`Status`](status::Status) in which an API server answers errors.
+//! their [structure](schema), and the [`Status`](status::Status) in which an API server answers errors. Feature `cel`
+//! adds the Common Expression Language, in which rules, policies and selectors of devices are written.
 //!
 //! ```
 //! use kubewright_api::quantity::Quantity;
@@ -22,6 +23,8 @@
 //!
 //! The Kubernetes version is chosen once, in the workspace manifest: use [`k8s_openapi`] from here.
 
+#[cfg(feature = "cel")]
+pub mod cel;
 pub mod field;
 pub mod names;
 pub mod quantity;

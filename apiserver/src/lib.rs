@@ -61,7 +61,7 @@ pub mod authn;
 pub mod authz;
 pub mod body;
 pub mod bootstrap;
-pub mod cel;
+
 #[cfg(feature = "serve")]
 pub mod connect;
 pub mod custom;
@@ -86,3 +86,5 @@ pub mod serve;
 pub mod server;
 pub mod subresources;
 pub mod table;
+
+pub use kubewright_api::cel;

@@ -78,7 +78,7 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "GangScheduling" => Arc::new(GangScheduling),
         "DynamicResources" => {
             check_timeouts(args, faults);
-            Arc::new(DynamicResources)
+            Arc::new(DynamicResources::default())
         }
         "VolumeBinding" => Arc::new(VolumeBinding::new(bind_timeout(args, faults))),
         "ImageLocality" => Arc::new(ImageLocality),

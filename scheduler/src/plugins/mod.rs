@@ -69,7 +69,7 @@ pub fn default_plugins() -> Vec<(PluginRef, i64)> {
         (Arc::new(VolumeZone), 0),
         (Arc::new(PodTopologySpread::default()), 2),
         (Arc::new(InterPodAffinity::default()), 2),
-        (Arc::new(DynamicResources), 2),
+        (Arc::new(DynamicResources::default()), 2),
         (Arc::new(DefaultPreemption::default()), 0),
         (Arc::new(BalancedAllocation::default()), 1),
         (Arc::new(ImageLocality), 1),

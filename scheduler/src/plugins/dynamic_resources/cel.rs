@@ -1,72 +1,110 @@
-//! Expressions that select devices: the part of the Common Expression Language that device selectors are made of.
-//!
-//! What is there: literals, lists, `device` with its driver, attributes and capacity, the operators, `in`, `?:`, `has`,
-//! `exists`, `all`, `cel.bind`, string functions, quantities and semantic versions. Regular expressions are not.
+//! Expressions that select devices, in the Common Expression Language: `device` with its driver, attributes and capacity.
 
-mod eval;
-mod parse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use kubewright_api::cel::{Budget, Env, Key, Program, Type, Value};
 
-use kubewright_api::quantity::Quantity;
+use crate::object::{Attribute, Device};
 
-use crate::object::Device;
+/// How many compiled expressions are kept; compiling one takes far longer than asking it.
+const KEPT_MAX: usize = 256;
 
 /// An expression, ready to be asked.
 #[derive(Clone, Debug)]
-pub(super) struct Selector(Arc<Expression>);
-
-#[derive(Clone, Debug)]
-enum Expression {
-    Literal(Value),
-    Name(String),
-    Member(Box<Self>, String),
-    Index(Box<Self>, Box<Self>),
-    Call(Option<Box<Self>>, String, Vec<Self>),
-    Not(Box<Self>),
-    Negative(Box<Self>),
-    Binary(&'static str, Box<Self>, Box<Self>),
-    If(Box<Self>, Box<Self>, Box<Self>),
-    List(Vec<Self>),
-}
-
-/// What an expression comes to.
-#[derive(Clone, Debug, PartialEq)]
-enum Value {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    Text(Arc<str>),
-    Quantity(Quantity),
-    Version([u64; 3], Arc<str>),
-    List(Arc<[Self]>),
-    Map(Arc<BTreeMap<String, Self>>),
-    /// Attributes or capacity by domain: a domain that isn't there is empty.
-    Domains(Arc<BTreeMap<String, Self>>),
-}
+pub(super) struct Selector(Arc<Program>);
 
 impl Selector {
-    /// Reads an expression.
+    /// Compiles an expression.
     ///
     /// # Errors
     /// What is wrong with it, and where.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        parse::parse(text).map(|expression| Self(Arc::new(expression)))
+    pub(super) fn compile(text: &str) -> Result<Self, String> {
+        let attributes = Type::map(Type::map(Type::Dyn));
+        let capacity = Type::map(Type::map(Type::Named("kubernetes.Quantity")));
+        let device = Type::object(
+            "kubernetes.DRADevice",
+            [
+                ("driver", Type::String),
+                ("allowMultipleAllocations", Type::Bool),
+                ("attributes", attributes),
+                ("capacity", capacity),
+            ],
+        );
+        let program = Program::compile(text, &Env::new().with("device", device))
+            .map_err(|error| format!("compilation failed: {error}"))?;
+        match program.result() {
+            // What an attribute is turns out when it is looked at.
+            Type::Bool | Type::Dyn => Ok(Self(Arc::new(program))),
+            other => Err(format!("must evaluate to bool or the unknown type, not {other}")),
+        }
     }
 
     /// Whether a device of that driver is selected.
     ///
     /// # Errors
-    /// The expression asks for what isn't there, or doesn't come to true or false.
+    /// The expression asks for what isn't there, doesn't come to true or false, or costs more than upstream allows.
     pub(super) fn selects(&self, driver: &str, device: &Device) -> Result<bool, String> {
-        let device = eval::device(driver, device);
-        match eval::Scope::new(&device).value(&self.0)? {
+        let variables = [("device", as_value(driver, device)?)];
+        match self.0.eval(&variables, &mut Budget::per_call()).map_err(|error| error.to_string())? {
             Value::Bool(selected) => Ok(selected),
-            _ => Err("the expression must come to true or false".to_owned()),
+            other => Err(format!("CEL result of type {} could not be converted to bool", other.type_name())),
         }
     }
+}
+
+/// Compiled expressions by their text.
+#[derive(Debug, Default)]
+pub(super) struct Selectors(Mutex<HashMap<String, Selector>>);
+
+impl Selectors {
+    /// The expression, compiled now if it wasn't before.
+    pub(super) fn get(&self, text: &str) -> Result<Selector, String> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(text) {
+            return Ok(known.clone());
+        }
+        let selector = Selector::compile(text)?;
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(text.to_owned(), selector.clone());
+        Ok(selector)
+    }
+}
+
+/// A device as expressions see it: attributes and capacity by domain, where a domain that isn't there is empty.
+fn as_value(driver: &str, device: &Device) -> Result<Value<'static>, String> {
+    let mut attributes: BTreeMap<&str, Vec<(String, Value<'static>)>> = BTreeMap::new();
+    let mut capacity = attributes.clone();
+    for (name, attribute) in &device.attributes {
+        let (domain, id) = name.split_once('/').unwrap_or((driver, name));
+        let value = match attribute {
+            Attribute::Bool(value) => Value::Bool(*value),
+            Attribute::Int(value) => Value::Int(*value),
+            Attribute::Text(value) => Value::text(value.as_str()),
+            Attribute::Version(value) => {
+                let broken = |error| format!("attribute {name}: parse semantic version: {error}");
+                Value::semver(value).map_err(broken)?
+            }
+        };
+        attributes.entry(domain).or_default().push((id.to_owned(), value));
+    }
+    for (name, amount) in &device.capacity {
+        let (domain, id) = name.split_once('/').unwrap_or((driver, name));
+        capacity.entry(domain).or_default().push((id.to_owned(), Value::Quantity(*amount)));
+    }
+    Ok(Value::map([
+        ("driver".to_owned(), Value::text(driver)),
+        ("allowMultipleAllocations".to_owned(), Value::Bool(device.shareable)),
+        ("attributes".to_owned(), domains(attributes)),
+        ("capacity".to_owned(), domains(capacity)),
+    ]))
+}
+
+fn domains(all: BTreeMap<&str, Vec<(String, Value<'static>)>>) -> Value<'static> {
+    let all = all.into_iter().map(|(domain, values)| (Key::String(domain.to_owned()), Value::map(values)));
+    Value::MapOr(Arc::new(all.collect()), Arc::new(Value::map([])))
 }
 
 #[cfg(test)]
@@ -85,7 +123,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Result<bool, &str>) {
-        let found = Selector::parse(text).and_then(|selector| selector.selects("gpu.example.com", &gpu()));
+        let found = Selector::compile(text).and_then(|selector| selector.selects("gpu.example.com", &gpu()));
         assert_eq!(found, expected.map_err(ToOwned::to_owned), "{text}");
     }
 
@@ -110,6 +148,9 @@ mod tests {
             Ok(true),
         );
         check("[1, 2].all(n, n > 1)", Ok(false));
+        check(r#"device.attributes["gpu.example.com"].model.matches("^[AH][0-9]+$")"#, Ok(true));
+        check(r#""gpu.example.com" in device.attributes && !device.allowMultipleAllocations"#, Ok(true));
+        check(r#"device.attributes["gpu.example.com"].?vendor.orValue("none") == "none""#, Ok(true));
     }
 
     #[test]
@@ -118,11 +159,38 @@ mod tests {
         check(r#"device.attributes["nobody"].vendor == "x""#, Err("no such key: vendor"));
         check(r#"false && device.attributes["nobody"].x"#, Ok(false));
         check(r#"device.attributes["nobody"].x && false"#, Ok(false));
-        check("1", Err("the expression must come to true or false"));
-        check("1 == ", Err("the expression ends where a value is needed"));
-        check("a + 1 == 2", Err("undeclared reference to 'a'"));
-        check("1 + true == 2", Err("no such overload: +"));
-        check("true true", Err("\"true\" is not needed at position 5"));
+        check("1", Err("must evaluate to bool or the unknown type, not int"));
+        check(
+            r#"device.attributes["dra.example.com"].index"#,
+            Err("CEL result of type int could not be converted to bool"),
+        );
+        let at = "compilation failed: ERROR: <input>:1";
+        check("a == 2", Err(&format!("{at}:1: undeclared reference to 'a' (in container '')\n | a == 2\n | ^")));
+        check(
+            "device.colour == 'red'",
+            Err(&format!("{at}:7: undefined field 'colour'\n | device.colour == 'red'\n | ......^")),
+        );
+        check(
+            "true true",
+            Err(&format!("{at}:6: Syntax error: extraneous input 'true' expecting <EOF>\n | true true\n | .....^")),
+        );
         check("9223372036854775807 + 1 > 0", Err("integer overflow"));
+    }
+
+    #[test]
+    fn an_expression_that_costs_too_much_is_ended() {
+        let list = format!("[{}]", vec!["1"; 200].join(","));
+        let text = format!("cel.bind(l, {list}, l.all(a, l.all(b, l.all(c, a + b + c > 0))))");
+        check(&text, Err("operation cancelled: actual cost limit exceeded"));
+    }
+
+    #[test]
+    fn compiled_expressions_are_kept_up_to_a_bound() {
+        let kept = Selectors::default();
+        for number in 0..=KEPT_MAX {
+            kept.get(&format!("{number} > 0")).unwrap();
+        }
+        assert_eq!(kept.0.lock().unwrap().len(), 1);
+        assert!(kept.get("1 +").is_err() && kept.get("true").unwrap().selects("x", &gpu()).unwrap());
     }
 }

@@ -14,14 +14,16 @@ use crate::framework::{
 };
 use crate::object::{DeviceAllocation, DeviceClaim, DeviceRequest, Name, Node, PodDevices, PodInfo};
 use allocate::{AllocationError, Prepared, allocate};
-use cel::Selector;
+use cel::Selectors;
 
 /// How many pods can share a claim, as upstream.
 const RESERVED_MAX: usize = 256;
 
 /// Lets pods go only where the devices are that they claim, and chooses those devices.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DynamicResources;
+#[derive(Clone, Debug, Default)]
+pub struct DynamicResources {
+    selectors: Arc<Selectors>,
+}
 
 impl DynamicResources {
     /// Why a node is refused that cannot reach the devices of a claim.
@@ -81,7 +83,7 @@ fn claims_of(pod: &PodInfo, objects: &Objects) -> Result<Vec<Arc<DeviceClaim>>, 
     Ok(claims)
 }
 
-fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects) -> Result<Prepared, Status> {
+fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects, compiled: &Selectors) -> Result<Prepared, Status> {
     let ready = |request: &DeviceRequest| {
         if request.class.is_empty() {
             return Err(Status::error(format!("request {}: unsupported request type", request.name)));
@@ -92,7 +94,7 @@ fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects) -> Result<Prepared, Stat
         })?;
         let all = class.selectors.iter().chain(&request.selectors).enumerate();
         all.map(|(number, text)| {
-            Selector::parse(text).map_err(|error| {
+            compiled.get(text).map_err(|error| {
                 let (space, name) = (&claim.namespace, &claim.name);
                 Status::error(format!("claim {space}/{name}: selector #{number}: CEL compile error: {error}"))
             })
@@ -188,7 +190,8 @@ impl PreFilterPlugin for DynamicResources {
             let message = format!("resource claim {space}/{name} is in the process of being allocated");
             return Err(Status::unresolvable(message));
         }
-        let open: Vec<Prepared> = open.iter().map(|claim| prepare(claim, objects)).collect::<Result<_, _>>()?;
+        let open: Vec<Prepared> =
+            open.iter().map(|claim| prepare(claim, objects, &self.selectors)).collect::<Result<_, _>>()?;
         state.put(State { allocated: allocated.into(), open: open.into() });
         Ok(PreFilterOutcome::AllNodes)
     }

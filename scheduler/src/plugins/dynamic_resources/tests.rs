@@ -41,7 +41,7 @@ fn asks() -> PodMaker {
 
 /// Why each of the two nodes is refused, or the pod altogether.
 fn judge(snapshot: &Snapshot, pod: PodMaker) -> Result<[Option<String>; 2], (Code, String)> {
-    let (plugin, pod) = (DynamicResources, pod.build());
+    let (plugin, pod) = (DynamicResources::default(), pod.build());
     let mut state = CycleState::new();
     state.show(snapshot);
     plugin.pre_filter(&mut state, &pod, snapshot).map_err(|status| (status.code(), status.message()))?;
@@ -53,7 +53,7 @@ fn judge(snapshot: &Snapshot, pod: PodMaker) -> Result<[Option<String>; 2], (Cod
 
 /// The devices that the claim gets on a node.
 fn given(snapshot: &mut Snapshot, node: &str) -> Vec<String> {
-    let (plugin, pod) = (DynamicResources, Arc::new(asks().build()));
+    let (plugin, pod) = (DynamicResources::default(), Arc::new(asks().build()));
     let mut state = CycleState::new();
     plugin.pre_filter(&mut state, &pod, snapshot).unwrap();
     let node = snapshot.node(node).unwrap().node.clone();
@@ -164,7 +164,8 @@ fn pools_count_when_they_are_complete_and_new() {
 #[test]
 fn bad_expressions_are_told() {
     let broken = world(claim(json!([exactly("r", 1, "device.")]), json!([])));
-    let told = "claim default/c: selector #0: CEL compile error: a name must follow \".\"";
+    let told = "claim default/c: selector #0: CEL compile error: compilation failed: \
+                ERROR: <input>:1:8: Syntax error: no viable alternative at input '.'\n | device.\n | .......^";
     assert_eq!(judge(&broken, asks()).unwrap_err(), (Code::Error, told.to_owned()));
     let unknown = world(claim(json!([exactly("r", 1, "device.attributes['gpu'].healthy")]), json!([])));
     let told = "filter node n1: claim default/c: selector #0: CEL runtime error: no such key: healthy";
@@ -256,7 +257,7 @@ fn better_alternatives_make_better_nodes() {
             "selectors": [{"cel": {"expression": "device.attributes['gpu'].model == 'H100'"}}]},
         {"name": "good", "deviceClassName": "any", "count": 1}]}]);
     let world = world(claim(alternatives, json!([])));
-    let (plugin, pod, mut state) = (DynamicResources, asks().build(), CycleState::new());
+    let (plugin, pod, mut state) = (DynamicResources::default(), asks().build(), CycleState::new());
     state.show(&world);
     plugin.pre_filter(&mut state, &pod, &world).unwrap();
     assert_eq!(plugin.pre_score(&mut state, &pod, &[], &world), Ok(Flow::Continue));

@@ -13,7 +13,7 @@ pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
 }
 
 /// A length of time as Go writes it: `1h30m`, `-1.5s`, `250ms`.
-pub(crate) fn duration(text: &str) -> Option<SignedDuration> {
+pub fn duration(text: &str) -> Option<SignedDuration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

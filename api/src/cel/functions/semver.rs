@@ -14,7 +14,7 @@ pub struct Semver {
 }
 
 impl Semver {
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(in super::super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (version, build) = text.split_once('+').map_or((text, None), |(version, build)| (version, Some(build)));
         let (core, prerelease) = version.split_once('-').map_or((version, None), |(core, rest)| (core, Some(rest)));
         let identifier = |part: &str| !part.is_empty() && part.chars().all(|c| c == '-' || c.is_ascii_alphanumeric());

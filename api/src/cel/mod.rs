@@ -1,12 +1,12 @@
 //! The Common Expression Language with Kubernetes' libraries: rules of custom resources, admission policies, match
-//! conditions.
+//! conditions, selectors of devices.
 //!
 //! An expression is compiled once, which finds unknown names, unknown fields and functions that don't fit, and run as
 //! often as needed against JSON, which it reads where it lies. Every run has a [`Budget`]; what it costs is counted as
 //! upstream counts it.
 //!
 //! ```
-//! use kubewright_apiserver::cel::{Budget, Env, Program, Type, Value};
+//! use kubewright_api::cel::{Budget, Env, Program, Type, Value};
 //!
 //! let env = Env::new().with("self", Type::map(Type::Dyn)).returning(Type::Bool);
 //! let program = Program::compile("self.replicas <= self.maxReplicas", &env)?;
@@ -16,6 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The grammar is that of the [`cel`](https://docs.rs/cel) crate. Types, costs and budgets, which an API server that takes
+//! expressions from strangers can't be without, and the libraries are here.
+//!
 //! Source: <https://github.com/google/cel-spec>, and `staging/src/k8s.io/apiserver/pkg/cel` of Kubernetes.
 
 mod ast;
@@ -24,16 +27,14 @@ mod cost;
 mod estimate;
 mod eval;
 mod functions;
-mod lexer;
 mod parser;
 mod time;
 mod types;
 mod value;
 
 pub use estimate::{Cost, Sizes};
-pub(crate) use functions::format as formats;
-#[cfg(feature = "encryption")]
-pub(crate) use time::duration as parse_duration;
+pub use functions::format as formats;
+pub use time::duration as parse_duration;
 pub use types::{ObjectType, Type, escape_property};
 pub use value::{Host, Key, Text, Value};
 
@@ -174,7 +175,10 @@ impl Program {
     /// # Errors
     /// It is malformed, names what isn't there, or uses values as what they are not.
     pub fn compile(source: &str, env: &Env) -> Result<Self, CompileError> {
-        let root = parser::parse(source).map_err(|error| report(source, &[(error.at, error.message)]))?;
+        let root = parser::parse(source).map_err(|faults| {
+            let faults: Vec<_> = faults.into_iter().map(|fault| (fault.at, fault.message)).collect();
+            report(source, &faults)
+        })?;
         let (result, faults) = check::check(&root, env);
         if !faults.is_empty() {
             return Err(report(source, &faults));

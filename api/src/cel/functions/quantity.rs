@@ -1,6 +1,6 @@
 //! Quantities.
 
-use kubewright_api::quantity::Quantity;
+use crate::quantity::Quantity;
 
 use super::super::EvalError;
 use super::super::value::Value;

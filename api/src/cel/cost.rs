@@ -114,7 +114,7 @@ pub(super) fn of_call(function: &str, args: &[Value<'_>], result: Option<&Value<
 pub(super) fn of_operator(operator: Binary, left: &Value<'_>, right: &Value<'_>) -> u64 {
     match operator {
         Binary::In => {
-            if matches!(right, Value::Map(_) | Value::Json(serde_json::Value::Object(_), _)) {
+            if matches!(right, Value::Map(_) | Value::MapOr(..) | Value::Json(serde_json::Value::Object(_), _)) {
                 1
             } else {
                 size(Some(right))

@@ -3,7 +3,7 @@
 
 pub(super) mod arithmetic;
 mod convert;
-pub(crate) mod format;
+pub mod format;
 mod lists;
 mod net;
 mod quantity;

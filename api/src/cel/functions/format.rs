@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::names;
 use base64::Engine;
-use kubewright_api::names;
 
 use super::super::time;
 use super::super::value::Value;
@@ -44,26 +44,36 @@ fn masked(text: &str) -> String {
     }
 }
 
-pub(crate) fn is_uri(text: &str) -> bool {
+/// Whether a text is a URI with a scheme or an absolute path.
+#[must_use]
+pub fn is_uri(text: &str) -> bool {
     matches!(super::urls::make("isURL", text), Some(Ok(Value::Bool(true))))
 }
 
-pub(crate) fn is_uuid(text: &str) -> bool {
+/// Whether a text is a UUID, with dashes or without.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
     let hex: String = text.chars().filter(|c| *c != '-').collect();
     let dashes: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
     let placed = dashes.is_empty() || dashes == [8, 13, 18, 23];
     hex.len() == 32 && placed && hex.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-pub(crate) fn is_base64(text: &str) -> bool {
+/// Whether a text is base64.
+#[must_use]
+pub fn is_base64(text: &str) -> bool {
     base64::engine::general_purpose::STANDARD.decode(text).is_ok()
 }
 
-pub(crate) fn is_date(text: &str) -> bool {
+/// Whether a text is a day: `2026-01-31`.
+#[must_use]
+pub fn is_date(text: &str) -> bool {
     text.len() == 10 && time::timestamp(text).is_some()
 }
 
-pub(crate) fn is_duration(text: &str) -> bool {
+/// Whether a text is a duration.
+#[must_use]
+pub fn is_duration(text: &str) -> bool {
     time::duration(text).is_some()
 }
 

@@ -50,6 +50,9 @@ fn contained<'a>(value: &Value<'a>, collection: &Value<'a>) -> Result<'a> {
     if let Some(elements) = collection.elements() {
         return Ok(Value::Bool(elements.iter().any(|element| element.equals(value))));
     }
+    if let Value::MapOr(entries, _) = collection {
+        return Ok(Value::Bool(entries.contains_key(&value.key()?)));
+    }
     if collection.entries().is_some() {
         return Ok(Value::Bool(collection.at(value)?.is_some()));
     }

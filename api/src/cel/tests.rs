@@ -94,7 +94,22 @@ fn errors_say_what_is_wrong() {
     fails("1 / 0", "division by zero");
     fails("9223372036854775807 + 1", "integer overflow");
     fails("self.a + 'x'", "no such overload");
-    fails("1 +", "ERROR: <input>:1:4: Syntax error: no viable alternative at input '<EOF>'");
+    fails(
+        "1 +",
+        "ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', ",
+    );
+    fails("self.", "ERROR: <input>:1:6: Syntax error: no viable alternative at input '.'\n | self.\n | .....^");
+    fails(
+        "1 = 2",
+        "<input>:1:3: Syntax error: token recognition error at: '= '\n | 1 = 2\n | ..^\nERROR: <input>:1:5: ",
+    );
+    fails(
+        "true\n  true",
+        "ERROR: <input>:2:3: Syntax error: extraneous input 'true' expecting <EOF>\n |   true\n | ..^",
+    );
+    fails("'ä' + as", "ERROR: <input>:1:7: reserved identifier: as");
+    fails("9223372036854775808", "invalid int literal");
+    fails("'ä'.size() + foo", "ERROR: <input>:1:14: undeclared reference to 'foo'");
     fails("foo", "ERROR: <input>:1:1: undeclared reference to 'foo' (in container '')\n | foo\n | ^");
     fails("self.a.foo()", "undeclared reference to 'foo'");
     fails("'a' == 1", "found no matching overload for '_==_' applied to '(string, int)'");
@@ -102,7 +117,15 @@ fn errors_say_what_is_wrong() {
     fails("[1, 'a']", "expected type 'int' but found 'string'");
     fails("'a'.matches('(')", "invalid matches argument");
     fails(&"(".repeat(5000), "recursion limit");
-    fails(&format!("1{}", " + 1".repeat(5000)), "recursion limit");
+    fails(&"[".repeat(5000), "recursion limit");
+    fails(&format!("1{}", " ? 1 : 1".repeat(5000)), "recursion limit");
+    fails(&format!("1{}", "+1".repeat(49_990)), "recursion limit");
+    fails(&format!("self{}", ".a".repeat(49_990)), "recursion limit");
+    fails(&format!("self{}", "[0]".repeat(5000)), "recursion limit");
+    fails(&" ".repeat(100_001), "expression code point size exceeds limit");
+    gives(&format!("[1{}].size()", ",1".repeat(5000)), json!(5001));
+    gives(&format!("true{}", " && true".repeat(5000)), json!(true));
+    gives(&format!("{}true", "!".repeat(5000)), json!(true));
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use kubewright_api::quantity::Quantity;
 use serde_json::Value as Json;
 
 use super::functions::format::NamedFormat;
@@ -16,6 +15,7 @@ use super::functions::semver::Semver;
 use super::functions::urls::Url;
 use super::types::{Type, unescape_property};
 use super::{EvalError, time};
+use crate::quantity::Quantity;
 
 /// Text: borrowed from the object that is looked at, or made by an expression.
 #[derive(Clone, Debug)]
@@ -92,6 +92,8 @@ pub enum Value<'a> {
     List(Arc<Vec<Self>>),
     /// A map that an expression made.
     Map(Arc<BTreeMap<Key, Self>>),
+    /// A map that gives the second value for every name that it lacks, but doesn't contain it.
+    MapOr(Arc<BTreeMap<Key, Self>>, Arc<Self>),
     /// A list or an object out of JSON, with its type if that is known.
     Json(&'a Json, Option<&'a Type>),
     /// A type.
@@ -124,6 +126,19 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn list(values: Vec<Self>) -> Self {
         Self::List(Arc::new(values))
+    }
+
+    /// A map by names.
+    pub fn map(entries: impl IntoIterator<Item = (String, Self)>) -> Self {
+        Self::Map(Arc::new(entries.into_iter().map(|(name, value)| (Key::String(name), value)).collect()))
+    }
+
+    /// A semantic version.
+    ///
+    /// # Errors
+    /// The text is none, and why.
+    pub fn semver(text: &str) -> Result<Self, EvalError> {
+        Semver::parse(text).map(|version| Self::Semver(Arc::new(version))).map_err(EvalError::new)
     }
 
     /// A value that is there.
@@ -187,7 +202,7 @@ impl<'a> Value<'a> {
             Self::Timestamp(at) => at.to_string().into(),
             Self::Duration(length) => time::seconds_text(*length).into(),
             Self::List(values) => Json::Array(values.iter().map(Self::to_json).collect::<Option<_>>()?),
-            Self::Map(entries) => {
+            Self::Map(entries) | Self::MapOr(entries, _) => {
                 let entry = |(key, value): (&Key, &Self)| match key {
                     Key::String(key) => Some((key.clone(), value.to_json()?)),
                     _ => None,
@@ -214,7 +229,7 @@ impl<'a> Value<'a> {
             Self::Timestamp(_) => "google.protobuf.Timestamp",
             Self::Duration(_) => "google.protobuf.Duration",
             Self::List(_) | Self::Json(Json::Array(_), _) => "list",
-            Self::Map(_) | Self::Json(..) => "map",
+            Self::Map(_) | Self::MapOr(..) | Self::Json(..) => "map",
             Self::Type(_) => "type",
             Self::Optional(_) => "optional_type",
             Self::Ip(_) => "net.IP",
@@ -233,7 +248,7 @@ impl<'a> Value<'a> {
             Self::String(text) => text.chars().count(),
             Self::Bytes(bytes) => bytes.len(),
             Self::List(values) => values.len(),
-            Self::Map(entries) => entries.len(),
+            Self::Map(entries) | Self::MapOr(entries, _) => entries.len(),
             Self::Json(Json::Array(list), _) => list.len(),
             Self::Json(Json::Object(map), _) => map.len(),
             _ => return None,
@@ -255,7 +270,9 @@ impl<'a> Value<'a> {
     /// The entries of a map. Of an object these are its fields.
     pub(super) fn entries(&self) -> Option<Vec<(Self, Self)>> {
         match self {
-            Self::Map(entries) => Some(entries.iter().map(|(key, value)| (key.value(), value.clone())).collect()),
+            Self::Map(entries) | Self::MapOr(entries, _) => {
+                Some(entries.iter().map(|(key, value)| (key.value(), value.clone())).collect())
+            }
             Self::Json(Json::Object(map), ty) => Some(
                 map.iter()
                     .map(|(key, json)| {
@@ -272,6 +289,7 @@ impl<'a> Value<'a> {
     pub(super) fn field(&self, name: &str) -> Result<Option<Self>, EvalError> {
         match self {
             Self::Map(entries) => Ok(entries.get(&Key::String(name.to_owned())).cloned()),
+            Self::MapOr(entries, or) => Ok(Some(entries.get(&Key::String(name.to_owned())).unwrap_or(or).clone())),
             Self::Json(Json::Object(map), ty) => {
                 if let Some(Type::Object(object)) = ty {
                     let property = unescape_property(name);
@@ -288,6 +306,7 @@ impl<'a> Value<'a> {
     pub(super) fn at(&self, index: &Self) -> Result<Option<Self>, EvalError> {
         match self {
             Self::Map(entries) => Ok(entries.get(&index.key()?).cloned()),
+            Self::MapOr(entries, or) => Ok(Some(entries.get(&index.key()?).unwrap_or(or).clone())),
             Self::Json(Json::Object(map), ty) => match index {
                 Self::String(name) => {
                     Ok(map.get(&**name).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
