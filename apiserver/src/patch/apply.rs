@@ -4,6 +4,7 @@ use kubewright_api::schema::Type;
 use kubewright_api::status::Status;
 use serde_json::{Map, Value};
 
+use super::client_side;
 use super::fields::{Comparison, FieldSet, Step};
 use super::managed::{self, Entry, Manager, Operation};
 use super::typed::{Merges, Typed};
@@ -48,9 +49,13 @@ pub fn apply(
         prune(&mut new, &dropped, &others, typed);
     }
     let comparison = Comparison::of(Some(live), Some(&new), typed);
-    settle(&mut entries, &comparison, manager, force)?;
+    if !force {
+        check_conflicts(&entries, &comparison, manager, &client_side::taken_over(live, manager, typed))?;
+    }
+    take(&mut entries, &comparison, manager);
     managed::record(&mut entries, manager, |fields| *fields = applied);
     managed::set_entries(&mut new, entries);
+    client_side::follow(&mut new, &config, manager);
     Ok(new)
 }
 
@@ -74,19 +79,28 @@ fn adopt(entries: Vec<Entry>, current: &Value, typed: Typed<'_>, manager: &Manag
     entries
 }
 
-/// Finds conflicts, or takes the fields away from their owners.
-fn settle(entries: &mut [Entry], comparison: &Comparison, manager: &Manager<'_>, force: bool) -> Result<(), Status> {
+/// Refuses to change what others own, but for what the manager may take over.
+fn check_conflicts(
+    entries: &[Entry],
+    comparison: &Comparison,
+    manager: &Manager<'_>,
+    taken_over: &FieldSet,
+) -> Result<(), Status> {
     let mut conflicts: Vec<(String, String)> = Vec::new();
-    for entry in entries.iter_mut().filter(|entry| !entry.is_of(manager)) {
-        let disputed = entry.fields.intersection(&comparison.set);
-        if force {
-            entry.fields.subtract(&disputed);
-        } else {
-            conflicts.extend(disputed.paths().into_iter().map(|path| (entry.describe(), path)));
-        }
-        entry.fields.subtract(&comparison.removed);
+    for entry in entries.iter().filter(|entry| !entry.is_of(manager)) {
+        let mut disputed = entry.fields.intersection(&comparison.set);
+        disputed.subtract(taken_over);
+        conflicts.extend(disputed.paths().into_iter().map(|path| (entry.describe(), path)));
     }
     if conflicts.is_empty() { Ok(()) } else { Err(conflict(&conflicts)) }
+}
+
+/// Takes what changes away from others who own it.
+fn take(entries: &mut [Entry], comparison: &Comparison, manager: &Manager<'_>) {
+    for entry in entries.iter_mut().filter(|entry| !entry.is_of(manager)) {
+        entry.fields.subtract(&comparison.set);
+        entry.fields.subtract(&comparison.removed);
+    }
 }
 
 fn conflict(conflicts: &[(String, String)]) -> Status {

@@ -2,6 +2,7 @@
 //! object out.
 
 pub mod apply;
+mod client_side;
 mod fields;
 pub mod managed;
 mod strategic;
