@@ -153,6 +153,12 @@ fn start_due(observed: &Observed<'_>, status: &mut CronJobStatus, plan: &mut Pla
         from = from.max(now.plus_seconds(-seconds));
     }
     let (latest, missed, next) = due(&schedule, zone, from, now);
+    if latest.is_none() && next.is_none() {
+        // Such as the 31st of February. Upstream, which asks for two times and subtracts them, says it so.
+        let why = "time difference between two schedules is less than 1 second";
+        let text = format!("invalid schedule: {} : {why}", cron_job.spec.schedule);
+        return plan.event(about(), Note::warning("InvalidSchedule", text));
+    }
     if let Some(next) = next {
         plan.look_again(next.since(now) + std::time::Duration::from_millis(100));
     }
@@ -289,6 +295,9 @@ mod tests {
         world.change(kinds::CRON_JOB, "default", "tick", json!({"spec": {"schedule": "x"}}));
         world.settle();
         assert!(world.events.iter().any(|event| event.starts_with("UnparseableSchedule")));
+        world.change(kinds::CRON_JOB, "default", "tick", json!({"spec": {"schedule": "59 23 31 2 *"}}));
+        world.settle();
+        assert!(world.events.iter().any(|event| event.starts_with("InvalidSchedule")), "the 31st of February");
     }
 
     #[test]
