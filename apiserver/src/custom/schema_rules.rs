@@ -114,7 +114,7 @@ impl Walk<'_> {
             if level == Level::Root {
                 self.forbid(&at, "must not be used at the root");
             }
-            if schema.get("properties").is_some_and(|properties| !properties.is_null()) && *additional != false {
+            if fields(&schema["properties"]).next().is_some() && *additional != true {
                 self.forbid(&at, "additionalProperties and properties are mutual exclusive");
             }
             if additional.is_object() {
