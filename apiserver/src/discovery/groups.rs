@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::{Document, aggregated};
+use super::{Document, aggregated, resources};
 use crate::aggregate::{Extension, Extensions};
 use crate::body::{self, Body};
 use crate::registry::ResourceInfo;
@@ -103,47 +100,6 @@ fn group_json(group: &Group) -> Value {
     json!({"name": group.name, "versions": versions, "preferredVersion": versions[0]})
 }
 
-/// Identifies what a resource is stored as.
-fn storage_version_hash(row: &ResourceInfo) -> String {
-    let digest = Sha256::digest(format!("{}/{}/{}", row.group, row.version, row.kind));
-    STANDARD.encode(&digest[..8])
-}
-
-fn resource_list(group: &str, version: &str, rows: &[Arc<ResourceInfo>]) -> Value {
-    let mut list = Vec::new();
-    for row in rows {
-        let mut entry = json!({
-            "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced(),
-            "kind": row.kind, "verbs": row.verbs,
-        });
-        if !row.short_names.is_empty() {
-            entry["shortNames"] = json!(row.short_names);
-        }
-        if !row.categories.is_empty() {
-            entry["categories"] = json!(row.categories);
-        }
-        if row.has_verb("watch") {
-            entry["storageVersionHash"] = storage_version_hash(row).into();
-        }
-        list.push(entry);
-        for sub in &row.subresources {
-            let mut entry = json!({
-                "name": format!("{}/{}", row.plural, sub.name), "singularName": "",
-                "namespaced": row.namespaced(), "kind": sub.kind, "verbs": sub.verbs,
-            });
-            if (&*sub.group, &*sub.version) != (group, version) {
-                entry["group"] = (*sub.group).into();
-                entry["version"] = (*sub.version).into();
-            }
-            list.push(entry);
-        }
-    }
-    json!({
-        "kind": "APIResourceList", "apiVersion": "v1",
-        "groupVersion": api_version(group, version), "resources": list,
-    })
-}
-
 /// Adds the groups and versions that other servers have, without their resources.
 fn add_extensions(groups: &mut Vec<Group>, extensions: &[Arc<Extension>]) {
     for extension in extensions {
@@ -207,9 +163,12 @@ impl Groups {
         let listed = |group: &str, version: &str| {
             let group = all.iter().find(|known| known.name == group)?;
             let (version, rows) = group.versions.iter().find(|(known, _)| *known == version)?;
-            Some(resource_list(&group.name, version, rows))
+            Some(body::json(StatusCode::OK, &resources::list(&group.name, version, rows)))
         };
+        let not_found = || body::status(&Status::no_such_path());
         let found = match parts.as_slice() {
+            ["api", version] => return listed("", version).unwrap_or_else(not_found),
+            ["apis", group, version] => return listed(group, version).unwrap_or_else(not_found),
             ["api"] => {
                 let server = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
                 Some(json!({
@@ -221,17 +180,15 @@ impl Groups {
                 let list: Vec<Value> = all.iter().filter(|group| !group.name.is_empty()).map(group_json).collect();
                 Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}))
             }
-            ["api", version] => listed("", version),
             ["apis", group] => all.iter().find(|known| known.name == *group).map(|group| {
                 let mut value = group_json(group);
                 value["kind"] = "APIGroup".into();
                 value["apiVersion"] = "v1".into();
                 value
             }),
-            ["apis", group, version] => listed(group, version),
             _ => None,
         };
-        found.map_or_else(|| body::status(&Status::no_such_path()), |value| body::json(StatusCode::OK, &value))
+        found.map_or_else(not_found, |value| body::json(StatusCode::OK, &value))
     }
 }
 

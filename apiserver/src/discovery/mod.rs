@@ -14,6 +14,7 @@ mod groups;
 mod health;
 mod openapi;
 mod pages;
+mod resources;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};

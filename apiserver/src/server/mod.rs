@@ -8,6 +8,7 @@ mod handlers;
 mod negotiate;
 mod options;
 mod parts;
+pub(crate) mod pretty;
 mod query;
 mod represent;
 mod standard;

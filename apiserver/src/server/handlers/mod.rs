@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::negotiate;
 use super::query::Query;
 use super::represent::Representation;
-use super::{Core, transcode};
+use super::{Core, pretty, transcode};
 use crate::body::Body;
 use crate::registry::Call;
 use crate::registry::storage::Served;
@@ -69,7 +69,7 @@ impl<'a> Handler<'a> {
     }
 
     fn representation(&self, headers: &HeaderMap, query: &Query, list: bool) -> Result<Representation<'a>, Status> {
-        let pretty = query.flag("pretty");
+        let pretty = pretty::wanted_by(headers, query);
         let form = negotiate::choose(headers, list, pretty, self.served.schema.built_in().is_some())?;
         let include = query.include_object()?;
         Ok(Representation { form, include, served: self.served, now: self.context.now })

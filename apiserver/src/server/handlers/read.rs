@@ -99,10 +99,12 @@ impl Handler<'_> {
 
     pub(super) async fn watch(&self, request: &Parts) -> Result<Response<Body>, Status> {
         let query = Query::parse(request.uri.query());
-        let representation = self.representation(&request.headers, &query, false).or_else(|status| {
+        let mut representation = self.representation(&request.headers, &query, false).or_else(|status| {
             // Watches of metadata may name the list.
             self.representation(&request.headers, &query, true).map_err(|_| status)
         })?;
+        // Every event is a line.
+        representation.form.pretty = false;
         let options = ListOptions::parse(&query, true)?;
         let selection = self.selection(&options)?;
         let started = match self.start(&options, selection).await? {
