@@ -46,13 +46,16 @@
 //! # }
 //! ```
 //!
-//! The crate has no features. Objects are read as lean structs ([`objects`]), never written back whole: changes travel
+//! Features: `certificates` adds the controllers that approve, sign and clean up certificate signing requests; they need
+//! cryptography, so they are off by default. Objects are read as lean structs ([`objects`]), never written back whole: changes travel
 //! as merge patches which hold only for the version that was seen.
 
 mod access;
 mod account;
 mod api;
 pub mod cache;
+#[cfg(feature = "certificates")]
+pub mod certificates;
 pub mod clusterroleaggregation;
 pub mod cronjob;
 pub mod daemonset;
@@ -151,6 +154,27 @@ const RECIPES: &[Recipe] = &[
     recipe("taint-eviction-controller", "taint-eviction-controller", "node-controller", tainteviction::make),
     recipe("node-ipam-controller", "cidrAllocator", "node-controller", nodeipam::make),
     recipe("pod-garbage-collector-controller", "pod-garbage-collector", "pod-garbage-collector", podgc::make),
+    #[cfg(feature = "certificates")]
+    recipe(
+        "certificatesigningrequest-approving-controller",
+        "certificate-controller",
+        "certificate-controller",
+        certificates::approver::make,
+    ),
+    #[cfg(feature = "certificates")]
+    recipe(
+        "certificatesigningrequest-signing-controller",
+        "certificate-controller",
+        "certificate-controller",
+        certificates::signer::make,
+    ),
+    #[cfg(feature = "certificates")]
+    recipe(
+        "certificatesigningrequest-cleaner-controller",
+        "certificate-controller",
+        "certificate-controller",
+        certificates::cleaner::make,
+    ),
 ];
 
 const fn recipe(name: &'static str, component: &'static str, account: &'static str, make: manager::Make) -> Recipe {

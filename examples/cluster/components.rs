@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kubewright::controllers::certificates::{Authority, Signing};
 use kubewright::controllers::{Error, Manager, grant_access};
 use kubewright::scheduler::driver::{Driver, DriverConfig, SystemClock};
 use kubewright::scheduler::plugins::default_profile;
@@ -87,9 +88,13 @@ impl Running {
                 granted => granted?,
             }
         }
+        // Whose authority this is signs what its users ask for and somebody approves.
+        let signing = pki.map(|pki| Authority::from_pem(pki.authority.certificate_pem(), &pki.authority.key_pem()));
+        let signing = signing.transpose()?.map(Signing::by).unwrap_or_default();
         let manager = Manager::builder(clients.controller_manager()).client_of_account(clients.controllers()?);
         let manager = manager.configure(|config| {
             config.root_ca = root_ca;
+            config.signing = signing;
             config.cluster_cidrs.extend(cidr);
         });
         let manager = manager.with_all().build()?;

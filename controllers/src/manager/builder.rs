@@ -44,6 +44,9 @@ pub struct Config {
     pub terminated_pod_threshold: usize,
     /// Resources whose objects the garbage collector leaves alone, as `group/resource`.
     pub garbage_collector_ignores: Vec<String>,
+    /// Who signs certificates, and for how long. Without any authority that controller doesn't run.
+    #[cfg(feature = "certificates")]
+    pub signing: crate::certificates::Signing,
 }
 
 impl Default for Config {
@@ -62,6 +65,8 @@ impl Default for Config {
             large_cluster_size_threshold: 50,
             terminated_pod_threshold: 12_500,
             garbage_collector_ignores: vec!["/events".to_owned(), "events.k8s.io/events".to_owned()],
+            #[cfg(feature = "certificates")]
+            signing: crate::certificates::Signing::default(),
         }
     }
 }

@@ -95,10 +95,14 @@ pub mod kinds {
         REPLICA_SET = "apps" "v1" "ReplicaSet" "replicasets" true;
         /// `StatefulSet`
         STATEFUL_SET = "apps" "v1" "StatefulSet" "statefulsets" true;
+        /// `SubjectAccessReview`
+        SUBJECT_ACCESS_REVIEW = "authorization.k8s.io" "v1" "SubjectAccessReview" "subjectaccessreviews" false;
         /// `CronJob`
         CRON_JOB = "batch" "v1" "CronJob" "cronjobs" true;
         /// `Job`
         JOB = "batch" "v1" "Job" "jobs" true;
+        /// `CertificateSigningRequest`
+        CERTIFICATE_SIGNING_REQUEST = "certificates.k8s.io" "v1" "CertificateSigningRequest" "certificatesigningrequests" false;
         /// `Lease`
         LEASE = "coordination.k8s.io" "v1" "Lease" "leases" true;
         /// `EndpointSlice`

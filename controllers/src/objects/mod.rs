@@ -3,6 +3,7 @@
 //! They are decoded straight from the server's JSON and never written back; changes travel as merge patches.
 
 mod batch;
+mod certificate;
 mod core;
 mod kind;
 mod labels;
@@ -16,6 +17,7 @@ mod time;
 mod workload;
 
 pub use batch::*;
+pub use certificate::*;
 pub use core::*;
 pub(crate) use kind::collection_path;
 pub use kind::{Kind, kinds};
