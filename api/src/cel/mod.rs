@@ -187,7 +187,7 @@ impl Program {
             && !result.is_dyn()
             && *wanted != result
         {
-            return Err(CompileError { message: format!("must evaluate to {wanted}") });
+            return Err(CompileError { message: format!("must evaluate to {wanted} but got {result}") });
         }
         Ok(Self { root, result })
     }

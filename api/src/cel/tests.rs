@@ -173,3 +173,23 @@ fn names_that_are_read() {
     assert!(Program::compile("self.a == oldSelf.a", &env).unwrap().reads("oldSelf"));
     assert!(!Program::compile("self.all(oldSelf, oldSelf > 0)", &env).unwrap().reads("oldSelf"));
 }
+
+#[test]
+fn one_call_makes_nothing_enormous() {
+    let long = serde_json::json!({"a": "x".repeat(20_000), "l": vec!["x"; 2000]});
+    let env = Env::new().with("self", Type::map(Type::Dyn));
+    for source in [
+        "self.a.replace('x', self.a).size() > 0",
+        "self.l.map(x, self.a).join().size() > 0",
+        "'%s'.format([self.l.map(x, self.a)]).size() > 0",
+        "self.l.map(x, self.l).flatten().size() > 0",
+    ] {
+        let program = Program::compile(source, &env).unwrap();
+        let mut budget = Budget::new(u64::MAX / 2);
+        let error = program.eval(&[("self", Value::json(&long))], &mut budget).unwrap_err();
+        assert!(error.message.starts_with("the size of the result would exceed"), "{source}: {error}");
+    }
+    let program = Program::compile("['a', 'b', 'a', '1', 1, 1, 1u].distinct().size() == 4", &env).unwrap();
+    let found = program.eval(&[("self", Value::json(&long))], &mut Budget::per_call()).unwrap();
+    assert!(matches!(found, Value::Bool(true)), "{found:?}");
+}

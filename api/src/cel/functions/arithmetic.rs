@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::super::EvalError;
 use super::super::ast::Binary;
 use super::super::value::Value;
+use super::bounds;
 
 type Result<'a> = std::result::Result<Value<'a>, EvalError>;
 
@@ -110,7 +111,10 @@ fn double<'a>(operator: Binary, a: f64, b: f64) -> Result<'a> {
 
 fn add<'a>(left: &Value<'a>, right: &Value<'a>) -> Result<'a> {
     match (left, right) {
-        (Value::String(a), Value::String(b)) => Ok(Value::text(format!("{}{}", &**a, &**b))),
+        (Value::String(a), Value::String(b)) => {
+            bounds::text(a.len().saturating_add(b.len()))?;
+            Ok(Value::text(format!("{}{}", &**a, &**b)))
+        }
         (Value::Bytes(a), Value::Bytes(b)) => Ok(Value::Bytes([&**a, &**b].concat().into())),
         (Value::Duration(a), Value::Duration(b)) => {
             a.checked_add(*b).map(Value::Duration).ok_or_else(|| overflow("duration"))
@@ -120,6 +124,7 @@ fn add<'a>(left: &Value<'a>, right: &Value<'a>) -> Result<'a> {
         }
         (a, b) => match (a.elements(), b.elements()) {
             (Some(mut a), Some(b)) => {
+                bounds::list(a.len().saturating_add(b.len()))?;
                 a.extend(b);
                 Ok(Value::list(a))
             }

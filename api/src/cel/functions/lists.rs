@@ -1,11 +1,12 @@
 //! Functions of lists and sets.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use super::super::EvalError;
 use super::super::ast::Binary;
 use super::super::value::Value;
-use super::{Called, arithmetic, strings};
+use super::{Called, arithmetic, bounds, strings};
 
 pub(super) fn call<'a>(list: &[Value<'a>], function: &str, args: &[Value<'a>]) -> Called<'a> {
     match (function, args) {
@@ -21,20 +22,12 @@ pub(super) fn call<'a>(list: &[Value<'a>], function: &str, args: &[Value<'a>]) -
         ("join", [Value::String(separator)]) => strings::join(list, separator),
         ("reverse", []) => Some(Ok(Value::list(list.iter().rev().cloned().collect()))),
         ("slice", [Value::Int(start), Value::Int(end)]) => Some(slice(list, *start, *end)),
-        ("flatten", []) => Some(Ok(Value::list(flatten(list, 1)))),
+        ("flatten", []) => Some(flat(list, 1)),
         ("flatten", [Value::Int(depth)]) => Some(match usize::try_from(*depth) {
-            Ok(depth) => Ok(Value::list(flatten(list, depth))),
+            Ok(depth) => flat(list, depth),
             Err(_) => Err(EvalError::new("level must be non-negative")),
         }),
-        ("distinct", []) => {
-            let mut seen: Vec<Value<'a>> = Vec::new();
-            for value in list {
-                if !seen.iter().any(|other| other.equals(value)) {
-                    seen.push(value.clone());
-                }
-            }
-            Some(Ok(Value::list(seen)))
-        }
+        ("distinct", []) => Some(Ok(Value::list(distinct(list)))),
         ("sort", []) => {
             let mut sorted = list.to_vec();
             if list.windows(2).any(|pair| pair[0].compare(&pair[1]).is_none()) {
@@ -83,15 +76,41 @@ fn slice<'a>(list: &[Value<'a>], start: i64, end: i64) -> Result<Value<'a>, Eval
     }
 }
 
-fn flatten<'a>(list: &[Value<'a>], depth: usize) -> Vec<Value<'a>> {
+fn flat<'a>(list: &[Value<'a>], depth: usize) -> Result<Value<'a>, EvalError> {
     let mut flat = Vec::new();
+    flatten(list, depth, &mut flat)?;
+    Ok(Value::list(flat))
+}
+
+fn flatten<'a>(list: &[Value<'a>], depth: usize, flat: &mut Vec<Value<'a>>) -> Result<(), EvalError> {
     for value in list {
         match value.elements() {
-            Some(inner) if depth > 0 => flat.extend(flatten(&inner, depth - 1)),
+            Some(inner) if depth > 0 => flatten(&inner, depth - 1, flat)?,
             _ => flat.push(value.clone()),
         }
+        bounds::list(flat.len())?;
     }
-    flat
+    Ok(())
+}
+
+/// The first of each. Texts are looked up, for lists of them can be long; others are compared one by one.
+fn distinct<'a>(list: &[Value<'a>]) -> Vec<Value<'a>> {
+    let mut texts: BTreeSet<&str> = BTreeSet::new();
+    let (mut others, mut seen): (Vec<&Value<'a>>, Vec<Value<'a>>) = (Vec::new(), Vec::new());
+    for value in list {
+        let new = match value {
+            Value::String(text) => texts.insert(text),
+            other => {
+                let new = !others.iter().any(|known| known.equals(other));
+                others.extend(new.then_some(other));
+                new
+            }
+        };
+        if new {
+            seen.push(value.clone());
+        }
+    }
+    seen
 }
 
 /// Functions that are called by a qualified name.

@@ -2,6 +2,7 @@
 //! Kubernetes' libraries.
 
 pub(super) mod arithmetic;
+mod bounds;
 mod convert;
 pub mod format;
 mod lists;

@@ -5,7 +5,7 @@ use regex::Regex;
 use super::super::EvalError;
 use super::super::time;
 use super::super::value::{Text, Value};
-use super::{Called, convert};
+use super::{Called, bounds, convert};
 
 /// Compiled expressions above this size are refused.
 const REGEX_SIZE_MAX: usize = 1 << 20;
@@ -44,12 +44,9 @@ pub(super) fn call<'a>(text: &str, function: &str, args: &[Value<'a>]) -> Called
         ("charAt", [Value::Int(at)]) => Some(char_at(text, *at)),
         ("substring", [Value::Int(start)]) => Some(substring(text, *start, None)),
         ("substring", [Value::Int(start), Value::Int(end)]) => Some(substring(text, *start, Some(*end))),
-        ("replace", [Value::String(from), Value::String(to)]) => Some(Ok(Value::text(text.replace(&**from, to)))),
+        ("replace", [Value::String(from), Value::String(to)]) => Some(replace(text, from, to, usize::MAX)),
         ("replace", [Value::String(from), Value::String(to), Value::Int(limit)]) => {
-            Some(Ok(match usize::try_from(*limit) {
-                Ok(limit) => Value::text(text.replacen(&**from, to, limit)),
-                Err(_) => Value::text(text.replace(&**from, to)),
-            }))
+            Some(replace(text, from, to, usize::try_from(*limit).unwrap_or(usize::MAX)))
         }
         ("split", [Value::String(separator)]) => Some(Ok(split(text, separator, -1))),
         ("split", [Value::String(separator), Value::Int(limit)]) => Some(Ok(split(text, separator, *limit))),
@@ -64,6 +61,12 @@ pub(super) fn call<'a>(text: &str, function: &str, args: &[Value<'a>]) -> Called
         ("format", [arguments]) => Some(format(text, &arguments.elements()?).map(Value::text)),
         _ => None,
     }
+}
+
+fn replace<'a>(text: &str, from: &str, to: &str, limit: usize) -> Result<Value<'a>, EvalError> {
+    let places = text.matches(from).take(limit).count();
+    bounds::text(text.len().saturating_add(places.saturating_mul(to.len())))?;
+    Ok(Value::text(text.replacen(from, to, limit)))
 }
 
 fn out_of_range<'a>(at: i64) -> Result<Value<'a>, EvalError> {
@@ -144,7 +147,9 @@ pub(super) fn join<'a>(elements: &[Value<'a>], separator: &str) -> Called<'a> {
             _ => None,
         })
         .collect();
-    Some(Ok(Value::String(Text::Shared(texts?.join(separator).into()))))
+    let texts = texts?;
+    let length = texts.iter().map(|text| text.len().saturating_add(separator.len())).fold(0, usize::saturating_add);
+    Some(bounds::text(length).map(|()| Value::String(Text::Shared(texts.join(separator).into()))))
 }
 
 /// Text in quotes, with escapes.
@@ -196,6 +201,7 @@ fn format(pattern: &str, args: &[Value<'_>]) -> Result<String, EvalError> {
         let Some((place, value)) = args.next() else {
             return Err(EvalError::new("index out of range: too few arguments"));
         };
+        bounds::text(out.len().saturating_add(bounds::written(value)))?;
         let piece = clause(verb, precision, value)
             .map_err(|error| EvalError::new(format!("error during formatting: argument {place}: {error}")))?;
         out.push_str(&piece);
