@@ -33,6 +33,7 @@ pub(crate) use schema_rules::check_versions;
 pub(crate) use strategy::with_schema;
 pub(crate) use structural::ListType;
 pub use structural::Structural;
+pub(crate) use types::type_of_schema;
 
 use serde_json::Value;
 

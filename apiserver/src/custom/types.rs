@@ -24,6 +24,11 @@ impl Declared {
     }
 }
 
+/// The type of the objects that an OpenAPI schema describes.
+pub(crate) fn type_of_schema(schema: &serde_json::Value) -> Type {
+    declare(&Structural::read(schema), true).ty
+}
+
 /// The type of a schema's values; of a resource's root with its name and kind.
 pub(super) fn declare(schema: &Structural, root: bool) -> Declared {
     if schema.int_or_string {

@@ -10,6 +10,7 @@ use super::edit::{each, ensure, remove, restore, set};
 use super::kind::{Kind, Part, empty_status};
 use super::read::Field;
 use super::validate::signers::signer_name;
+use crate::der::subject_of_request_pem;
 use crate::environment;
 use crate::registry::{Column, SelectableField, StrategyContext};
 use crate::table::{AGE, NAME, human_duration, or_none, text, text_of};
@@ -168,12 +169,22 @@ fn is_pem(text: &str, label: &str) -> bool {
     blocks > 0
 }
 
+/// Whether the base64 text holds a single PEM block with a request that names somebody.
+fn is_request(text: &str) -> bool {
+    let pem = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    pem.is_some_and(|pem| subject_of_request_pem(&pem).is_some())
+}
+
 fn validate(object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let csr = Field::of(object);
     let spec = csr.field("spec");
     let request = spec.field("request");
-    if old.is_none() && !is_pem(request.text(), "CERTIFICATE REQUEST") {
-        request.invalid(errors, "PEM block type must be CERTIFICATE REQUEST");
+    if old.is_none() {
+        if !is_pem(request.text(), "CERTIFICATE REQUEST") {
+            request.invalid(errors, "PEM block type must be CERTIFICATE REQUEST");
+        } else if !is_request(request.text()) {
+            request.invalid(errors, "must be one certificate request (PKCS #10)");
+        }
     }
     let usages = spec.field("usages");
     usages.require(errors);

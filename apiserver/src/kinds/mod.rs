@@ -27,6 +27,7 @@ mod storage;
 pub mod validate;
 mod workloads;
 
+pub(crate) use admission::{namespace_type, request_type};
 use kind::Kind;
 pub(crate) use kind::Part;
 use serde_json::Value;

@@ -51,10 +51,25 @@ async fn what_a_policy_forbids_is_refused_with_its_message() {
 }
 
 #[tokio::test]
-async fn a_policy_that_makes_no_sense_says_so_in_its_status() {
+async fn a_policy_that_does_not_compile_is_refused() {
     let (server, admin) = servers().await;
     let policy = json!({"metadata": {"name": "odd"}, "spec": {"matchConstraints": rules("pods", ""),
         "validations": [{"expression": "object.x + nobody"}]}});
+    let refused = send_json(&admin, Method::POST, &format!("{GROUP}/validatingadmissionpolicies"), &policy).await;
+    let (code, _, message) = refused.fault();
+    assert_eq!(code, 422);
+    let expected = "spec.validations[0].expression: Invalid value: \"object.x + nobody\": compilation failed: ERROR: \
+                    <input>:1:12: undeclared reference to 'nobody' (in container '')";
+    assert!(message.contains(expected), "{message}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_fit_its_kinds_says_so_in_its_status() {
+    let (server, admin) = servers().await;
+    let policy = json!({"metadata": {"name": "odd"}, "spec": {"matchConstraints": rules("deployments", "apps"),
+        "validations": [{"expression": "object.spec.replicas > 1"}, {"expression": "object.spec.replicas > '1'"},
+            {"expression": "true", "messageExpression": "'at most ' + object.spec.most"}]}});
     made(&admin, &format!("{GROUP}/validatingadmissionpolicies"), policy).await;
     let mut events = common::Events::open(
         &admin,
@@ -68,8 +83,18 @@ async fn a_policy_that_makes_no_sense_says_so_in_its_status() {
             break event["object"]["status"]["typeChecking"]["expressionWarnings"].clone();
         }
     };
-    assert_eq!(warnings[0]["fieldRef"], "spec.validations[0].expression");
-    assert!(warnings[0]["warning"].as_str().is_some_and(|why| why.contains("nobody")), "{warnings}");
+    let warning = |at: usize| {
+        let text = |field: &str| warnings[at][field].as_str().unwrap_or_default().to_owned();
+        (text("fieldRef"), text("warning"))
+    };
+    let (field, why) = warning(0);
+    assert_eq!(field, "spec.validations[1].expression");
+    let expected = "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to";
+    assert!(why.starts_with(expected), "{why}");
+    let (field, why) = warning(1);
+    assert_eq!(field, "spec.validations[2].messageExpression");
+    assert!(why.contains("undefined field 'most'"), "{why}");
+    assert_eq!(warnings[2], Value::Null);
     drop(events);
     server.shutdown().await;
 }

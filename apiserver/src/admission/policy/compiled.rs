@@ -112,26 +112,6 @@ impl Policy {
         let meta = &object["metadata"];
         !self.generation.is_null() && self.generation == meta["generation"] && self.uid == meta["uid"]
     }
-
-    /// Every expression that does not compile: where it is, and why.
-    pub(super) fn faults(&self) -> Vec<(String, String)> {
-        let mut faults = Vec::new();
-        let mut check = |at: String, expression: &Expression| {
-            if let Err(why) = &expression.program {
-                faults.push((at, why.clone()));
-            }
-        };
-        for (at, validation) in self.validations.iter().enumerate() {
-            check(format!("spec.validations[{at}].expression"), &validation.expression);
-            if let Some(message) = &validation.message_expression {
-                check(format!("spec.validations[{at}].messageExpression"), message);
-            }
-        }
-        for (at, (_, annotation)) in self.annotations.iter().enumerate() {
-            check(format!("spec.auditAnnotations[{at}].valueExpression"), annotation);
-        }
-        faults
-    }
 }
 
 /// A binding.

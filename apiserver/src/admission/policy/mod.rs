@@ -5,6 +5,7 @@ mod compiled;
 mod mutating;
 mod params;
 mod status;
+mod typechecking;
 mod validating;
 
 pub use mutating::MutatingPolicies;

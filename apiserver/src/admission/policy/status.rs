@@ -1,4 +1,5 @@
-//! What the server says of a policy: which of its expressions make no sense. A task of the server's own writes it.
+//! What the server says of a policy: which of its expressions make no sense
+//! for the kinds that it is for. A task of the server's own writes it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,8 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::GROUP;
-use super::compiled::Policy;
+use super::{GROUP, typechecking};
 use crate::objects::{GroupResource, Objects, Observer};
 
 const RESOURCE: GroupResource<'static> = GroupResource::new(GROUP, "validatingadmissionpolicies");
@@ -63,9 +63,7 @@ impl PolicyStatuses {
 
     async fn write(&self, name: &str) {
         let Some(mut object) = self.objects.cached(RESOURCE, "", name) else { return };
-        let faults = Policy::compile(name, &object).faults();
-        let warnings: Vec<Value> =
-            faults.into_iter().map(|(at, why)| json!({"fieldRef": at, "warning": why})).collect();
+        let warnings = typechecking::warnings(&*self.objects, &object);
         let checking = if warnings.is_empty() { json!({}) } else { json!({"expressionWarnings": warnings}) };
         object["status"] = json!({"observedGeneration": object["metadata"]["generation"], "typeChecking": checking});
         // A conflict means that it changed, and then it comes again.

@@ -1,6 +1,9 @@
 //! Webhook configurations and admission policies: what they share is which requests they are for.
 
+mod expressions;
 mod policies;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 use kubewright_api::field::{FieldError, FieldErrors};
@@ -12,8 +15,12 @@ pub(crate) use policies::{
 };
 pub(crate) use webhooks::{MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};
 
+pub(crate) use expressions::{namespace as namespace_type, request as request_type};
+
+use self::expressions::Known;
 use super::edit::default_to;
 use super::read::Field;
+use crate::cel::Type;
 
 fn count(list: &Value) -> Value {
     json!(list.as_array().map_or(0, Vec::len))
@@ -25,7 +32,8 @@ fn match_defaults(object: &mut Value) {
     default_to(object, "objectSelector", json!({}));
 }
 
-fn match_conditions(list: &Field<'_>, errors: &mut FieldErrors) {
+fn match_conditions(list: &Field<'_>, params: bool, errors: &mut FieldErrors) {
+    let known = Known { params, variables: None };
     if list.len() > 64 {
         errors.push(FieldError::too_many(&list.path(), list.len(), 64));
     }
@@ -39,8 +47,11 @@ fn match_conditions(list: &Field<'_>, errors: &mut FieldErrors) {
             }
             seen.push(name.text());
         }
-        if condition.field("expression").text().trim().is_empty() {
-            condition.field("expression").required(errors, "");
+        let expression = condition.field("expression");
+        if expression.text().trim().is_empty() {
+            expression.required(errors, "");
+        } else {
+            known.check(&expression, true, Some(Type::Bool), errors);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Admission policies and their bindings.
 
-use kubewright_api::field::FieldErrors;
+use kubewright_api::field::{FieldError, FieldErrors};
 use kubewright_api::names;
 use serde_json::{Value, json};
 
+use super::expressions::{Known, is_identifier};
 use super::{count, match_conditions, match_defaults, rule};
+use crate::cel::Type;
 use crate::kinds::edit::{default_to, each, ensure, with};
 use crate::kinds::kind::{Kind, Part, empty_status};
 use crate::kinds::read::Field;
@@ -17,21 +19,14 @@ pub(crate) static VALIDATING_POLICIES: Kind = Kind {
     status: Some(empty_status),
     validate: |object, errors| {
         let spec = Field::of(object).field("spec");
-        policy(&spec, errors);
+        let known = policy(&spec, false, errors);
         let (validations, annotations) = (spec.field("validations"), spec.field("auditAnnotations"));
         if validations.is_empty() && annotations.is_empty() {
             validations.required(errors, "validations or auditAnnotations must contain at least one item");
             annotations.required(errors, "validations or auditAnnotations must contain at least one item");
         }
-        for validation in validations.items() {
-            if validation.field("expression").text().trim().is_empty() {
-                validation.field("expression").required(errors, "expression is not specified");
-            }
-        }
-        for annotation in annotations.items() {
-            annotation.field("key").require(errors);
-            annotation.field("valueExpression").require(errors);
-        }
+        validations.items().for_each(|one| validation(&one, &known, errors));
+        audit_annotations(&annotations, object["metadata"]["name"].as_str().unwrap_or_default(), &known, errors);
     },
     subresources: &[("status", &Part::STATUS_ONLY)],
     columns: &[
@@ -47,14 +42,20 @@ pub(crate) static VALIDATING_POLICIES: Kind = Kind {
 pub(crate) static MUTATING_POLICIES: Kind = Kind {
     validate: |object, errors| {
         let spec = Field::of(object).field("spec");
-        policy(&spec, errors);
+        let known = policy(&spec, true, errors);
+        for operation in
+            spec.at("matchConstraints.resourceRules").items().flat_map(|one| one.field("operations").items())
+        {
+            if !["CREATE", "UPDATE"].contains(&operation.text()) {
+                let path = spec.at("matchConstraints.resourceRules.operations").path();
+                errors.push(FieldError::not_supported(&path, operation.raw(), &["CREATE", "UPDATE"]));
+            }
+        }
         let mutations = spec.field("mutations");
         if mutations.is_empty() {
             mutations.required(errors, "mutations must contain at least one item");
         }
-        for mutation in mutations.items() {
-            mutation.field("patchType").one_of(errors, &["ApplyConfiguration", "JSONPatch"]);
-        }
+        mutations.items().for_each(|one| mutation(&one, &known, errors));
         spec.field("reinvocationPolicy").one_of(errors, &["IfNeeded", "Never"]);
     },
     columns: &[
@@ -88,7 +89,92 @@ const PARAM_KIND: Column =
         kind => json!(format!("{}/{}", text_of(&kind["apiVersion"]), text_of(&kind["kind"]))),
     });
 
-fn policy(spec: &Field<'_>, errors: &mut FieldErrors) {
+/// The longest `valueExpression` of an audit annotation, in bytes.
+const VALUE_EXPRESSION_MAX: usize = 5 * 1024;
+/// How many audit annotations a policy may have.
+const AUDIT_ANNOTATIONS_MAX: usize = 20;
+
+fn validation(one: &Field<'_>, known: &Known, errors: &mut FieldErrors) {
+    let expression = one.field("expression");
+    if expression.text().trim().is_empty() {
+        expression.required(errors, "expression is not specified");
+    } else {
+        known.check(&expression, true, Some(Type::Bool), errors);
+    }
+    let (message, computed) = (one.field("message"), one.field("messageExpression"));
+    if !computed.text().trim().is_empty() {
+        known.check(&computed, false, Some(Type::String), errors);
+    } else if !computed.text().is_empty() {
+        computed.invalid(errors, "must be non-empty if specified");
+    }
+    if !message.text().is_empty() && message.text().trim().is_empty() {
+        message.invalid(errors, "must be non-empty if specified");
+    } else if message.text().trim().contains(['\n', '\r']) {
+        message.invalid(errors, "must not contain line breaks");
+    }
+    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+    if one.field("reason").is_set() {
+        one.field("reason").one_of_if_set(errors, &reasons);
+    }
+}
+
+fn audit_annotations(list: &Field<'_>, policy: &str, known: &Known, errors: &mut FieldErrors) {
+    if list.len() > AUDIT_ANNOTATIONS_MAX {
+        list.invalid(errors, format!("must not have more than {AUDIT_ANNOTATIONS_MAX} auditAnnotations"));
+    }
+    let mut seen = Vec::new();
+    for annotation in list.items() {
+        let (key, value) = (annotation.field("key"), annotation.field("valueExpression"));
+        if policy.is_empty() {
+            key.invalid(errors, "requires metadata.name be non-empty");
+        } else {
+            let name = format!("{policy}/{}", key.text());
+            for fault in names::qualified_name(&name) {
+                key.invalid_value(errors, name.as_str(), fault);
+            }
+        }
+        if seen.contains(&key.text()) {
+            key.duplicate(errors);
+        }
+        seen.push(key.text());
+        let text = value.text().trim();
+        if text.is_empty() {
+            value.required(errors, "valueExpression is not specified");
+        } else if text.len() > VALUE_EXPRESSION_MAX {
+            value.required(errors, &format!("must not exceed {VALUE_EXPRESSION_MAX} bytes in length"));
+        } else {
+            let result = known.check(&value, true, None, errors);
+            if let Some(other) = result.filter(|ty| !matches!(ty, Type::String | Type::Null | Type::Dyn)) {
+                value.invalid(errors, format!("must evaluate to one of [string null_type] but got {other}"));
+            }
+        }
+    }
+}
+
+fn mutation(one: &Field<'_>, known: &Known, errors: &mut FieldErrors) {
+    let kind = one.field("patchType");
+    kind.one_of(errors, &["ApplyConfiguration", "JSONPatch"]);
+    let (patch, apply) = (one.field("jsonPatch"), one.field("applyConfiguration"));
+    let (own, other, placeholder) = match kind.text() {
+        "JSONPatch" => (patch, apply, "{applyConfiguration}"),
+        "ApplyConfiguration" => (apply, patch, "{jsonPatch}"),
+        _ => return,
+    };
+    if !own.is_set() {
+        own.required(errors, &format!("must be specified when patchType is {}", kind.text()));
+    } else if own.field("expression").text().trim().is_empty() {
+        own.field("expression").required(errors, "");
+    } else {
+        known.check(&own.field("expression"), true, None, errors);
+    }
+    if other.is_set() {
+        other.invalid_value(errors, placeholder, format!("must not be specified when patchType is {}", kind.text()));
+    }
+}
+
+/// Checks what policies have in common; gives what their expressions may name. `composes` says whether there are
+/// always variables, if only none.
+fn policy(spec: &Field<'_>, composes: bool, errors: &mut FieldErrors) -> Known {
     spec.field("failurePolicy").one_of(errors, &["Fail", "Ignore"]);
     let param = spec.field("paramKind");
     if param.is_set() {
@@ -110,20 +196,30 @@ fn policy(spec: &Field<'_>, errors: &mut FieldErrors) {
     } else {
         constraints.required(errors, "");
     }
-    match_conditions(&spec.field("matchConditions"), errors);
-    let mut seen = Vec::new();
-    for variable in spec.field("variables").items() {
-        let name = variable.field("name");
-        if name.require(errors) {
-            if seen.contains(&name.text()) {
-                name.duplicate(errors);
-            }
-            seen.push(name.text());
+    match_conditions(&spec.field("matchConditions"), param.is_set(), errors);
+    let variables = spec.field("variables");
+    let composes = composes || !variables.is_empty();
+    let mut known = Known { params: param.is_set(), variables: composes.then(Default::default) };
+    for variable in variables.items() {
+        let (name, expression) = (variable.field("name"), variable.field("expression"));
+        if name.text().trim().is_empty() {
+            name.required(errors, "name is not specified");
+        } else if !is_identifier(name.text()) {
+            name.invalid(errors, "must be a valid CEL identifier");
         }
-        if variable.field("expression").text().trim().is_empty() {
-            variable.field("expression").required(errors, "expression is not specified");
+        let mut ty = Type::Dyn;
+        if expression.text().trim().is_empty() {
+            expression.required(errors, "expression is not specified");
+        } else if let Some(result) = known.check(&expression, true, None, errors) {
+            ty = result;
+        }
+        if let Some(variables) = &mut known.variables
+            && variables.insert(name.text().to_owned(), ty).is_some()
+        {
+            name.duplicate(errors);
         }
     }
+    known
 }
 
 fn match_resources(constraints: &Field<'_>, errors: &mut FieldErrors) {

@@ -63,7 +63,7 @@ fn webhooks(object: &Value, errors: &mut FieldErrors) {
         label_selector(&webhook.field("namespaceSelector"), errors);
         label_selector(&webhook.field("objectSelector"), errors);
         client(&webhook.field("clientConfig"), errors);
-        match_conditions(&webhook.field("matchConditions"), errors);
+        match_conditions(&webhook.field("matchConditions"), false, errors);
         review_versions(&webhook.field("admissionReviewVersions"), errors);
         if !name.is_empty() && seen.contains(&name.text()) {
             name.duplicate(errors);

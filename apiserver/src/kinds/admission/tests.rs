@@ -1,0 +1,115 @@
+//! What is refused of a policy before it is stored.
+
+use serde_json::{Value, json};
+
+use crate::kinds::strategy;
+
+fn faults(resource: &str, object: &Value) -> Vec<String> {
+    let strategy = strategy("admissionregistration.k8s.io", resource);
+    strategy.validate(object).iter().map(ToString::to_string).collect()
+}
+
+fn policy(spec: Value) -> Value {
+    let mut policy = json!({"metadata": {"name": "p"}, "spec": {"failurePolicy": "Fail", "matchConstraints": {
+        "matchPolicy": "Exact", "resourceRules": [{"operations": ["CREATE"], "apiGroups": ["apps"],
+            "apiVersions": ["v1"], "resources": ["deployments"]}]}}});
+    for (field, value) in spec.as_object().expect("an object") {
+        policy["spec"][field] = value.clone();
+    }
+    policy
+}
+
+#[test]
+fn validating_policies() {
+    let rule = |more: Value| json!({"validations": [more]});
+    let params = |expression: &str| json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [{"expression": expression}]});
+    let variables = |variables: Value, expression: &str| json!({"variables": variables, "validations": [{"expression": expression}]});
+    for (spec, expected) in [
+        (rule(json!({"expression": "object.x == 1"})), ""),
+        (
+            rule(json!({"expression": " "})),
+            "spec.validations[0].expression: Required value: expression is not specified",
+        ),
+        (rule(json!({"expression": "object.x in [1, 2, "})), "compilation failed: ERROR: <input>:1:"),
+        (rule(json!({"expression": "nobody.x == 1"})), "undeclared reference to 'nobody'"),
+        (rule(json!({"expression": "1 + 1"})), "must evaluate to bool but got int"),
+        (rule(json!({"expression": "request.nobody == ''"})), "undefined field 'nobody'"),
+        (rule(json!({"expression": "namespaceObject.metadata.labels['a'] == 'b'"})), ""),
+        (rule(json!({"expression": "params.x == 1"})), "undeclared reference to 'params'"),
+        (params("params.x == 1"), ""),
+        (rule(json!({"expression": "variables.x == 1"})), "undeclared reference to 'variables'"),
+        (variables(json!([{"name": "x", "expression": "object.y"}]), "variables.x == 1"), ""),
+        (variables(json!([{"name": "x", "expression": "1"}]), "variables.y == 1"), "undefined field 'y'"),
+        (variables(json!([{"name": "x", "expression": "variables.y"}]), "true"), "undefined field 'y'"),
+        (variables(json!([{"name": "a-b", "expression": "1"}]), "true"), "must be a valid CEL identifier"),
+        (variables(json!([{"name": "while", "expression": "1"}]), "true"), "must be a valid CEL identifier"),
+        (variables(json!([{"name": "", "expression": "1"}]), "true"), "name: Required value: name is not specified"),
+        (variables(json!([{"name": "x", "expression": "1"}, {"name": "x", "expression": "1"}]), "true"), "Duplicate"),
+        (rule(json!({"expression": "true", "messageExpression": "'a' + string(object.x)"})), ""),
+        (rule(json!({"expression": "true", "messageExpression": "1"})), "must evaluate to string but got int"),
+        (rule(json!({"expression": "true", "messageExpression": " "})), "must be non-empty if specified"),
+        (
+            rule(
+                json!({"expression": "true", "messageExpression": "authorizer.group('').resource('a').check('b').reason()"}),
+            ),
+            "undeclared reference to 'authorizer'",
+        ),
+        (rule(json!({"expression": "true", "message": "a\nb"})), "must not contain line breaks"),
+        (rule(json!({"expression": "true", "message": " "})), "must be non-empty if specified"),
+        (rule(json!({"expression": "true", "reason": "Forbidden"})), ""),
+        (rule(json!({"expression": "true", "reason": "Because"})), "reason: Unsupported value: \"Because\""),
+        (json!({"auditAnnotations": [{"key": "k", "valueExpression": "'a'"}]}), ""),
+        (json!({"auditAnnotations": [{"key": "k", "valueExpression": "null"}]}), ""),
+        (json!({"auditAnnotations": [{"key": "k", "valueExpression": "1"}]}), "one of [string null_type] but got int"),
+        (json!({"auditAnnotations": [{"key": "k", "valueExpression": " "}]}), "valueExpression is not specified"),
+        (json!({"auditAnnotations": [{"key": "!", "valueExpression": "'a'"}]}), "key: Invalid value: \"p/!\""),
+        (
+            json!({"auditAnnotations": [{"key": "k", "valueExpression": "'a'"}, {"key": "k", "valueExpression": "'a'"}]}),
+            "Duplicate value: \"k\"",
+        ),
+        (
+            json!({"auditAnnotations": [{"key": "k", "valueExpression": format!("'{}'", "a".repeat(5120))}]}),
+            "must not exceed 5120 bytes in length",
+        ),
+        (
+            json!({"matchConditions": [{"name": "a", "expression": "1"}], "validations": [{"expression": "true"}]}),
+            "spec.matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool but got int",
+        ),
+        (json!({}), "validations or auditAnnotations must contain at least one item"),
+    ] {
+        let found = faults("validatingadmissionpolicies", &policy(spec.clone())).join("\n");
+        assert_eq!((found.is_empty(), found.contains(expected)), (expected.is_empty(), true), "{spec}: {found}");
+    }
+}
+
+#[test]
+fn mutating_policies() {
+    let apply =
+        |expression: &str| json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}});
+    let patch = |expression: &str| json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    for (mutation, expected) in [
+        (apply("Object{spec: Object.spec{replicas: 1}}"), ""),
+        (patch("[JSONPatch{op: 'add', path: '/metadata/labels/a', value: 'b'}]"), ""),
+        (apply("Object{"), "compilation failed"),
+        (patch("nobody"), "undeclared reference to 'nobody'"),
+        (apply(""), "applyConfiguration.expression: Required value"),
+        (json!({"patchType": "JSONPatch"}), "jsonPatch: Required value: must be specified when patchType is JSONPatch"),
+        (
+            json!({"patchType": "ApplyConfiguration"}),
+            "applyConfiguration: Required value: must be specified when patchType is ApplyConfiguration",
+        ),
+        (json!({"patchType": "Other"}), "patchType: Unsupported value: \"Other\""),
+        (
+            json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}, "applyConfiguration": {"expression": "x"}}),
+            "must not be specified when patchType is JSONPatch",
+        ),
+    ] {
+        let spec = json!({"reinvocationPolicy": "Never", "mutations": [mutation]});
+        let found = faults("mutatingadmissionpolicies", &policy(spec)).join("\n");
+        assert_eq!((found.is_empty(), found.contains(expected)), (expected.is_empty(), true), "{mutation}: {found}");
+    }
+    let mut deletes = policy(json!({"reinvocationPolicy": "Never", "mutations": [patch("[]")]}));
+    deletes["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["CREATE", "DELETE"]);
+    let found = faults("mutatingadmissionpolicies", &deletes).join("\n");
+    assert!(found.contains("operations: Unsupported value: \"DELETE\""), "{found}");
+}
