@@ -78,6 +78,9 @@ impl NodeRestriction {
     }
 
     fn admit_eviction(&self, node: &str, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        if a.operation != Operation::Create {
+            return Err(a.forbidden(format!("unexpected operation {}", operation_name(a.operation))));
+        }
         let pod = self.pod(a, a.display_name())?;
         if pod["spec"]["nodeName"] != node {
             return Err(a.forbidden(format!("node {node} can only evict pods with spec.nodeName set to itself")));
@@ -206,6 +209,8 @@ impl Admission for NodeRestriction {
     }
 }
 
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 #[path = "test.rs"]
 mod tests;

@@ -41,8 +41,10 @@ impl NodeRestriction {
             [one] => one.as_str().unwrap_or_default(),
             _ => return Err(a.forbidden("node may only request 0 or 1 audiences")),
         };
-        if self.names_audience(pod, a.namespace, audience) {
-            return Ok(());
+        match self.names_audience(pod, a.namespace, audience) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(why) => return Err(a.forbidden(format!("error validating audience {audience:?}: {why}"))),
         }
         let attributes = Attributes {
             user: a.user.clone(),
@@ -63,38 +65,76 @@ impl NodeRestriction {
         )))
     }
 
-    fn names_audience(&self, pod: &Value, namespace: &str, audience: &str) -> bool {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        pod["spec"]["volumes"].as_array().into_iter().flatten().any(|volume| {
+    /// Whether a volume of the pod names the audience. The fault, if none does, tells what could not be followed.
+    fn names_audience(&self, pod: &Value, namespace: &str, audience: &str) -> Result<bool, String> {
+        let mut faults = Vec::new();
+        for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
             let mut sources = volume["projected"]["sources"].as_array().into_iter().flatten();
             if sources.any(|source| {
                 let token = &source["serviceAccountToken"];
                 token.is_object() && text(&token["audience"]) == audience
             }) {
-                return true;
+                return Ok(true);
             }
-            let claim = if volume["ephemeral"]["volumeClaimTemplate"].is_object() {
-                format!("{}-{}", text(&pod["metadata"]["name"]), text(&volume["name"]))
-            } else {
-                text(&volume["persistentVolumeClaim"]["claimName"])
-            };
-            self.driver_names_audience(&text(&volume["csi"]["driver"]), &claim, namespace, audience)
-        })
+            match self.driver_of(pod, volume, namespace).and_then(|driver| self.requests(driver.as_deref(), audience)) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+        match faults.as_slice() {
+            [] => Ok(false),
+            [one] => Err(one.clone()),
+            many => Err(format!("[{}]", many.join(", "))),
+        }
     }
 
-    fn driver_names_audience(&self, inline: &str, claim: &str, namespace: &str, audience: &str) -> bool {
-        let name = if claim.is_empty() { inline.to_owned() } else { self.driver(namespace, claim) };
-        let drivers = GroupResource::new("storage.k8s.io", "csidrivers");
-        let driver = self.objects.cached(drivers, "", &name).unwrap_or_default();
+    /// The driver behind a volume, by way of its claim if it has one.
+    fn driver_of(&self, pod: &Value, volume: &Value, namespace: &str) -> Result<Option<String>, String> {
+        let claim = if volume["ephemeral"]["volumeClaimTemplate"].is_object() {
+            format!("{}-{}", text(&pod["metadata"]["name"]), text(&volume["name"]))
+        } else {
+            text(&volume["persistentVolumeClaim"]["claimName"]).to_owned()
+        };
+        if claim.is_empty() {
+            return Ok(driver(volume));
+        }
+        let found = self.objects.cached(GroupResource::core("persistentvolumeclaims"), namespace, &claim);
+        let found = found.ok_or_else(|| format!("persistentvolumeclaim {claim:?} not found"))?;
+        let name = text(&found["spec"]["volumeName"]);
+        let found = self.objects.cached(GroupResource::core("persistentvolumes"), "", name);
+        let found = found.ok_or_else(|| format!("persistentvolume {name:?} not found"))?;
+        Ok(driver(&found["spec"]))
+    }
+
+    /// Whether the driver asks for tokens of that audience.
+    fn requests(&self, driver: Option<&str>, audience: &str) -> Result<bool, String> {
+        let Some(name) = driver else { return Ok(false) };
+        let driver = self.objects.cached(GroupResource::new("storage.k8s.io", "csidrivers"), "", name);
+        let driver = driver.ok_or_else(|| format!("csidriver.storage.k8s.io {name:?} not found"))?;
         let mut requests = driver["spec"]["tokenRequests"].as_array().into_iter().flatten();
-        requests.any(|request| request["audience"].as_str().unwrap_or_default() == audience)
+        Ok(requests.any(|request| text(&request["audience"]) == audience))
     }
+}
 
-    /// The driver of the volume that a claim is bound to.
-    fn driver(&self, namespace: &str, claim: &str) -> String {
-        let claim = self.objects.cached(GroupResource::core("persistentvolumeclaims"), namespace, claim);
-        let volume = claim.and_then(|claim| claim["spec"]["volumeName"].as_str().map(str::to_owned));
-        let volume = volume.and_then(|name| self.objects.cached(GroupResource::core("persistentvolumes"), "", &name));
-        volume.and_then(|volume| volume["spec"]["csi"]["driver"].as_str().map(str::to_owned)).unwrap_or_default()
-    }
+/// Kinds of volumes from the time before CSI, and the drivers that serve them now.
+const MIGRATED: [(&str, &str); 7] = [
+    ("awsElasticBlockStore", "ebs.csi.aws.com"),
+    ("azureDisk", "disk.csi.azure.com"),
+    ("azureFile", "file.csi.azure.com"),
+    ("cinder", "cinder.csi.openstack.org"),
+    ("gcePersistentDisk", "pd.csi.storage.gke.io"),
+    ("portworxVolume", "pxd.portworx.com"),
+    ("vsphereVolume", "csi.vsphere.vmware.com"),
+];
+
+/// The driver that a volume source names.
+fn driver(source: &Value) -> Option<String> {
+    let named = source["csi"]["driver"].as_str().filter(|name| !name.is_empty());
+    let migrated = || MIGRATED.iter().find(|(kind, _)| source[*kind].is_object()).map(|(_, driver)| *driver);
+    named.or_else(migrated).map(str::to_owned)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Referenced, references};
 
@@ -95,14 +95,19 @@ impl Graph {
             &csi["nodeStageSecretRef"],
             &csi["nodeExpandSecretRef"],
             &spec["cephfs"]["secretRef"],
+            &spec["cinder"]["secretRef"],
             &spec["flexVolume"]["secretRef"],
             &spec["iscsi"]["secretRef"],
             &spec["rbd"]["secretRef"],
             &spec["scaleIO"]["secretRef"],
             &spec["storageos"]["secretRef"],
         ];
+        // This one names its secret in a way of its own.
+        let file = &spec["azureFile"];
+        let file = json!({"name": file["secretName"], "namespace": file["secretNamespace"]});
         let secrets: Vec<Id> = references
             .into_iter()
+            .chain([&file])
             .filter(|reference| reference["name"].is_string())
             .map(|reference| {
                 // A reference without namespace means the claim's.

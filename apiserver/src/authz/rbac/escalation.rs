@@ -205,6 +205,99 @@ mod tests {
         assert!(!missing(&wanted, &everything()).is_empty());
     }
 
+    /// Rules as `verbs groups resources [names]`, or `verbs /urls`; lists are written with commas.
+    fn rules(texts: &[&str]) -> Vec<PolicyRule> {
+        let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let read = |text: &&str| {
+            let words: Vec<&str> = text.split(' ').collect();
+            let mut rule = PolicyRule { verbs: list(words[0]), ..PolicyRule::default() };
+            match words.as_slice() {
+                [_, urls] => rule.non_resource_urls = list(urls),
+                [_, groups, resources, more @ ..] => {
+                    (rule.api_groups, rule.resources) = (list(groups), list(resources));
+                    for word in more {
+                        let of =
+                            if word.starts_with('/') { &mut rule.non_resource_urls } else { &mut rule.resource_names };
+                        *of = list(word);
+                    }
+                }
+                _ => panic!("{text}"),
+            }
+            rule
+        };
+        texts.iter().map(read).collect()
+    }
+
+    #[test]
+    fn what_covers_what() {
+        let two = ["delete a builds,pods", "update a builds,pods", "delete b builds,pods", "update b builds,pods"];
+        for (held, wanted, uncovered) in [
+            (&["get,list a pods"][..], &["get a pods"][..], &[][..]),
+            (&["get a pods/*"], &["get a pods/*"], &[]),
+            (&["* a pods/log"], &["get a pods/log"], &[]),
+            (&["* a */log"], &["get a pods/log"], &[]),
+            (&["delete a pods", "delete a builds", "update a builds,pods"], &["delete,update a builds,pods"], &[]),
+            (&two, &["delete,update a,b builds,pods"], &[]),
+            (&["delete,update a,b builds,pods"], &two, &[]),
+            (
+                &["delete,update a builds,jobs", "delete a pods"],
+                &["delete,update a builds,jobs,pods"],
+                &["update a pods"],
+            ),
+            (&["get * roles"], &["get a,b roles"], &[]),
+            (&["get a roles"], &["get * roles"], &["get * roles"]),
+            (&["get * roles"], &["get * roles"], &[]),
+            (&["* a roles"], &["watch,list a roles"], &[]),
+            (&["get,list,watch,create,update,delete,exec a roles"], &["* a roles"], &["* a roles"]),
+            (&["* a roles"], &["* a roles"], &[]),
+            (&["get a *"], &["get a some:thing"], &[]),
+            (&["get a roles,some:thing"], &["get a *"], &["get a *"]),
+            (&["get a *"], &["get a *"], &[]),
+            (&["get a pods"], &["get a pods x,y"], &[]),
+            (&["get a pods x,y"], &["get a pods"], &["get a pods"]),
+            (&["get a pods x,y"], &["get a pods y,z"], &["get a pods z"]),
+            (&["* /apis"], &["* /apis"], &[]),
+            (&["* *"], &["* /apis,/apis/v1,/"], &[]),
+            (&["* /apis/*"], &["get /apis,/apis/v1"], &["get /apis"]),
+            (&["* /apis/*"], &["get /apis/v1/foo,/apis/v1"], &[]),
+            (&["get a builds /apis"], &["get a builds /apis"], &[]),
+            (&["get a builds"], &["get a builds /apis"], &["get /apis"]),
+        ] {
+            let found: BTreeSet<PolicyRule> = missing(&rules(held), &rules(wanted)).into_iter().collect();
+            let expected: BTreeSet<PolicyRule> = rules(uncovered).into_iter().collect();
+            assert_eq!(found, expected, "{held:?} covers {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn which_urls_cover_which() {
+        for (held, wanted, covered) in [
+            ("*", "", true),
+            ("*", "/", true),
+            ("*", "/api", true),
+            ("/*", "", false),
+            ("/*", "/", true),
+            ("/*", "/foo", true),
+            ("/api", "/api", true),
+            ("/apis", "/api", false),
+            ("/api/v1", "/api", false),
+            ("/api/v1", "/api/v1", true),
+            ("/api/*", "/api/v1", true),
+            ("/api/*", "/api", false),
+            ("/api/*/*", "/api/v1", false),
+            ("/*/v1/*", "/api/v1", false),
+        ] {
+            let of = |url: &str| {
+                vec![PolicyRule {
+                    verbs: vec!["get".into()],
+                    non_resource_urls: vec![url.into()],
+                    ..PolicyRule::default()
+                }]
+            };
+            assert_eq!(missing(&of(held), &of(wanted)).is_empty(), covered, "{held:?} covers {wanted:?}");
+        }
+    }
+
     #[test]
     fn the_garbage_collector_may_do_its_work() {
         let old = serde_json::json!({"metadata": {"name": "a", "finalizers": ["x"]}, "rules": []});
