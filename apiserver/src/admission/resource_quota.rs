@@ -54,8 +54,10 @@ impl ResourceQuota {
     fn counted(a: &AdmissionAttributes<'_>, quota: &Value) -> Result<Option<Amounts>, Status> {
         let name = quota["metadata"]["name"].as_str().unwrap_or_default();
         let limited = amounts(&quota["spec"]["hard"]);
+        // What another quota counted so far is new to this one.
+        let old = a.old.filter(|old| matches_scopes(quota, a.group, a.resource, old));
         let (mut wanted, before) =
-            (usage(a.group, a.resource, &a.object), a.old.map(|old| usage(a.group, a.resource, old)));
+            (usage(a.group, a.resource, &a.object), old.map(|old| usage(a.group, a.resource, old)));
         wanted.retain(|name, _| limited.contains_key(name));
         if let Some(before) = &before {
             // Only what grows is held against the quota.
@@ -68,7 +70,7 @@ impl ResourceQuota {
                 .filter(|(_, delta)| *delta > Quantity::default())
                 .collect();
         }
-        if before.is_none() {
+        if a.old.is_none() {
             let missing = missing(a.group, a.resource, &a.object, &limited);
             if !missing.is_empty() {
                 return Err(a.forbidden(format!("failed quota: {name}: must specify {}", missing.join(","))));
@@ -151,17 +153,16 @@ impl Admission for ResourceQuota {
     }
 
     fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
-        let grows = match a.operation {
-            Operation::Create => true,
-            Operation::Update => {
-                a.group.is_empty() && matches!(a.resource, "pods" | "services" | "persistentvolumeclaims")
-            }
-            Operation::Delete | Operation::Connect => false,
+        let grows = match (a.operation, a.group, a.resource, a.subresource) {
+            (Operation::Create, _, _, "") => true,
+            (Operation::Update, "", "pods", "" | "resize") => true,
+            (Operation::Update, "", "services" | "persistentvolumeclaims", "") => true,
+            _ => false,
         };
         // What is asked and not stored counts nothing.
         let stored = !matches!(a.group, "authorization.k8s.io" | "authentication.k8s.io");
         let leaving = a.old.is_some_and(|old| old["metadata"]["deletionTimestamp"].is_string());
-        grows && stored && !leaving && a.subresource.is_empty() && !a.namespace.is_empty() && a.resource != "namespaces"
+        grows && stored && !leaving && !a.namespace.is_empty() && a.resource != "namespaces"
     }
 
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {

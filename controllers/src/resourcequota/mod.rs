@@ -4,6 +4,8 @@ mod usage;
 
 pub use usage::{PodUse, used};
 
+use usage::counts_claim;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::api::{Api, METADATA_LIST};
 use crate::cache::Cache;
 use crate::discovery::{Served, discover};
 use crate::manager::{AsyncController, Config, Environment, Made, Setup};
-use crate::objects::{ObjectKey, Pod, ResourceQuota, kinds};
+use crate::objects::{ObjectKey, Pod, QuotaScope, ResourceQuota, kinds};
 use crate::plan::merge_patch;
 
 const JSON: &str = "application/json";
@@ -82,6 +84,10 @@ struct Named {}
 
 /// How many objects there are of each sort that the quota limits, and what services and claims ask for.
 async fn counts(api: &Api, quota: &ResourceQuota, namespace: &str) -> Result<ResourceList, Error> {
+    let scopes = quota.spec.all_scopes();
+    if !scopes.is_empty() {
+        return scoped_counts(api, &scopes, namespace).await;
+    }
     let mut counts = BTreeMap::new();
     let limited = |name: &str| quota.spec.hard.contains_key(name);
     let wanted = |name: &str| limited(name) || limited(&format!("count/{name}"));
@@ -119,6 +125,22 @@ async fn counts(api: &Api, quota: &ResourceQuota, namespace: &str) -> Result<Res
     Ok(counts)
 }
 
+/// What a quota with scopes counts besides pods: claims of a class.
+async fn scoped_counts(api: &Api, scopes: &[QuotaScope], namespace: &str) -> Result<ResourceList, Error> {
+    let mut counts = BTreeMap::new();
+    if !scopes.iter().all(|scope| scope.scope_name == "VolumeAttributesClass") {
+        return Ok(counts);
+    }
+    let claims: Vec<Value> = list(api, &kinds::PERSISTENT_VOLUME_CLAIM.path(namespace), JSON).await?;
+    let one = Quantity::new(1, Format::DecimalSi);
+    for claim in claims.iter().filter(|claim| counts_claim(scopes, claim)) {
+        add(&mut counts, &claim_use(claim));
+        let itself = ["persistentvolumeclaims", "count/persistentvolumeclaims"].map(|name| (name.to_owned(), one));
+        add(&mut counts, &ResourceList::from(itself));
+    }
+    Ok(counts)
+}
+
 /// What a claim uses: of storage, and of what its class has of that and of claims.
 fn claim_use(claim: &Value) -> ResourceList {
     let asked = claim["spec"]["resources"]["requests"]["storage"].as_str().and_then(|text| text.parse().ok());
@@ -148,6 +170,22 @@ async fn list<K: DeserializeOwned>(api: &Api, path: &str, accept: &str) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_count_where_their_attributes_are_meant() {
+        let scope = |operator: &str, values: Value| -> Vec<QuotaScope> {
+            serde_json::from_value(json!([
+                {"scopeName": "VolumeAttributesClass", "operator": operator, "values": values}]))
+            .unwrap()
+        };
+        let gold = json!({"spec": {"volumeAttributesClassName": "gold"}});
+        assert!(counts_claim(&scope("In", json!(["gold"])), &gold));
+        assert!(!counts_claim(&scope("In", json!(["silver"])), &gold));
+        assert!(counts_claim(&scope("Exists", json!([])), &gold));
+        assert!(counts_claim(&scope("DoesNotExist", json!([])), &json!({})));
+        let pods: Vec<QuotaScope> = serde_json::from_value(json!([{"scopeName": "Terminating"}])).unwrap();
+        assert!(!counts_claim(&pods, &gold));
+    }
 
     #[test]
     fn claims_count_for_their_class() {

@@ -3,6 +3,7 @@
 use kubewright_api::quantity::{Format, Quantity};
 use kubewright_api::requests::{PodResources, QosClass, ResourceList, add};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::objects::{QuotaScope, ResourceQuota, Time};
 
@@ -39,6 +40,8 @@ pub struct PodUseSpec {
     pub active_deadline_seconds: Option<i64>,
     /// Its priority class.
     pub priority_class_name: String,
+    /// Which pods it wants to be near, or far from.
+    pub affinity: serde_json::Value,
 }
 
 /// Whether a pod has ended.
@@ -62,16 +65,14 @@ impl PodUse {
     fn is_in(&self, scope: &QuotaScope) -> bool {
         let best_effort = || self.spec.resources.qos_class() == QosClass::BestEffort;
         let ends = self.spec.active_deadline_seconds.is_some_and(|seconds| seconds >= 0);
-        let class = &self.spec.priority_class_name;
+        let class = Some(self.spec.priority_class_name.as_str()).filter(|class| !class.is_empty());
         match (scope.scope_name.as_str(), scope.operator.as_str()) {
             ("Terminating", _) => ends,
             ("NotTerminating", _) => !ends,
             ("BestEffort", _) => best_effort(),
             ("NotBestEffort", _) => !best_effort(),
-            ("PriorityClass", "In") => scope.values.contains(class),
-            ("PriorityClass", "NotIn") => !scope.values.contains(class),
-            ("PriorityClass", "DoesNotExist") => class.is_empty(),
-            ("PriorityClass", _) => !class.is_empty(),
+            ("PriorityClass", _) => picks(scope, class.as_slice()),
+            ("CrossNamespacePodAffinity", _) => looks_abroad(&self.spec.affinity),
             _ => false,
         }
     }
@@ -92,11 +93,49 @@ impl PodUse {
     }
 }
 
-/// What is used of each resource that a quota limits, given its namespace's pods and counts of other objects.
+/// Whether a scope picks one of these names; none at all is like a name that it doesn't list.
+fn picks(scope: &QuotaScope, names: &[&str]) -> bool {
+    let listed = |name: &&str| scope.values.iter().any(|value| value == name);
+    match scope.operator.as_str() {
+        "In" => names.iter().any(listed),
+        "NotIn" => names.is_empty() || names.iter().any(|name| !listed(name)),
+        "DoesNotExist" => names.is_empty(),
+        _ => !names.is_empty(),
+    }
+}
+
+/// Whether an affinity is about pods of other namespaces.
+fn looks_abroad(affinity: &Value) -> bool {
+    let abroad = |term: &Value| {
+        term["namespaces"].as_array().is_some_and(|list| !list.is_empty()) || !term["namespaceSelector"].is_null()
+    };
+    ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
+        let terms = |list: &str| affinity[*kind][list].as_array().cloned().unwrap_or_default();
+        terms("requiredDuringSchedulingIgnoredDuringExecution").iter().any(abroad)
+            || terms("preferredDuringSchedulingIgnoredDuringExecution")
+                .iter()
+                .any(|weighted| abroad(&weighted["podAffinityTerm"]))
+    })
+}
+
+/// Whether a quota with these scopes counts a claim. One that changes its class counts for both.
+pub(super) fn counts_claim(scopes: &[QuotaScope], claim: &Value) -> bool {
+    let status = &claim["status"];
+    let classes = [
+        &claim["spec"]["volumeAttributesClassName"],
+        &status["currentVolumeAttributesClassName"],
+        &status["modifyVolumeStatus"]["targetVolumeAttributesClassName"],
+    ];
+    let names: Vec<&str> = classes.iter().filter_map(|name| name.as_str()).filter(|name| !name.is_empty()).collect();
+    scopes.iter().all(|scope| scope.scope_name == "VolumeAttributesClass" && picks(scope, &names))
+}
+
+/// What is used of each resource that a quota limits, given its namespace's pods and counts of the other objects that its
+/// scopes leave.
 #[must_use]
 pub fn used(quota: &ResourceQuota, pods: &[PodUse], counts: &ResourceList, now: Time) -> ResourceList {
     let scopes = quota.spec.all_scopes();
-    let mut total = if scopes.is_empty() { counts.clone() } else { ResourceList::new() };
+    let mut total = counts.clone();
     let counted = pods.iter().filter(|pod| pod.counts(now) && scopes.iter().all(|scope| pod.is_in(scope)));
     for pod in counted {
         add(&mut total, &pod.usage());
@@ -106,7 +145,7 @@ pub fn used(quota: &ResourceQuota, pods: &[PodUse], counts: &ResourceList, now: 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -106,7 +106,7 @@ pub(super) fn missing(group: &str, resource: &str, object: &Value, limited: &Amo
     missing
 }
 
-/// Whether a quota with scopes, which are about pods, counts the object.
+/// Whether a quota with scopes, which are about pods and claims, counts the object.
 pub(super) fn matches_scopes(quota: &Value, group: &str, resource: &str, object: &Value) -> bool {
     let scopes = quota["spec"]["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let selectors: Vec<(&str, &str, &Value)> = quota["spec"]["scopeSelector"]["matchExpressions"]
@@ -119,10 +119,51 @@ pub(super) fn matches_scopes(quota: &Value, group: &str, resource: &str, object:
     if selectors.is_empty() {
         return true;
     }
-    if (group, resource) != ("", "pods") {
-        return false;
+    let matches: fn(&Value, &str, &str, &Value) -> bool = match (group, resource) {
+        ("", "pods") => matches_scope,
+        ("", "persistentvolumeclaims") => claim_matches_scope,
+        _ => return false,
+    };
+    selectors.into_iter().all(|(scope, operator, values)| matches(object, scope, operator, values))
+}
+
+/// Whether a selector picks one of these names; none at all is like a name that it doesn't list.
+fn picks(names: &[&str], operator: &str, values: &Value) -> bool {
+    let listed = |name: &str| values.as_array().is_some_and(|values| values.iter().any(|value| value == name));
+    match operator {
+        "In" => names.iter().any(|name| listed(name)),
+        "NotIn" => names.is_empty() || names.iter().any(|name| !listed(name)),
+        "Exists" => !names.is_empty(),
+        "DoesNotExist" => names.is_empty(),
+        _ => false,
     }
-    selectors.into_iter().all(|(scope, operator, values)| matches_scope(object, scope, operator, values))
+}
+
+fn claim_matches_scope(claim: &Value, scope: &str, operator: &str, values: &Value) -> bool {
+    let status = &claim["status"];
+    // A claim that changes its class counts for both.
+    let classes = [
+        &claim["spec"]["volumeAttributesClassName"],
+        &status["currentVolumeAttributesClassName"],
+        &status["modifyVolumeStatus"]["targetVolumeAttributesClassName"],
+    ];
+    let names: Vec<&str> = classes.iter().filter_map(|name| name.as_str()).filter(|name| !name.is_empty()).collect();
+    scope == "VolumeAttributesClass" && picks(&names, operator, values)
+}
+
+/// Whether a pod wants to be near pods of other namespaces, or far from them.
+fn looks_abroad(pod: &Value) -> bool {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    let abroad = |term: &Value| {
+        term["namespaces"].as_array().is_some_and(|list| !list.is_empty()) || !term["namespaceSelector"].is_null()
+    };
+    let items = |list: &'_ Value| list.as_array().cloned().unwrap_or_default();
+    ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
+        let terms = &pod["spec"]["affinity"][*kind];
+        items(&terms[REQUIRED]).iter().any(abroad)
+            || items(&terms[PREFERRED]).iter().any(|weighted| abroad(&weighted["podAffinityTerm"]))
+    })
 }
 
 fn matches_scope(pod: &Value, scope: &str, operator: &str, values: &Value) -> bool {
@@ -142,16 +183,10 @@ fn matches_scope(pod: &Value, scope: &str, operator: &str, values: &Value) -> bo
         "BestEffort" => best_effort(),
         "NotBestEffort" => !best_effort(),
         "PriorityClass" => {
-            let class = spec["priorityClassName"].as_str().unwrap_or_default();
-            let listed = values.as_array().is_some_and(|values| values.iter().any(|value| value == class));
-            match operator {
-                "In" => listed,
-                "NotIn" => !listed,
-                "Exists" => !class.is_empty(),
-                "DoesNotExist" => class.is_empty(),
-                _ => false,
-            }
+            let class = spec["priorityClassName"].as_str().filter(|class| !class.is_empty());
+            picks(class.as_slice(), operator, values)
         }
+        "CrossNamespacePodAffinity" => looks_abroad(pod),
         _ => false,
     }
 }
@@ -214,5 +249,36 @@ mod tests {
             {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]},
         ]}}});
         assert!(!matches_scopes(&class, "", "pods", &pod()));
+    }
+
+    #[test]
+    fn scopes_by_class_and_of_other_namespaces() {
+        let quota = |scope: &str, operator: &str, values: Value| {
+            json!({"spec": {"scopeSelector": {"matchExpressions": [
+                {"scopeName": scope, "operator": operator, "values": values}]}}})
+        };
+        let claim = |class: Value, current: Value| json!({"spec": {"volumeAttributesClassName": class}, "status": {"currentVolumeAttributesClassName": current}});
+        let (none, gold) = (claim(Value::Null, Value::Null), claim("gold".into(), Value::Null));
+        let moving = claim("gold".into(), "silver".into());
+        for (operator, values, expected) in [
+            ("In", json!(["gold"]), [false, true, true]),
+            ("In", json!(["silver"]), [false, false, true]),
+            ("NotIn", json!(["gold"]), [true, false, true]),
+            ("Exists", Value::Null, [false, true, true]),
+            ("DoesNotExist", Value::Null, [true, false, false]),
+        ] {
+            let quota = quota("VolumeAttributesClass", operator, values);
+            let found =
+                [&none, &gold, &moving].map(|claim| matches_scopes(&quota, "", "persistentvolumeclaims", claim));
+            assert_eq!(found, expected, "{quota}");
+            assert!(!matches_scopes(&quota, "", "pods", &pod()));
+        }
+        let abroad = quota("CrossNamespacePodAffinity", "Exists", Value::Null);
+        assert!(!matches_scopes(&abroad, "", "pods", &pod()));
+        for term in [json!({"namespaces": ["other"]}), json!({"namespaceSelector": {}})] {
+            let mut near = pod();
+            near["spec"]["affinity"] = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": term}]}});
+            assert!(matches_scopes(&abroad, "", "pods", &near), "{near}");
+        }
     }
 }
