@@ -96,8 +96,13 @@ pub(crate) struct Subject {
 
 /// The subject of a signing request in PEM; `None` if it isn't one.
 pub(crate) fn subject_of_request_pem(pem: &str) -> Option<Subject> {
-    let body = pem.split_once("-----BEGIN CERTIFICATE REQUEST-----")?.1;
-    let body = body.split_once("-----END CERTIFICATE REQUEST-----")?.0;
+    const BEGIN: &str = "-----BEGIN CERTIFICATE REQUEST-----";
+    // One block, which begins with a line: of several, others might take another one for the request.
+    let at = pem.find(BEGIN).filter(|at| *at == 0 || pem[..*at].ends_with('\n'))?;
+    if pem.matches("-----BEGIN").count() != 1 || pem.matches("-----END").count() != 1 {
+        return None;
+    }
+    let body = pem[at + BEGIN.len()..].split_once("-----END CERTIFICATE REQUEST-----")?.0;
     let body: String = body.split_whitespace().collect();
     let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, body).ok()?;
     subject_of_request(&der)

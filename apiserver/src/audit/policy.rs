@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kubewright_api::names;
 use serde::Deserialize;
 
 use super::Stage;
@@ -157,8 +158,11 @@ impl Rule {
             }
         }
         for resources in &self.resources {
-            if resources.group.contains('/') {
-                return Err(format!("resources: group {:?} must not hold a version", resources.group));
+            if !["", "*"].contains(&resources.group.as_str()) {
+                let faults = names::dns1123_subdomain(&resources.group);
+                if !faults.is_empty() {
+                    return Err(format!("resources: group {:?}: {}", resources.group, faults.join(", ")));
+                }
             }
             if resources.resources.is_empty() && !resources.resource_names.is_empty() {
                 return Err("resources: resourceNames need resources beside them".into());
@@ -269,12 +273,17 @@ rules:
             ("rules: [{level: None, nonResourceURLs: [a]}]", "must begin with a /"),
             ("rules: [{level: None, nonResourceURLs: ['/a*b']}]", "only have a * at its end"),
             ("rules: [{level: None, namespaces: [a], nonResourceURLs: ['/a']}]", "cannot apply to both"),
-            ("rules: [{level: None, resources: [{group: apps/v1}]}]", "must not hold a version"),
+            ("rules: [{level: None, resources: [{group: apps/v1}]}]", "a lowercase RFC 1123 subdomain"),
+            ("rules: [{level: None, resources: [{group: Apps}]}]", "a lowercase RFC 1123 subdomain"),
+            ("rules: [{level: None, resources: [{group: '', resourceNames: [a]}]}]", "resourceNames need resources"),
             ("rules: [{level: None, omitStages: [Never]}]", "Never"),
             ("rules: [{level: None}]\nsurplus: 1", "surplus"),
         ] {
             let fault = AuditPolicy::parse(&format!("{head}{rest}")).unwrap_err().to_string();
             assert!(fault.contains(expected), "{fault}");
+        }
+        for fine in ["{group: '*'}", "{group: ''}", "{group: a.b-c}", "{resources: ['*'], resourceNames: [a]}"] {
+            AuditPolicy::parse(&format!("{head}rules: [{{level: None, resources: [{fine}]}}]")).unwrap();
         }
         assert!(AuditPolicy::parse("apiVersion: audit.k8s.io/v1beta1\nkind: Policy\nrules: [{level: None}]").is_err());
     }

@@ -128,7 +128,8 @@ impl EncryptionConfig {
     /// The text is no such configuration, or a field breaks a rule; the message names the field and the rule, and no
     /// secret.
     pub fn parse(text: &str) -> Result<Self, EncryptionError> {
-        let file: File = serde_yaml_ng::from_str(text).map_err(|error| EncryptionError::new(error.to_string()))?;
+        let file: File =
+            serde_yaml_ng::from_str(text).map_err(|error| EncryptionError::new(without_keys(&error.to_string())))?;
         let known = [("apiserver.config.k8s.io/v1", "EncryptionConfiguration"), ("v1", "EncryptionConfig")];
         if !known.contains(&(file.api_version.as_str(), file.kind.as_str())) {
             let found = format!("apiVersion {:?}, kind {:?}", file.api_version, file.kind);
@@ -150,6 +151,22 @@ impl EncryptionConfig {
         let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Err(EncryptionError::new(texts.join(", ")))
     }
+}
+
+/// A parser's message without what may be a key: it quotes what it stumbled over.
+fn without_keys(message: &str) -> String {
+    /// The shortest keys have 16 bytes, which base64 writes in 24 characters.
+    const SUSPICIOUS: usize = 16;
+    let of_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let (mut told, mut rest) = (String::new(), message);
+    while !rest.is_empty() {
+        let run = rest.find(|c| !of_base64(c)).unwrap_or(rest.len());
+        told.push_str(if run < SUSPICIOUS { &rest[..run] } else { "REDACTED" });
+        let after = rest[run..].find(of_base64).map_or(rest.len(), |at| run + at);
+        told.push_str(&rest[run..after]);
+        rest = &rest[after..];
+    }
+    told
 }
 
 fn at_least_one(path: &Path, what: &str) -> FieldError {
