@@ -3,6 +3,8 @@
 mod common;
 #[path = "bad_input/fuzz.rs"]
 mod fuzz;
+#[path = "bad_input/fuzz_gate.rs"]
+mod fuzz_gate;
 
 use common::{get, json, send, server};
 use futures::StreamExt;

@@ -2,7 +2,7 @@
 
 mod common;
 
-#[path = "gate/attacks.rs"]
+#[path = "gate/attacks/mod.rs"]
 mod attacks;
 #[path = "gate/audit.rs"]
 mod audit;
@@ -247,6 +247,36 @@ async fn a_quota_is_never_exceeded() {
     let expected = "exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3";
     assert!(message.ends_with(expected), "{message}");
     assert_eq!(get(&admin, &format!("{quotas}/q")).await.json()["status"]["used"]["configmaps"], "3");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pod_does_not_grow_beyond_its_quota() {
+    let (server, admin) = servers().await;
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let spec = json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "1"}}});
+    let mut quota = made(&admin, quotas, spec).await;
+    quota["status"] = json!({"hard": {"requests.cpu": "1"}, "used": {"requests.cpu": "0"}});
+    assert_eq!(send_json(&admin, Method::PUT, &format!("{quotas}/q/status"), &quota).await.code, 200);
+    let pod = |cpu: &str| {
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [
+            {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]}})
+    };
+    made(&admin, PODS, pod("500m")).await;
+    let resize = async |cpu: &str| {
+        let uri = format!("{PODS}/p/resize");
+        let strategic = "application/strategic-merge-patch+json";
+        let patch = json!({"spec": pod(cpu)["spec"]}).to_string();
+        common::send(&admin, Method::PATCH, &uri, strategic, patch).await
+    };
+    let refused = resize("2").await;
+    let (code, _, message) = refused.fault();
+    let expected = "exceeded quota: q, requested: requests.cpu=1500m, used: requests.cpu=500m, limited: requests.cpu=1";
+    assert_eq!(code, 403, "{message}");
+    assert!(message.ends_with(expected), "{message}");
+    let grown = resize("1").await;
+    assert_eq!(grown.code, 200, "{:?}", grown.bytes);
+    assert_eq!(get(&admin, &format!("{quotas}/q")).await.json()["status"]["used"]["requests.cpu"], "1");
     server.shutdown().await;
 }
 

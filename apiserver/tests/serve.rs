@@ -224,3 +224,29 @@ async fn a_body_that_is_too_large_is_refused_and_the_connection_lives() {
     assert_eq!(get(&mut again, "/version").await.status(), StatusCode::OK);
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn no_second_request_is_smuggled_into_the_first() {
+    let cluster = Cluster::start().await;
+    let smuggled = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    for (what, head) in [
+        ("two lengths", "POST /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 35\r\n\r\n"),
+        ("lengths as a list", "POST /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 0, 35\r\n\r\n"),
+        ("a signed length", "POST /livez HTTP/1.1\r\nhost: a\r\ncontent-length: +0\r\n\r\n"),
+        ("another encoding", "POST /livez HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n"),
+        ("space before the colon", "GET /livez HTTP/1.1\r\nhost: a\r\ncontent-length : 35\r\n\r\n"),
+        ("a folded line", "GET /livez HTTP/1.1\r\nhost: a\r\nx-a: b\r\n content-length: 35\r\n\r\n"),
+        ("a null", "GET /livez HTTP/1.1\r\nhost: a\r\nx-remote-user: admin\0\r\n\r\n"),
+    ] {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = cluster.tls(None, &[b"http/1.1"]).await;
+        stream.write_all(format!("{head}{smuggled}").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // The server hangs up without a goodbye of TLS's own, which some count as an error.
+        stream.read_to_end(&mut answer).await.ok();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{what}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{what}: {answer}");
+    }
+    cluster.stop().await;
+}

@@ -1,0 +1,155 @@
+//! Small requests that would cost much.
+
+use super::*;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+fn policy(name: &str, expression: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"matchConstraints": {"resourceRules": [{"operations": ["CREATE"],
+        "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]},
+        "validations": [{"expression": expression}]}})
+}
+
+async fn in_force(admin: &ApiServer, name: &str, expression: &str) {
+    made(admin, &format!("{ADMISSION}/validatingadmissionpolicies"), policy(name, expression)).await;
+    let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+    made(admin, &format!("{ADMISSION}/validatingadmissionpolicybindings"), binding).await;
+}
+
+async fn out_of_force(admin: &ApiServer, name: &str) {
+    for kind in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        common::send(admin, Method::DELETE, &format!("{ADMISSION}/{kind}/{name}"), "", "").await;
+    }
+}
+
+#[tokio::test]
+async fn expressions_that_multiply() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    let ten = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
+    let mut nested = "true".to_owned();
+    for depth in 0..9 {
+        nested = format!("{ten}.all(x{depth}, {nested})");
+    }
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "x".repeat(100_000)}});
+    for (attack, expression) in [
+        ("cel-nested-loops", nested.as_str()),
+        ("cel-doubling-text", "object.data.a.replace('x', object.data.a).size() > 0"),
+        ("cel-doubling-lists", "object.data.a.split('x').map(a, object.data.a.split('x')).size() > 0"),
+    ] {
+        in_force(&admin, attack, expression).await;
+        let why = gate.refuses(attack, &[403, 422], &admin, Tried::post(MAPS, &map)).await;
+        assert!(why.contains("cost") || why.contains("size"), "{attack}: {why}");
+        out_of_force(&admin, attack).await;
+    }
+    made(&admin, MAPS, map).await;
+    gate.close().await;
+}
+
+#[tokio::test]
+async fn expressions_without_end() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    let policies = format!("{ADMISSION}/validatingadmissionpolicies");
+    for (attack, expression) in [
+        ("cel-parentheses", format!("{}true{}", "(".repeat(20_000), ")".repeat(20_000))),
+        ("cel-negations", format!("{}true", "!".repeat(200_000))),
+        ("cel-lists", format!("{}{} == []", "[".repeat(20_000), "]".repeat(20_000))),
+        ("cel-unfinished", "[".repeat(100_000)),
+        ("cel-unclosed-text", format!("'{}", "a".repeat(100_000))),
+        ("cel-unknown-name", "nobody.knows".to_owned()),
+    ] {
+        // What compiles is still refused as a rule: none of these is of any use.
+        let code = if attack == "cel-unknown-name" { &[201, 422][..] } else { &[422] };
+        let tried = Tried::post(&policies, &policy(attack, &expression));
+        if code.len() == 1 {
+            gate.refuses(attack, code, &admin, tried).await;
+        }
+    }
+    let conditions = |expression: &str| {
+        json!({"metadata": {"name": "w"}, "webhooks": [{"name": "a.example.com",
+        "clientConfig": {"url": "https://a.example.com/"}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "matchConditions": [{"name": "c", "expression": expression}]}]})
+    };
+    let hooks = format!("{ADMISSION}/validatingwebhookconfigurations");
+    let deep = conditions(&format!("{}true{}", "(".repeat(20_000), ")".repeat(20_000)));
+    gate.refuses("cel-match-condition", &[422], &admin, Tried::post(&hooks, &deep)).await;
+    gate.close().await;
+}
+
+fn definition(property: Value) -> Value {
+    json!({"metadata": {"name": "foos.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "foos", "kind": "Foo"}, "versions": [{"name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": property}}}}]}})
+}
+
+#[tokio::test]
+async fn rules_of_definitions() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    let list = |rule: &str| {
+        json!({"type": "array", "items": {"type": "array", "items": {"type": "string"}},
+        "x-kubernetes-validations": [{"rule": rule}]})
+    };
+    for (attack, property) in [
+        ("definition-loops", list("self.all(a, self.all(b, self.all(c, a == b && b == c)))")),
+        ("definition-rule-of-nothing", list("nobody.knows")),
+        ("definition-pattern", json!({"type": "string", "pattern": "((x{1000}){1000}){1000}"})),
+        ("definition-broken-pattern", json!({"type": "string", "pattern": "("})),
+    ] {
+        gate.refuses(attack, &[422], &admin, Tried::post(DEFINITIONS, &definition(property))).await;
+    }
+    gate.close().await;
+}
+
+#[tokio::test]
+async fn regular_expressions() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    // Exponential for engines that try one way after the other; here it is a matter of length.
+    in_force(&admin, "slow", "object.data.a.matches('^(a+)+$')").await;
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": format!("{}b", "a".repeat(100_000))}});
+    gate.refuses("regex-backtracking", &[403, 422], &admin, Tried::post(MAPS, &map)).await;
+    out_of_force(&admin, "slow").await;
+    in_force(&admin, "large", "'x'.matches(object.data.a)").await;
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "((x{1000}){1000}){1000}"}});
+    gate.refuses("regex-huge", &[403, 422], &admin, Tried::post(MAPS, &map)).await;
+    gate.close().await;
+}
+
+#[tokio::test]
+async fn bodies() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    let post = |content_type: &str, body: Vec<u8>| Tried::sent(Method::POST, MAPS, content_type, body);
+    let map = json!({"metadata": {"name": "m"}}).to_string();
+    // The beginning of a compressed body; whatever it unfolds to is not looked at.
+    let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3][..], &[0xed; 1000]].concat();
+    let mut aliases = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = vec![format!("*a{}", level - 1); 9].join(", ");
+        aliases.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+    }
+    // It says that four exabytes follow.
+    let lengths = [b"k8s\0\x0a", &[0xff; 8][..], &[0x3f]].concat();
+    let depth = 50_000;
+    for (attack, tried) in [
+        ("body-gzip", post("application/json", gzip.clone()).header("content-encoding", "gzip")),
+        ("body-gzip-unsaid", post("application/json", gzip)),
+        ("body-deflate", post("application/json", vec![0x78, 0x9c, 1, 2, 3]).header("content-encoding", "deflate")),
+        ("body-yaml-aliases", post("application/yaml", aliases.into_bytes())),
+        ("body-json-nesting", post("application/json", format!("{{\"a\":{}", "[".repeat(depth)).into_bytes())),
+        ("body-yaml-nesting", post("application/yaml", "[".repeat(depth).into_bytes())),
+        ("body-protobuf-lengths", post("application/vnd.kubernetes.protobuf", lengths)),
+        ("body-too-large", post("application/json", vec![b' '; (3 << 20) + 1])),
+        ("body-of-another-kind", post("application/x-www-form-urlencoded", map.clone().into_bytes())),
+        ("body-as-text", post("text/plain", map.into_bytes())),
+        ("body-not-utf-8", post("application/json", b"{\"metadata\":{\"name\":\"\xff\"}}".to_vec())),
+    ] {
+        gate.refuses(attack, &[400, 413, 415, 422], &admin, tried).await;
+    }
+    assert_eq!(get(&admin, MAPS).await.json()["items"], json!([]));
+    gate.close().await;
+}

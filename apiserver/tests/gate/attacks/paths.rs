@@ -1,0 +1,59 @@
+//! One path to those who decide, another to those who answer.
+
+use super::*;
+
+#[tokio::test]
+async fn tricks_to_read_what_is_not_granted() {
+    let mut gate = Gate::open().await;
+    bind(&gate.admin, "readers", "view", "alice").await;
+    let alice = gate.as_user("alice");
+    assert_eq!(get(&alice, PODS).await.code, 200);
+    for (attack, path) in [
+        ("path-dots", "/api/v1/namespaces/default/../kube-system/secrets"),
+        ("path-dots-below-a-resource", "/api/v1/namespaces/default/pods/../../kube-system/secrets"),
+        ("path-encoded-dots", "/api/v1/namespaces/default/%2e%2e/kube-system/secrets"),
+        ("path-encoded-slashes", "/api/v1/namespaces/default/pods/..%2f..%2fkube-system%2fsecrets"),
+        ("path-encoded-twice", "/api/v1/namespaces/default/pods/..%252f..%252fkube-system%252fsecrets"),
+        ("path-slash-in-namespace", "/api/v1/namespaces/default%2f..%2fkube-system/secrets"),
+        ("path-backslashes", "/api/v1/namespaces/default/..%5ckube-system/secrets"),
+        ("path-double-slash", "/api/v1/namespaces//kube-system/secrets"),
+        ("path-double-slash-first", "//api/v1/namespaces/kube-system/secrets"),
+        ("path-double-slash-inside", "/api//v1/namespaces/kube-system/secrets"),
+        ("path-slash-last", "/api/v1/namespaces/kube-system/secrets/"),
+        ("path-upper-case", "/API/v1/namespaces/kube-system/secrets"),
+        ("path-upper-case-resource", "/api/v1/namespaces/kube-system/Secrets"),
+        ("path-encoded-letters", "/api/v1/namespaces/kube-system/%73ecrets"),
+        ("path-null", "/api/v1/namespaces/kube-system/secrets%00"),
+        ("path-namespace-in-query", "/api/v1/namespaces/kube-system/secrets?namespace=default"),
+        ("path-dot", "/api/v1/./namespaces/kube-system/secrets"),
+        ("path-parameter", "/api/v1/namespaces/kube-system/secrets;x=y"),
+        ("path-health-first", "/livez/../api/v1/namespaces/kube-system/secrets"),
+        ("path-old-watch", "/api/v1/watch/namespaces/kube-system/secrets"),
+        ("path-watch-by-query", "/api/v1/namespaces/kube-system/secrets?watch=1"),
+        ("path-field-of-another", "/api/v1/secrets?fieldSelector=metadata.namespace%3Ddefault"),
+        ("path-proxy", "/api/v1/namespaces/kube-system/services/https:api:443/proxy/secrets"),
+        ("path-proxy-of-a-node", "/api/v1/nodes/a/proxy/run/default/p/c"),
+    ] {
+        gate.refuses(attack, &[400, 401, 403, 404], &alice, Tried::get(path)).await;
+    }
+    gate.close().await;
+}
+
+#[tokio::test]
+async fn nobody_gets_further_than_health() {
+    let mut gate = Gate::open().await;
+    let server = gate.server.clone();
+    for (attack, path) in [
+        ("nobody-dots", "/livez/../api/v1/pods"),
+        ("nobody-double-slash", "//livez"),
+        ("nobody-encoded-dots", "/livez/..%2fapi"),
+        ("nobody-beside-health", "/healthz/../version"),
+        ("nobody-metrics", "/metrics"),
+        ("nobody-openapi", "/openapi/v3"),
+        ("nobody-prefix", "/livezz"),
+        ("nobody-upper-case", "/LIVEZ"),
+    ] {
+        gate.refuses(attack, &[401], &server, Tried::get(path)).await;
+    }
+    gate.close().await;
+}
