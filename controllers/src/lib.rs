@@ -89,6 +89,7 @@ pub mod serviceaccount;
 pub mod statefulset;
 pub mod tainteviction;
 pub mod ttlafterfinished;
+pub mod volumeprotection;
 #[cfg(test)]
 mod world;
 
@@ -153,6 +154,18 @@ const RECIPES: &[Recipe] = &[
     recipe("node-lifecycle-controller", "node-controller", "node-controller", nodelifecycle::make),
     recipe("taint-eviction-controller", "taint-eviction-controller", "node-controller", tainteviction::make),
     recipe("node-ipam-controller", "cidrAllocator", "node-controller", nodeipam::make),
+    recipe(
+        "persistentvolumeclaim-protection-controller",
+        "pvc-protection-controller",
+        "pvc-protection-controller",
+        volumeprotection::claims::make,
+    ),
+    recipe(
+        "persistentvolume-protection-controller",
+        "pv-protection-controller",
+        "pv-protection-controller",
+        volumeprotection::volumes::make,
+    ),
     recipe("pod-garbage-collector-controller", "pod-garbage-collector", "pod-garbage-collector", podgc::make),
     #[cfg(feature = "certificates")]
     recipe(

@@ -71,6 +71,24 @@ pub struct PersistentVolumeClaim {
     pub metadata: Meta,
 }
 
+/// A persistent volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PersistentVolume {
+    /// Metadata.
+    pub metadata: Meta,
+    /// Whether a claim is bound to it.
+    pub status: PersistentVolumeStatus,
+}
+
+/// How a persistent volume is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PersistentVolumeStatus {
+    /// `Pending`, `Available`, `Bound`, `Released` or `Failed`.
+    pub phase: String,
+}
+
 /// A cluster role.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -95,6 +113,7 @@ pub struct AggregationRule {
 
 objects!(
     Namespace => kinds::NAMESPACE,
+    PersistentVolume => kinds::PERSISTENT_VOLUME,
     PersistentVolumeClaim => kinds::PERSISTENT_VOLUME_CLAIM,
     ClusterRole => kinds::CLUSTER_ROLE,
 );

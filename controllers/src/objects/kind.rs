@@ -71,6 +71,8 @@ pub mod kinds {
         NAMESPACE = "" "v1" "Namespace" "namespaces" false;
         /// `Node`
         NODE = "" "v1" "Node" "nodes" false;
+        /// `PersistentVolume`
+        PERSISTENT_VOLUME = "" "v1" "PersistentVolume" "persistentvolumes" false;
         /// `PersistentVolumeClaim`
         PERSISTENT_VOLUME_CLAIM = "" "v1" "PersistentVolumeClaim" "persistentvolumeclaims" true;
         /// `Pod`

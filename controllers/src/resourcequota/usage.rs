@@ -41,7 +41,7 @@ pub struct PodUseSpec {
     /// Its priority class.
     pub priority_class_name: String,
     /// Which pods it wants to be near, or far from.
-    pub affinity: serde_json::Value,
+    pub affinity: Value,
 }
 
 /// Whether a pod has ended.
