@@ -93,8 +93,10 @@ impl Metrics {
         registry.register("apiserver_current_inflight_requests", "Requests that run now, by kind", in_flight.clone());
         registry.register("apiserver_longrunning_requests", "Long-running requests that run now", long_running.clone());
         let version = [("major", "1"), ("minor", "36"), ("git_version", crate::discovery::GIT_VERSION)];
-        let info = prometheus_client::metrics::info::Info::new(version.to_vec());
-        registry.register("kubernetes_build", "The version that is built", info);
+        // A gauge that is always one, as upstream has it: not every reader knows what an info is.
+        let build: Family<Vec<(&str, &str)>, Gauge> = Family::default();
+        build.get_or_create(&version.to_vec()).set(1);
+        registry.register("kubernetes_build_info", "The version that is built", build);
         Self { registry: Arc::new(registry), requests, durations, in_flight, long_running }
     }
 
