@@ -21,6 +21,10 @@ use clap::Parser;
 
 use crate::flags::{Command, Flags};
 
+/// Every request makes and drops some dozens of small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(&flags.log);

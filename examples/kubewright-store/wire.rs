@@ -4,24 +4,20 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures::channel::mpsc;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use http_body_util::{BodyExt, Either, Full, StreamBody};
-use hyper::body::{Body as _, Frame, Incoming};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use h2::client::{self, ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue, Request, Uri, header};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-type Requests = mpsc::UnboundedReceiver<Result<Frame<Bytes>, std::convert::Infallible>>;
-type Body = Either<Full<Bytes>, StreamBody<Requests>>;
 
 /// One connection; cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Client {
-    send: SendRequest<Body>,
+    send: SendRequest<Bytes>,
     put: Uri,
     range: Uri,
     txn: Uri,
@@ -49,9 +45,9 @@ impl Client {
     pub(crate) async fn connect(to: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(to).await.with_context(|| format!("cannot connect to {to}"))?;
         stream.set_nodelay(true)?;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.initial_stream_window_size(4 << 20).initial_connection_window_size(16 << 20).max_frame_size(1 << 20);
-        let (send, connection) = builder.handshake(TokioIo::new(stream)).await.context("no http/2 there")?;
+        let mut builder = client::Builder::new();
+        builder.initial_window_size(4 << 20).initial_connection_window_size(16 << 20).max_frame_size(1 << 20);
+        let (send, connection) = builder.handshake(Joined(stream)).await.context("no http/2 there")?;
         // It ends when the client is dropped, or the server goes away, which the requests tell.
         tokio::spawn(async move { drop(connection.await) });
         let uri = |method: &str| format!("http://{to}/etcdserverpb.{method}").parse::<Uri>();
@@ -106,7 +102,7 @@ impl Client {
 
     /// Opens `watches` watches of a prefix, from a revision on, on one stream.
     pub(crate) async fn watch(&mut self, key: &[u8], end: &[u8], from: u64, watches: usize) -> Result<Watch> {
-        let (requests, stream) = mpsc::unbounded();
+        let (response, mut requests) = self.send(self.watch.clone()).await?;
         for _ in 0..watches {
             let request = message(|to| {
                 let mut create = Vec::new();
@@ -117,45 +113,89 @@ impl Client {
                 }
                 field(to, 1, &create);
             });
-            requests.unbounded_send(Ok(Frame::data(request)))?;
+            requests.send_data(request, false)?;
         }
-        let response = self.send(self.watch.clone(), Either::Right(StreamBody::new(stream))).await?;
+        let response = response.await?;
         check(response.headers())?;
         Ok(Watch { body: response.into_body(), buffer: BytesMut::new(), _requests: requests })
     }
 
     async fn call(&mut self, uri: Uri, message: Bytes) -> Result<Bytes> {
-        let response = self.send(uri, Either::Left(Full::new(message))).await?;
+        let (response, mut request) = self.send(uri).await?;
+        request.send_data(message, true)?;
+        let response = response.await?;
         check(response.headers())?;
-        let collected = response.into_body().collect().await?;
-        if let Some(trailers) = collected.trailers() {
-            check(trailers)?;
-        }
-        let mut answer = collected.to_bytes();
+        let mut body = response.into_body();
+        let mut answer = next_data(&mut body).await?.context("an answer without a message")?;
         if answer.len() < 5 {
             bail!("an answer without a message");
         }
-        answer.advance(5);
+        let length = answer.split_to(5).slice(1..).get_u32() as usize;
+        if answer.len() < length {
+            let mut whole = BytesMut::with_capacity(length);
+            whole.extend_from_slice(&answer);
+            while let Some(more) = next_data(&mut body).await? {
+                whole.extend_from_slice(&more);
+            }
+            answer = whole.freeze();
+        }
+        if let Some(trailers) = body.trailers().await? {
+            check(&trailers)?;
+        }
+        if answer.len() != length {
+            bail!("an answer that was cut short");
+        }
         Ok(answer)
     }
 
-    async fn send(&mut self, uri: Uri, body: Body) -> Result<Response<Incoming>> {
-        let mut request = Request::new(body);
+    async fn send(&mut self, uri: Uri) -> Result<(ResponseFuture, SendStream<Bytes>)> {
+        let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         poll_fn(|cx| self.send.poll_ready(cx)).await?;
-        Ok(self.send.send_request(request).await?)
+        Ok(self.send.send_request(request, false)?)
+    }
+}
+
+/// The next piece of an answer, and room for as much again.
+async fn next_data(body: &mut RecvStream) -> Result<Option<Bytes>> {
+    let Some(data) = body.data().await.transpose()? else { return Ok(None) };
+    body.flow_control().release_capacity(data.len())?;
+    Ok(Some(data))
+}
+
+/// A connection that takes what is written to it in one piece: several requests go out in one call.
+struct Joined(TcpStream);
+
+impl AsyncRead for Joined {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, to)
+    }
+}
+
+impl AsyncWrite for Joined {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
 /// A stream of watches.
 pub(crate) struct Watch {
-    body: Incoming,
+    body: RecvStream,
     buffer: BytesMut,
-    _requests: mpsc::UnboundedSender<Result<Frame<Bytes>, std::convert::Infallible>>,
+    _requests: SendStream<Bytes>,
 }
 
 /// One response on a stream of watches.
@@ -180,15 +220,13 @@ impl Watch {
                 self.buffer.advance(5);
                 return Ok(told(self.buffer.split_to(length).freeze(), parse));
             }
-            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await;
-            let frame = frame.context("the stream of watches ended")??;
-            match frame.into_data() {
-                Ok(data) => self.buffer.extend_from_slice(&data),
-                Err(trailers) => {
-                    check(&trailers.into_trailers().unwrap_or_default())?;
-                    bail!("the server ended the stream of watches");
+            let Some(data) = next_data(&mut self.body).await? else {
+                if let Some(trailers) = self.body.trailers().await? {
+                    check(&trailers)?;
                 }
-            }
+                bail!("the server ended the stream of watches");
+            };
+            self.buffer.extend_from_slice(&data);
         }
     }
 }

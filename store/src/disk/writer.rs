@@ -66,10 +66,17 @@ impl Writer {
     /// Works until nobody can send requests any more.
     pub(super) fn run(mut self) {
         self.seal();
-        let mut batch = Vec::new();
+        let (mut batch, mut is_shared) = (Vec::new(), false);
         while let Some(first) = self.next() {
             batch.push(first);
+            if is_shared {
+                // Several write at a time. Whoever can run now, but for this thread, may bring more to share the sync
+                // with: where processors are scarce that makes for far fewer syncs, and where they are not this
+                // returns at once.
+                std::thread::yield_now();
+            }
             self.fill(&mut batch);
+            is_shared = batch.len() > 1;
             self.commit(&mut batch);
             self.maintain();
         }

@@ -2,6 +2,8 @@
 
 mod convert;
 mod encoding;
+mod http2;
+mod joined;
 mod kv;
 mod lease;
 mod maintenance;

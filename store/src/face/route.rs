@@ -42,7 +42,7 @@ where
     }
 }
 
-async fn route<B>(inner: Arc<Inner>, request: Request<B>) -> Answer
+pub(super) async fn route<B>(inner: Arc<Inner>, request: Request<B>) -> Answer
 where
     B: HttpBody + Send + 'static,
     B::Data: Send,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,12 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Face;
+use super::joined::Joined;
+use super::{Face, http2};
 
-/// Requests that one connection may have open at a time.
-const STREAMS_MAX: u32 = 4096;
-/// How long a client may take over a TLS handshake.
+/// How long a client may take over a TLS handshake, and then to say anything.
 const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long open requests may go on when the listener is cancelled.
+pub(super) const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Face {
     /// Serves what connects to `listener`, over TLS if it is given, until cancelled; then lets open
@@ -77,22 +78,32 @@ impl Face {
     }
 
     async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, cancelled: CancellationToken) {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new());
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20);
+        let mut stream = Joined::new(stream);
+        let first = tokio::time::timeout(HANDSHAKE, stream.speaks_http2());
+        match cancelled.run_until_cancelled(first).await {
+            Some(Ok(Ok(true))) => {
+                if let Err(error) = http2::serve(self.inner, stream, &cancelled).await {
+                    tracing::debug!(%error, "a connection broke");
+                }
+            }
+            Some(Ok(Ok(false))) => self.http1(stream, cancelled).await,
+            Some(Ok(Err(error))) => tracing::debug!(%error, "a connection broke before anything was said"),
+            Some(Err(_)) => tracing::debug!("a client said nothing"),
+            None => {}
+        }
+    }
+
+    /// Plain requests, for a server's version and health.
+    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, cancelled: CancellationToken) {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new());
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self));
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
             () = cancelled.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                // Watches never end by themselves.
-                match tokio::time::timeout(std::time::Duration::from_secs(1), connection).await {
+                match tokio::time::timeout(FAREWELL, connection).await {
                     Ok(result) => result,
                     Err(_) => Ok(()),
                 }

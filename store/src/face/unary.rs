@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
@@ -24,14 +24,27 @@ where
     B::Error: Into<BoxError> + Send,
     Q: Message + Default,
 {
-    let body = std::pin::pin!(Limited::new(request.into_body(), bytes_max + PREFIX));
-    let collected = body.collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            return Status::resource_exhausted(format!("etcdserver: request is larger than {bytes_max} bytes"));
+    let mut body = std::pin::pin!(request.into_body());
+    // Nearly always it comes in one piece, which is not copied.
+    let (mut bytes, mut more) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::cancelled(format!("the request broke off: {}", error.into())))?;
+        let Ok(mut data) = frame.into_data() else { continue };
+        if bytes.len() + more.len() + data.remaining() > bytes_max + PREFIX {
+            return Err(Status::resource_exhausted(format!("etcdserver: request is larger than {bytes_max} bytes")));
         }
-        Status::cancelled(format!("the request broke off: {error}"))
-    })?;
-    let mut bytes = collected.to_bytes();
+        if bytes.is_empty() {
+            bytes = data.copy_to_bytes(data.remaining());
+        } else {
+            more.put(data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    if !more.is_empty() {
+        bytes = [bytes, more.freeze()].concat().into();
+    }
     if bytes.len() < PREFIX {
         return Err(Status::internal("a request without a message"));
     }

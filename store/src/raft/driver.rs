@@ -63,6 +63,8 @@ pub(crate) struct Driver {
     pub(crate) standing: Arc<Mutex<Standing>>,
     /// Changes of the leader are told here.
     pub(crate) leader: watch::Sender<Option<u64>>,
+    /// There was more than one input for the last step.
+    pub(crate) is_busy: bool,
 }
 
 /// Who waits for what, and whom to tell.
@@ -188,8 +190,15 @@ impl Driver {
     }
 
     fn take_more(&mut self) -> Result<bool, Error> {
+        if self.is_busy {
+            // Whoever can run now, but for this thread, may bring more to share the next sync and messages with:
+            // see `DiskStore`'s writer.
+            std::thread::yield_now();
+        }
+        self.is_busy = false;
         for _ in 0..INPUTS_PER_STEP {
             let Ok(input) = self.inputs.try_recv() else { break };
+            self.is_busy = true;
             if !self.take(input)? {
                 return Ok(false);
             }

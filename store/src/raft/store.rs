@@ -112,6 +112,7 @@ impl RaftStore {
             office: Office::new(transport, deadlines.clone()),
             standing: Arc::clone(&standing),
             leader,
+            is_busy: false,
         };
         let thread = std::thread::Builder::new().name("store-raft".to_owned());
         let thread = thread.spawn(move || {

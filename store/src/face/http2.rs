@@ -1,0 +1,317 @@
+//! One HTTP/2 connection.
+//!
+//! Calls of KV are many and short, so the connection's own task carries them out, and writes the answers that are
+//! ready together in one go. Whatever may last, as a watch does, is a task beside it, which ends with the connection.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+
+use super::Inner;
+use super::route::route;
+use super::serve::FAREWELL;
+
+/// Requests that one connection may have open at a time.
+const STREAMS_MAX: u32 = 4096;
+/// What may be on its way to this side in one request, and in a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The headers of a request, in bytes.
+const HEADERS_MAX: u32 = 16 << 10;
+
+type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves a connection until the client ends it, or for a short while after it was cancelled.
+pub(super) async fn serve<S>(inner: Arc<Inner>, stream: S, cancelled: &CancellationToken) -> Result<(), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_MAX)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let Some(connection) = cancelled.run_until_cancelled(builder.handshake(stream)).await else { return Ok(()) };
+    let (calls, tasks) = (FuturesUnordered::new(), JoinSet::new());
+    let mut serving = Serving { inner, connection: connection?, accepted: Vec::new(), calls, tasks };
+    if let Some(ended) = cancelled.run_until_cancelled(poll_fn(|cx| serving.poll(cx))).await {
+        return ended;
+    }
+    serving.connection.graceful_shutdown();
+    // Watches never end by themselves.
+    let rest = tokio::time::timeout(FAREWELL, poll_fn(|cx| serving.poll(cx)));
+    rest.await.unwrap_or(Ok(()))
+}
+
+struct Serving<S> {
+    inner: Arc<Inner>,
+    connection: Connection<S, Bytes>,
+    /// Requests that nobody has looked at yet.
+    accepted: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
+    calls: FuturesUnordered<Call>,
+    tasks: JoinSet<()>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            // Before the connection writes, so that it writes all there is.
+            while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {}
+            while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next(cx) {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    tracing::error!("a call panicked");
+                }
+            }
+            loop {
+                match pin!(self.connection.accept()).poll(cx) {
+                    Poll::Ready(Some(Ok(call))) => self.accepted.push(call),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => break,
+                }
+            }
+            if self.accepted.is_empty() {
+                return Poll::Pending;
+            }
+            for (request, respond) in self.accepted.drain(..) {
+                let in_place = request.uri().path().starts_with("/etcdserverpb.KV/");
+                let call = carry_out(self.inner.clone(), request, respond);
+                if !in_place {
+                    self.tasks.spawn(call);
+                    continue;
+                }
+                let mut call: Call = Box::pin(call);
+                if call.as_mut().poll(cx).is_pending() {
+                    self.calls.push(call);
+                }
+            }
+        }
+    }
+}
+
+async fn carry_out(inner: Arc<Inner>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let answer = route(inner, request.map(Incoming)).await;
+    if let Err(error) = send(answer, respond).await {
+        tracing::debug!(%error, "an answer was not wanted");
+    }
+}
+
+async fn send(answer: Response<Body>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let (head, mut body) = answer.into_parts();
+    let head = Response::from_parts(head, ());
+    if body.is_end_stream() {
+        return respond.send_response(head, true).map(drop);
+    }
+    // All of it is there already, so it may as well wait in the connection.
+    let is_whole = body.size_hint().exact().is_some();
+    let mut to = respond.send_response(head, false)?;
+    loop {
+        let frame = poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
+                return Poll::Ready(Ok(frame));
+            }
+            // Who does not want to hear more says so at any time.
+            to.poll_reset(cx).map(|reason| Err(reason.map_or_else(|error| error, h2::Error::from)))
+        });
+        let Some(frame) = frame.await? else { return to.send_data(Bytes::new(), true) };
+        let Ok(frame) = frame else {
+            to.send_reset(Reason::INTERNAL_ERROR);
+            return Ok(());
+        };
+        match frame.into_data() {
+            Ok(data) if is_whole => to.send_data(data, false)?,
+            Ok(data) => send_in_turn(&mut to, data).await?,
+            Err(frame) => return to.send_trailers(frame.into_trailers().unwrap_or_default()),
+        }
+    }
+}
+
+/// Sends as the client makes room.
+async fn send_in_turn(to: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        to.reserve_capacity(data.len());
+        let room = poll_fn(|cx| {
+            if let Poll::Ready(reason) = to.poll_reset(cx)? {
+                return Poll::Ready(Err(reason.into()));
+            }
+            match ready!(to.poll_capacity(cx)) {
+                Some(room) => Poll::Ready(room),
+                None => Poll::Ready(Err(Reason::CANCEL.into())),
+            }
+        });
+        let room = room.await?.min(data.len());
+        to.send_data(data.split_to(room), false)?;
+    }
+    Ok(())
+}
+
+/// A request's body.
+struct Incoming(RecvStream);
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.0.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // Taken, so that as much may come again.
+                let released = self.0.flow_control().release_capacity(data.len());
+                Poll::Ready(Some(released.map(|()| Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers = ready!(self.0.poll_trailers(cx));
+                Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, BytesMut};
+    use h2::client::{ResponseFuture, SendRequest};
+    use prost::Message;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::face::{Face, FaceConfig};
+    use crate::{MemoryStore, Store, proto};
+
+    struct Served {
+        store: Arc<MemoryStore>,
+        send: SendRequest<Bytes>,
+        connection: JoinHandle<Result<(), h2::Error>>,
+        serving: JoinHandle<Result<(), h2::Error>>,
+        cancelled: CancellationToken,
+    }
+
+    async fn connect() -> Served {
+        let store = Arc::new(MemoryStore::new());
+        let face = Face::new(store.clone(), FaceConfig::default());
+        let (client, server) = tokio::io::duplex(64 << 10);
+        let cancelled = CancellationToken::new();
+        let told = cancelled.clone();
+        let serving = tokio::spawn(async move { serve(face.inner, server, &told).await });
+        let (send, connection) = h2::client::handshake(client).await.expect("a connection");
+        Served { store, send, connection: tokio::spawn(connection), serving, cancelled }
+    }
+
+    impl Served {
+        async fn call(
+            &mut self,
+            method: &str,
+            message: &impl Message,
+            ends: bool,
+        ) -> (ResponseFuture, SendStream<Bytes>) {
+            let mut framed = BytesMut::new();
+            framed.put_u8(0);
+            framed.put_u32(message.encoded_len() as u32);
+            message.encode(&mut framed).expect("room");
+            let uri = format!("http://store/etcdserverpb.{method}");
+            let request = Request::post(uri).version(http::Version::HTTP_2).body(()).expect("a request");
+            poll_fn(|cx| self.send.poll_ready(cx)).await.expect("ready");
+            let (answer, mut body) = self.send.send_request(request, false).expect("sent");
+            body.send_data(framed.freeze(), ends).expect("sent");
+            (answer, body)
+        }
+
+        /// A watch of everything that has begun.
+        async fn watch(&mut self) -> (RecvStream, SendStream<Bytes>) {
+            let create = proto::WatchCreateRequest { key: "a".into(), range_end: "\0".into(), ..<_>::default() };
+            let request = Some(proto::WatchRequestUnion::Create(create));
+            let (answer, request) = self.call("Watch/Watch", &proto::WatchRequest { request }, false).await;
+            let mut body = answer.await.expect("an answer").into_body();
+            body.data().await.expect("created").expect("goes on");
+            assert_eq!(self.watches().await, 1);
+            (body, request)
+        }
+
+        async fn watches(&self) -> u64 {
+            self.store.status().await.expect("a status").watches
+        }
+
+        async fn has_no_watch(&self) {
+            for _ in 0..10_000 {
+                if self.watches().await == 0 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            panic!("the watch goes on");
+        }
+    }
+
+    async fn whole<A: Message + Default>(answer: ResponseFuture) -> A {
+        let mut body = answer.await.expect("an answer").into_body();
+        let mut all = BytesMut::new();
+        while let Some(data) = body.data().await {
+            let data = data.expect("goes on");
+            body.flow_control().release_capacity(data.len()).expect("was taken");
+            all.extend_from_slice(&data);
+        }
+        let trailers = body.trailers().await.expect("an end").expect("a status");
+        assert_eq!(trailers["grpc-status"], "0");
+        A::decode(&all[5..]).expect("a message")
+    }
+
+    #[tokio::test]
+    async fn calls_share_a_connection_and_large_messages_come_in_pieces() {
+        let mut served = connect().await;
+        let mut answers = Vec::new();
+        for n in 0..100 {
+            let put =
+                proto::PutRequest { key: format!("{n:03}").into(), value: vec![n; 40_000].into(), ..<_>::default() };
+            answers.push(served.call("KV/Put", &put, true).await.0);
+        }
+        for answer in answers {
+            let put: proto::PutResponse = whole(answer).await;
+            assert!(put.header.is_some_and(|header| header.revision > 1));
+        }
+        let all = proto::RangeRequest { key: "0".into(), range_end: "\0".into(), ..<_>::default() };
+        let (answer, _) = served.call("KV/Range", &all, true).await;
+        let found: proto::RangeResponse = whole(answer).await;
+        assert_eq!(found.kvs.len(), 100);
+        assert!(found.kvs.iter().enumerate().all(|(n, kv)| *kv.value == vec![n as u8; 40_000]));
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_with_its_stream_and_with_its_connection() {
+        let mut served = connect().await;
+        let (_body, mut request) = served.watch().await;
+        request.send_reset(Reason::CANCEL);
+        served.has_no_watch().await;
+        let _open = served.watch().await;
+        served.connection.abort();
+        served.has_no_watch().await;
+        let _ = (&mut served.serving).await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn who_is_cancelled_waits_for_watches_only_so_long() {
+        let mut served = connect().await;
+        let _open = served.watch().await;
+        served.cancelled.cancel();
+        assert!((&mut served.serving).await.expect("no panic").is_ok());
+        served.has_no_watch().await;
+    }
+}
