@@ -5,22 +5,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, ReadBuf};
 
 /// What HTTP/2 begins with, and nothing else does.
 const PREFACE: &[u8] = b"PRI";
 
-/// Does not offer to write several pieces at once. HTTP/2 then puts small ones together by itself, so that a whole
-/// answer, or several, takes one write; otherwise each piece of more than 256 bytes ends one.
+/// What is written is put together up to so many bytes: a frame of HTTP/2 as most clients take it, and its header.
+const TOGETHER_MAX: usize = 32 << 10;
+
+/// Does not offer to write several pieces at once: HTTP/2 then puts small ones together by itself, so that a whole
+/// answer, or several, takes one write; otherwise each piece of more than 256 bytes ends one. Pieces that are larger go
+/// together with the headers before them.
 #[derive(Debug)]
 pub(super) struct Joined<S> {
-    stream: S,
+    stream: BufWriter<S>,
     /// Read already.
     first: BytesMut,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Joined<S> {
     pub(super) fn new(stream: S) -> Self {
+        let stream = BufWriter::with_capacity(TOGETHER_MAX, stream);
         Self { stream, first: BytesMut::new() }
     }
 
@@ -38,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Joined<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Joined<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Joined<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, to);
