@@ -75,7 +75,7 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "NodeVolumeLimits" => Arc::new(NodeVolumeLimits::default()),
         "VolumeZone" => Arc::new(VolumeZone),
         "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),
-        "GangScheduling" => Arc::new(GangScheduling),
+        "GangScheduling" => Arc::new(GangScheduling::new()),
         "DynamicResources" => {
             check_timeouts(args, faults);
             Arc::new(DynamicResources::default())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::extender::Extenders;
 use super::{Clock, devices, volumes};
 use crate::framework::{Action, PodConditionUpdate, Preemption};
-use crate::object::{Condition, Name, PodInfo, Time};
+use crate::object::{Condition, Name, PodGroup, PodInfo, Time};
 
 /// How often a call is tried that might succeed later.
 const TRIES: u32 = 4;
@@ -98,6 +98,9 @@ pub(super) async fn carry_out(
         Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
             update_status(client, &pod, condition.as_ref(), nominated_node_name.as_ref(), clock.now()).await
         }
+        Action::UpdatePodGroupStatus { group, condition } => {
+            update_group_status(client, &group, &condition, clock.now()).await
+        }
         Action::Preempt(preemption) => preempt(client, &preemption, clock.now(), |_| {}).await,
         Action::KeepVolume { volume, claim } => volumes::keep(client, &volume, &claim).await,
         Action::SelectNode { claim, node } => volumes::select_node(client, &claim, &node).await,
@@ -167,10 +170,37 @@ fn condition_json(pod: &PodInfo, update: &PodConditionUpdate, now: Time) -> Valu
         condition["observedGeneration"] = json!(pod.generation);
     }
     if present(pod, update.kind).is_none_or(|old| old.status != word(update.status)) {
-        let second = Time::from_second(now.as_second()).unwrap_or(now);
-        condition["lastTransitionTime"] = json!(second.to_string());
+        condition["lastTransitionTime"] = json!(whole_second(now).to_string());
     }
     condition
+}
+
+/// API objects tell times in seconds.
+fn whole_second(now: Time) -> Time {
+    Time::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Sets a pod group's condition.
+async fn update_group_status(
+    client: &Client,
+    group: &PodGroup,
+    update: &PodConditionUpdate,
+    now: Time,
+) -> Result<(), CallError> {
+    let mut condition = json!({
+        "type": update.kind,
+        "status": word(update.status),
+        "reason": update.reason,
+        "message": update.message,
+        "observedGeneration": group.generation,
+    });
+    if group.scheduled.as_ref().is_none_or(|old| old.status != word(update.status)) {
+        condition["lastTransitionTime"] = json!(whole_second(now).to_string());
+    }
+    let PodGroup { namespace, name, uid, .. } = group;
+    let path = format!("/apis/scheduling.k8s.io/v1alpha2/namespaces/{namespace}/podgroups/{name}/status");
+    let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+    call_patiently(client, http::Method::PATCH, &path, STRATEGIC, &patch).await.map(drop)
 }
 
 /// Deletes the victims of a preemption, last of all the last one, and takes back promises to lesser pods. Tells of each
@@ -185,13 +215,14 @@ pub(super) async fn preempt(
         update_status(client, pod, None, Some(&Name::default()), now).await?;
     }
     let preemptor = &preemption.preemptor;
+    let for_whom = if preemption.group.is_some() { "podgroup" } else { "pod" };
     for victim in preemption.victims.iter().filter(|victim| victim.deletion_timestamp.is_none()) {
         let scheduler = &preemptor.spec.scheduler_name;
         let condition = PodConditionUpdate {
             kind: "DisruptionTarget",
             status: true,
             reason: "PreemptionByScheduler",
-            message: format!("{scheduler}: preempting to accommodate a higher priority pod"),
+            message: format!("{scheduler}: preempting to accommodate a higher priority {for_whom}"),
         };
         let gone = |error: &CallError| error.code == CallError::NOT_FOUND;
         match update_status(client, victim, Some(&condition), None, now).await {

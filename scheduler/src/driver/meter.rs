@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::metrics::Metrics;
 use crate::framework::{Action, Preemption};
 use crate::object::{Name, Time};
-use crate::schedule::{Failure, Outcome, Placement, Scheduler};
+use crate::schedule::{Failure, GroupTried, Outcome, Placement, Scheduler};
 
 /// Tells of attempts and queues, in upstream's terms.
 pub(super) struct Meter {
@@ -28,6 +28,7 @@ const fn call(action: &Action) -> &'static str {
     match action {
         Action::Bind { .. } | Action::BindThrough { .. } => "pod_binding",
         Action::UpdatePodStatus { .. } => "pod_status_patch",
+        Action::UpdatePodGroupStatus { .. } => "podgroup_status_patch",
         Action::Preempt(_) => "pod_delete",
         Action::KeepVolume { .. } => "pv_update",
         Action::SelectNode { .. } | Action::AwaitClaims { .. } => "pvc_update",
@@ -66,6 +67,12 @@ impl Meter {
         let labels = [("profile", failure.pod.spec.scheduler_name.as_str()), ("result", result)];
         self.metrics.count("schedule_attempts_total", &labels, 1);
         self.metrics.observe("scheduling_attempt_duration_seconds", &labels, seconds(from, to));
+    }
+
+    /// A pod group was tried.
+    pub(super) fn group_tried(&self, tried: &GroupTried) {
+        let labels = [("profile", tried.profile.as_str()), ("result", tried.result.word())];
+        self.metrics.count("podgroup_schedule_attempts_total", &labels, 1);
     }
 
     /// Room is being made.

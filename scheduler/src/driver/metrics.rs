@@ -56,7 +56,7 @@ struct About {
     buckets: Option<(f64, usize)>,
 }
 
-const ALL: [About; 14] = [
+const ALL: &[About] = &[
     about("async_api_call_execution_duration_seconds", "How long calls to the API server took.", Some((0.001, 15))),
     about("async_api_call_execution_total", "Calls to the API server, by what they do and how they ended.", None),
     about("cache_size", "How many nodes, pods and assumed pods are in the scheduler's cache.", None),
@@ -64,6 +64,7 @@ const ALL: [About; 14] = [
     about("pending_pods", "Pods that wait, by queue.", None),
     about("pod_scheduling_attempts", "How many attempts it took to place a pod.", Some((1.0, 5))),
     about("pod_scheduling_sli_duration_seconds", "From a pod's first attempt to its binding.", Some((0.01, 20))),
+    about("podgroup_schedule_attempts_total", "Attempts to place pod groups, by how they ended.", None),
     about("preemption_attempts_total", "How often room was made for a pod.", None),
     about("preemption_victims", "How many pods had to go for another.", Some((1.0, 7))),
     about("schedule_attempts_total", "Attempts to place pods, by how they ended.", None),
@@ -102,7 +103,7 @@ impl MetricsRegistry {
     pub fn render(&self) -> String {
         let taken = self.taken();
         let mut text = String::new();
-        for About { name, help, buckets } in &ALL {
+        for About { name, help, buckets } in ALL {
             let kind = match buckets {
                 Some(_) => "histogram",
                 None if name.ends_with("_total") => "counter",

@@ -356,6 +356,10 @@ impl Running {
             Outcome::Skipped { pod, message: Some(text) } => {
                 self.note(Note { pod, related: None, warning: true, reason: FAILED, action: "Scheduling", text });
             }
+            Outcome::Group(tried) => {
+                self.meter.group_tried(&tried);
+                tried.actions.into_iter().for_each(|action| self.act(action));
+            }
             Outcome::Consult(consultation) => self.ask(consultation),
             Outcome::Waiting(_) | Outcome::Skipped { .. } => {}
         }
@@ -477,6 +481,9 @@ fn preempted(preemption: &Preemption, victim: &PodInfo) -> Note {
         warning: false,
         reason: "Preempted",
         action: "Preempting",
-        text: format!("Preempted by pod {} on node {}", preemption.preemptor.uid, preemption.node),
+        text: match &preemption.group {
+            Some(group) => format!("Preempted by podgroup {group} on node {}", preemption.node),
+            None => format!("Preempted by pod {} on node {}", preemption.preemptor.uid, preemption.node),
+        },
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::object::{Claim, DeviceAllocation, DeviceClaim, Name, PodInfo};
+use crate::object::{Claim, DeviceAllocation, DeviceClaim, Name, PodGroup, PodInfo};
 
 /// Something to be done through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,11 +68,18 @@ pub enum Action {
         /// The pod.
         pod: Arc<PodInfo>,
     },
+    /// Say on a pod group whether it was placed.
+    UpdatePodGroupStatus {
+        /// The group, as it was last seen.
+        group: Box<PodGroup>,
+        /// The condition to set.
+        condition: PodConditionUpdate,
+    },
     /// Put victims out of a pod's way, last of all the last one.
     Preempt(Preemption),
 }
 
-/// A condition to be set on a pod.
+/// A condition to be set on a pod or a pod group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodConditionUpdate {
     /// What it is about, such as `PodScheduled`.
@@ -88,9 +95,11 @@ pub struct PodConditionUpdate {
 /// Pods to delete so that another fits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preemption {
-    /// Who needs the room.
+    /// Who needs the room; one of its pods if it is a pod group.
     pub preemptor: Arc<PodInfo>,
-    /// Where.
+    /// The pod group that needs the room as a whole, by UID, if one does.
+    pub group: Option<Name>,
+    /// On which node; `cluster` if the room is made for a whole pod group.
     pub node: Name,
     /// Who must go.
     pub victims: Vec<Arc<PodInfo>>,

@@ -58,6 +58,11 @@ pub trait Plugin: Send + Sync + 'static {
         false
     }
 
+    /// Whether room is made for a pod group as a whole, where no place was found for it, instead of pod by pod.
+    fn makes_room_for_gangs(&self) -> bool {
+        false
+    }
+
     /// Itself as PreEnqueue plugin.
     fn pre_enqueue(self: Arc<Self>) -> Option<Arc<dyn PreEnqueuePlugin>> {
         None

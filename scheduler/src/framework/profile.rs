@@ -36,6 +36,7 @@ pub struct Profile {
     pub(super) post_bind: Vec<Entry<dyn PostBindPlugin>>,
     pub(super) interests: Vec<(Name, Vec<Interest>)>,
     pub(crate) places_gangs: bool,
+    pub(crate) makes_room_for_gangs: bool,
 }
 
 /// A PreFilter plugin, or several together, said no for the whole cluster.

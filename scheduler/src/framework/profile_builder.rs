@@ -138,6 +138,7 @@ impl ProfileBuilder {
             post_bind: plugins.at(ExtensionPoint::PostBind, |p| p.post_bind())?,
             interests: ids.iter().map(|plugin| (plugin.name().into(), plugin.events())).collect(),
             places_gangs: ids.iter().any(|plugin| plugin.places_gangs()),
+            makes_room_for_gangs: ids.iter().any(|plugin| plugin.makes_room_for_gangs()),
         };
         if profile.bind.is_empty() {
             return Err(ProfileError::NoBind(self.name.clone()));

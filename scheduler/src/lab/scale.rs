@@ -194,7 +194,7 @@ fn place(scheduler: &mut Scheduler) -> usize {
                     scheduler.preempted(&preemption.preemptor, &preemption.victims, Ok(()), now);
                 }
             }
-            Outcome::Waiting(_) | Outcome::Skipped { .. } | Outcome::Consult(_) => {}
+            Outcome::Waiting(_) | Outcome::Skipped { .. } | Outcome::Group(_) | Outcome::Consult(_) => {}
         }
     }
 }

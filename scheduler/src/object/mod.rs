@@ -9,6 +9,7 @@ mod in_tree;
 mod meta;
 mod node;
 mod pod;
+mod pod_group;
 mod resources;
 mod storage;
 mod text;
@@ -27,6 +28,7 @@ pub use pod::{
     Condition, HostPort, InclusionPolicy, PodInfo, PodSpec, SpreadConstraint, Unsatisfiable, VolumeSource,
     normalized_image,
 };
+pub use pod_group::PodGroup;
 pub(crate) use resources::is_extended;
 pub use resources::{Resources, is_scalar};
 pub use storage::{
@@ -34,7 +36,7 @@ pub use storage::{
     StorageClass, Volume,
 };
 pub use text::{Labels, Name};
-pub use workload::{Budget, Namespace, PodGroup, Workload, WorkloadKind};
+pub use workload::{Budget, Namespace, Workload, WorkloadKind};
 
 /// A point in time, as given by whoever drives the scheduler.
 pub type Time = jiff::Timestamp;

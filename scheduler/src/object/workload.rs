@@ -85,47 +85,6 @@ impl Workload {
     }
 }
 
-/// A PodGroup: pods that are placed together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodGroup {
-    /// Its namespace.
-    pub namespace: Name,
-    /// Its name.
-    pub name: Name,
-    /// How many pods must find nodes before any is bound; `None` if each may go alone.
-    pub min_count: Option<usize>,
-}
-
-impl<'de> Deserialize<'de> for PodGroup {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            metadata: Meta,
-            #[serde(default)]
-            spec: Spec,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Spec {
-            #[serde(deserialize_with = "wire::null_is_default")]
-            scheduling_policy: Policy,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Policy {
-            gang: Option<Gang>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Gang {
-            min_count: usize,
-        }
-        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
-        let min_count = spec.scheduling_policy.gang.map(|gang| gang.min_count);
-        Ok(Self { namespace: metadata.namespace, name: metadata.name, min_count })
-    }
-}
-
 /// A PodDisruptionBudget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {

@@ -110,8 +110,9 @@ impl PostFilterPlugin for DefaultPreemption {
 fn preempt(pod: &Arc<PodInfo>, best: Candidate, context: &PostFilterContext<'_>) -> PostFilterOutcome {
     let lower = |other: &&Arc<PodInfo>| other.spec.priority < pod.spec.priority;
     let lower_nominated = context.nominator.on_node(&best.node).iter().filter(lower).cloned().collect();
-    let preemption =
-        Preemption { preemptor: pod.clone(), node: best.node.clone(), victims: best.victims, lower_nominated };
+    let Candidate { node, victims, .. } = &best;
+    let (preemptor, node, victims) = (pod.clone(), node.clone(), victims.clone());
+    let preemption = Preemption { preemptor, group: None, node, victims, lower_nominated };
     PostFilterOutcome {
         nominated_node_name: Some(best.node),
         actions: vec![Action::Preempt(preemption)],
@@ -235,7 +236,7 @@ fn by_importance(a: &PodInfo, b: &PodInfo) -> Ordering {
 type Pods = Vec<Arc<PodInfo>>;
 
 /// Those whose going would break a disruption budget, and the others.
-fn split_by_budget<'a>(pods: Pods, budgets: impl Iterator<Item = &'a Budget>) -> (Pods, Pods) {
+pub(crate) fn split_by_budget<'a>(pods: Pods, budgets: impl Iterator<Item = &'a Budget>) -> (Pods, Pods) {
     let mut budgets: Vec<(&Budget, i32)> = budgets.map(|budget| (budget, budget.disruptions_allowed)).collect();
     let breaks = |pod: &Arc<PodInfo>| {
         let mut breaks = false;

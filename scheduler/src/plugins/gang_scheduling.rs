@@ -12,12 +12,28 @@ use crate::queue::Gangs;
 
 /// Keeps the pods of a gang out until enough of them are there, and unbound until enough of them have a node.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct GangScheduling;
+pub struct GangScheduling {
+    makes_room: bool,
+}
 
 /// How long pods wait for the rest of their gang to find nodes.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 impl GangScheduling {
+    /// The plugin as upstream has it by default: room is made for one pod of a group at a time.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { makes_room: false }
+    }
+
+    /// The plugin with upstream's WorkloadAwarePreemption: room is made for a whole group at once, or not at all.
+    #[must_use]
+    pub const fn making_room() -> Self {
+        Self { makes_room: true }
+    }
+
+    pub(crate) const NAME: &'static str = "GangScheduling";
+
     /// Why a pod waits for others to be made.
     pub const REASON_FEW: &'static str = "waiting for minCount pods from a gang to appear in scheduling queue";
     /// Why a pod waits for others to find nodes.
@@ -26,7 +42,7 @@ impl GangScheduling {
 
 impl Plugin for GangScheduling {
     fn name(&self) -> &'static str {
-        "GangScheduling"
+        Self::NAME
     }
 
     fn events(&self) -> Vec<Interest> {
@@ -55,6 +71,10 @@ impl Plugin for GangScheduling {
 
     fn places_gangs(&self) -> bool {
         true
+    }
+
+    fn makes_room_for_gangs(&self) -> bool {
+        self.makes_room
     }
 }
 

@@ -24,6 +24,7 @@ mod volume_zone;
 mod volumes;
 
 pub use default_binder::DefaultBinder;
+pub(crate) use default_preemption::split_by_budget;
 pub use default_preemption::{DefaultPreemption, DefaultPreemptionArgs};
 pub use dynamic_resources::DynamicResources;
 pub use gang_scheduling::GangScheduling;

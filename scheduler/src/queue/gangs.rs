@@ -74,9 +74,10 @@ impl Gangs {
         self.gangs.get(&key(pod)?)
     }
 
-    pub(crate) fn put_group(&mut self, group: PodGroup) {
+    /// Takes note of a group; tells whether it is new.
+    pub(crate) fn put_group(&mut self, group: PodGroup) -> bool {
         let key = (group.namespace.clone(), group.name.clone());
-        self.gangs.entry(key).or_default().group = Some(group);
+        self.gangs.entry(key).or_default().group.replace(group).is_none()
     }
 
     pub(crate) fn remove_group(&mut self, namespace: &Name, name: &Name) {

@@ -49,6 +49,11 @@ impl QueuedPod {
         }
     }
 
+    /// A pod that is only tried and never waits in a queue.
+    pub(crate) fn trial(pod: Arc<PodInfo>) -> Self {
+        Self::new(pod, Time::UNIX_EPOCH, 0)
+    }
+
     /// Whether nobody rejected it: then something went wrong, and it is tried again whatever happens.
     #[must_use]
     pub fn has_no_rejector(&self) -> bool {

@@ -136,7 +136,10 @@ impl Scheduler {
 
     /// A pod group came or changed.
     pub fn put_pod_group(&mut self, group: PodGroup, now: Time) {
-        self.queue.gangs.put_group(group.clone());
+        // What decisions depend on never changes in a group; its status does, and is no news.
+        if !self.queue.gangs.put_group(group.clone()) {
+            return;
+        }
         let event = ClusterEvent::new(EventResource::PodGroup, ActionType::ADD);
         self.queue.on_event(event, &Object::PodGroup(group), now);
     }
@@ -183,10 +186,17 @@ impl Scheduler {
     /// The API calls of a preemption are over: its preemptor waits for its victims to go, or is tried again if they
     /// went already or the calls failed.
     pub fn preempted(&mut self, preemptor: &PodInfo, victims: &[Arc<PodInfo>], result: Result<(), Status>, now: Time) {
-        let kept_out = self.queue.end_preemption(&preemptor.uid);
         let some_gone = victims.iter().any(|victim| self.cache.pod(&victim.uid).is_none());
-        if result.is_err() || some_gone || kept_out {
-            self.queue.activate(&preemptor.uid, now);
+        let mut preemptors = vec![preemptor.uid.clone()];
+        if self.profiles.get(&preemptor.spec.scheduler_name).is_some_and(|profile| profile.makes_room_for_gangs) {
+            let gang = self.queue.gangs.of(preemptor).map(|gang| gang.waiting().iter().cloned());
+            preemptors.extend(gang.into_iter().flatten().filter(|uid| *uid != preemptor.uid));
+        }
+        for uid in preemptors {
+            let kept_out = self.queue.end_preemption(&uid);
+            if result.is_err() || some_gone || kept_out {
+                self.queue.activate(&uid, now);
+            }
         }
     }
 }

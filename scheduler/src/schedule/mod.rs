@@ -6,6 +6,9 @@ mod consult;
 mod decide;
 mod devices;
 mod gang;
+mod gang_preemption;
+#[cfg(test)]
+mod gang_tests;
 mod outcome;
 mod scheduler;
 mod storage;
@@ -22,7 +25,7 @@ pub(crate) use class::Classes;
 pub use consult::Consultation;
 pub use decide::{Decision, nodes_to_find};
 pub use devices::DeviceChange;
-pub use outcome::{Failure, Outcome, Placement};
+pub use outcome::{Failure, GroupResult, GroupTried, Outcome, Placement};
 pub use scheduler::{Scheduler, SchedulerConfig, SchedulerError};
 pub use storage::StorageChange;
 pub use what_if::{Room, Trial, WhatIf};

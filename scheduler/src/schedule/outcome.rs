@@ -17,6 +17,8 @@ pub enum Outcome {
     Waiting(Arc<PodInfo>),
     /// It has none.
     Failed(Box<Failure>),
+    /// All pods of a pod group that could be tried were tried, which was told before.
+    Group(Box<GroupTried>),
     /// Extenders have a say: ask them, and hand the answer to [`Scheduler::answer`](super::Scheduler::answer). Until
     /// then no other pod should be tried.
     Consult(Box<super::Consultation>),
@@ -27,6 +29,49 @@ pub enum Outcome {
         /// What to tell its owner, if anything.
         message: Option<String>,
     },
+}
+
+/// What became of an attempt to place a pod group.
+#[derive(Clone, Debug)]
+pub struct GroupTried {
+    /// Its namespace.
+    pub namespace: Name,
+    /// Its name.
+    pub name: Name,
+    /// The scheduler that its pods name.
+    pub profile: Name,
+    /// How it ended.
+    pub result: GroupResult,
+    /// Why, in upstream's words; nothing if it was placed.
+    pub message: String,
+    /// What is to be done about it.
+    pub actions: Vec<Action>,
+}
+
+/// How an attempt to place a pod group ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupResult {
+    /// Enough of its pods have nodes.
+    Scheduled,
+    /// Too few have.
+    Unschedulable,
+    /// Enough will have when other pods have gone.
+    WaitingOnPreemption,
+    /// Something went wrong.
+    Error,
+}
+
+impl GroupResult {
+    /// What it is called in upstream's metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Unschedulable => "unschedulable",
+            Self::WaitingOnPreemption => "waiting_on_preemption",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// A pod that has a node and is not bound yet.

@@ -218,10 +218,14 @@ impl Scheduler {
 
     /// Assumes, reserves and asks for permission.
     pub(super) fn place(&mut self, queued: QueuedPod, state: CycleState, decision: &Decision, now: Time) -> Outcome {
-        let (placement, permission) = match self.assume(queued, state, decision, now) {
-            Ok(placed) => placed,
-            Err(failure) => return Outcome::Failed(failure),
-        };
+        match self.assume(queued, state, decision) {
+            Ok((placement, permission)) => self.hold(placement, permission, now),
+            Err((queued, status)) => Outcome::Failed(Box::new(self.failed(queued, status, now))),
+        }
+    }
+
+    /// Lets a placed pod go on, at once or when it is permitted to.
+    pub(super) fn hold(&mut self, placement: Box<Placement>, permission: Permission, now: Time) -> Outcome {
         for (uid, plugin) in permission.allowed {
             self.permit(&uid, &plugin);
         }
@@ -239,18 +243,17 @@ impl Scheduler {
         Outcome::Waiting(pod)
     }
 
+    /// Believes that a pod is on its node, with all that it needs there. If that is refused, nothing is left of it.
     pub(super) fn assume(
         &mut self,
         queued: QueuedPod,
         mut state: CycleState,
         decision: &Decision,
-        now: Time,
-    ) -> Result<(Box<Placement>, Permission), Box<Failure>> {
+    ) -> Result<(Box<Placement>, Permission), (QueuedPod, Status)> {
         state.hide();
         let pod = Arc::new(queued.pod.on_node(&decision.node));
         if let Err(error) = self.cache.assume(pod.clone()) {
-            let status = Status::error(error.to_string());
-            return Err(Box::new(self.failed(queued, status, now)));
+            return Err((queued, Status::error(error.to_string())));
         }
         self.queue.nominator.remove(&pod.uid);
         self.queue.gangs.put(&pod, Stage::Assumed);
@@ -259,7 +262,7 @@ impl Scheduler {
         let run = AssertUnwindSafe(|| self.reserve(&mut placement, decision));
         match catch_unwind(run).unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok(permission) => Ok((placement, permission)),
-            Err(status) => Err(Box::new(self.withdraw(*placement, status, now))),
+            Err(status) => Err((self.forget(*placement), status)),
         }
     }
 
@@ -300,8 +303,19 @@ impl Scheduler {
         failure
     }
 
-    /// Forgets a placement.
-    pub(super) fn withdraw(&mut self, mut placement: Placement, status: Status, now: Time) -> Failure {
+    /// Forgets a placement and puts the pod back.
+    pub(super) fn withdraw(&mut self, placement: Placement, status: Status, now: Time) -> Failure {
+        let queued = self.forget(placement);
+        self.failed(queued, status, now)
+    }
+
+    pub(super) fn forget(&mut self, mut placement: Placement) -> QueuedPod {
+        self.unassume(&mut placement);
+        placement.queued
+    }
+
+    /// Takes a placed pod off its node, with all that it got there.
+    pub(super) fn unassume(&mut self, placement: &mut Placement) {
         let (pod, node) = (placement.pod.clone(), placement.node().clone());
         let profile = &self.profiles[&pod.spec.scheduler_name];
         profile.run_unreserve(&mut placement.state, &pod, &node);
@@ -310,7 +324,6 @@ impl Scheduler {
         if self.cache.forget(&pod.uid).is_ok() && self.pending.contains_key(&pod.uid) {
             self.queue.gangs.put(&pod, Stage::Waiting);
         }
-        self.failed(placement.queued, status, now)
     }
 
     /// A plugin permits a waiting pod.
@@ -439,7 +452,7 @@ impl Scheduler {
         self.put_back(queued, Failure::UNSCHEDULABLE, message, clear, now)
     }
 
-    fn put_back(
+    pub(super) fn put_back(
         &mut self,
         mut queued: QueuedPod,
         reason: &'static str,

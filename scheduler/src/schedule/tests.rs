@@ -7,8 +7,8 @@ use crate::framework::{
     Action, CycleState, FilterPlugin, PermitOutcome, PermitPlugin, Plugin, PreFilterOutcome, PreFilterPlugin,
     ReservePlugin, ScorePlugin, Status,
 };
-use crate::object::{Name, PodGroup, PodInfo, Time};
-use crate::plugins::{GangScheduling, default_profile};
+use crate::object::{Name, PodInfo, Time};
+use crate::plugins::default_profile;
 use crate::queue::Gangs;
 use crate::testing::{NodeMaker, PodMaker, node, pod};
 
@@ -285,71 +285,6 @@ fn what_if_changes_nothing_and_explains() {
     assert_eq!(s.snapshot().node("a").unwrap().pods.len(), 0);
     let parts = s.what_if().explain(&two).unwrap();
     assert!(parts["a"].as_ref().unwrap().iter().any(|part| part.plugin == "NodeResourcesFit"));
-}
-
-fn gang_scheduler(nodes: usize) -> Scheduler {
-    let profile = default_profile("default-scheduler").with(Arc::new(GangScheduling), 0).build().unwrap();
-    let mut s = Scheduler::new(SchedulerConfig::default(), vec![profile]).unwrap();
-    for n in 0..nodes {
-        s.put_node(node(&format!("n{n}")).capacity(&[("cpu", "1"), ("pods", "10")]).build(), at(0));
-    }
-    s
-}
-
-fn member(name: &str) -> PodMaker {
-    pod(name).group("g").requests(&[("cpu", "1")])
-}
-
-fn group(min_count: usize) -> PodGroup {
-    PodGroup { namespace: "default".into(), name: "g".into(), min_count: Some(min_count) }
-}
-
-#[test]
-fn a_gang_waits_until_it_is_complete_and_goes_together() {
-    let mut s = gang_scheduler(3);
-    s.put_pod(member("a").build(), at(0));
-    assert!(s.schedule_one(at(0)).is_none(), "there is no group yet");
-    s.put_pod_group(group(3), at(1));
-    s.put_pod(member("b").build(), at(1));
-    assert!(s.schedule_one(at(1)).is_none(), "one is missing");
-    s.put_pod(member("c").build(), at(2));
-    let placed: Vec<String> = std::iter::from_fn(|| s.schedule_one(at(2)))
-        .map(|outcome| match outcome {
-            Outcome::Placed(placement) => placement.pod.name.to_string(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(placed, ["a", "b", "c"]);
-}
-
-#[test]
-fn a_gang_that_does_not_fit_takes_nothing() {
-    let mut s = gang_scheduler(2);
-    s.put_pod_group(group(3), at(0));
-    for name in ["a", "b", "c"] {
-        s.put_pod(member(name).build(), at(0));
-    }
-    let told: Vec<String> = std::iter::from_fn(|| s.schedule_one(at(0)))
-        .map(|outcome| match outcome {
-            Outcome::Failed(failure) => format!("{}: {}", failure.pod.name, failure.message),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(told[0], "a: 0/1 nodes are available: 1 waiting for minCount pods from a gang to be scheduled.");
-    assert_eq!(told[2], "c: 0/2 nodes are available: 2 Insufficient cpu.");
-    assert_eq!(s.cache().pod_count(), 0);
-    s.put_node(node("n2").capacity(&[("cpu", "1"), ("pods", "10")]).build(), at(1));
-    s.tick(at(20));
-    let placed = std::iter::from_fn(|| s.schedule_one(at(20))).filter(|o| matches!(o, Outcome::Placed(_))).count();
-    assert_eq!(placed, 3, "with another node they all fit");
-}
-
-#[test]
-fn a_group_without_a_minimum_is_no_gang() {
-    let mut s = gang_scheduler(1);
-    s.put_pod_group(PodGroup { min_count: None, ..group(0) }, at(0));
-    s.put_pod(member("a").build(), at(0));
-    assert!(matches!(s.schedule_one(at(0)), Some(Outcome::Placed(_))));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 pub(crate) const CLAIMS: &str = "/api/v1/persistentvolumeclaims";
+pub(crate) const POD_GROUPS: &str = "/apis/scheduling.k8s.io/v1alpha2/podgroups";
 pub(crate) const DEVICE_CLAIMS: &str = "/apis/resource.k8s.io/v1/resourceclaims";
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -176,6 +177,12 @@ impl State {
             ("PATCH", ["api", "v1", "namespaces", _, "pods", name, "status"]) => {
                 let changed = self.change_pod(name, |pod| merge_status(&mut pod["status"], &body["status"]));
                 changed.map_or_else(|| status(404, "pod not found"), |pod| full(200, &pod))
+            }
+            ("PATCH", ["apis", "scheduling.k8s.io", "v1alpha2", "namespaces", _, "podgroups", name, "status"]) => {
+                let Some((_, group)) = self.find(POD_GROUPS, name) else { return status(404, "group not found") };
+                let mut group = group.clone();
+                merge_status(&mut group["status"], &body["status"]);
+                full(200, &self.put(POD_GROUPS, group))
             }
             ("GET", ["api", "v1", "namespaces", _, "pods", name]) => self.one("/api/v1/pods", name),
             ("DELETE", ["api", "v1", "namespaces", _, "pods", name]) => {

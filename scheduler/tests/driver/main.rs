@@ -2,6 +2,7 @@
 
 mod extenders;
 mod fake;
+mod gangs;
 
 use std::sync::Arc;
 use std::time::Duration;

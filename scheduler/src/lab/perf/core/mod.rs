@@ -120,7 +120,7 @@ impl<'a> CoreCluster<'a> {
                 self.mark(&failure.pod.uid, false);
                 self.act(failure.actions);
             }
-            Outcome::Waiting(_) | Outcome::Skipped { .. } | Outcome::Consult(_) => {}
+            Outcome::Waiting(_) | Outcome::Skipped { .. } | Outcome::Group(_) | Outcome::Consult(_) => {}
         }
         Ok(true)
     }
