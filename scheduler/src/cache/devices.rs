@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kubewright_api::quantity::Quantity;
 
 use crate::object::{
-    Access, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceShare, DeviceSlice, Name, Node,
+    Access, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceShare, DeviceSlice, Name, Node, Time,
 };
 
 /// All devices, who offers them, and who has them.
@@ -22,6 +23,14 @@ pub struct Devices {
     pending: BTreeMap<Name, Arc<DeviceAllocation>>,
     in_use: BTreeMap<DeviceId, usize>,
     shares: BTreeMap<DeviceId, Shares>,
+    /// The classes behind extended resources, and a number that grows when that changes.
+    behind: BTreeMap<Name, Arc<DeviceClass>>,
+    behind_version: u64,
+    /// The claims that schedulers made for pods that ask for extended resources, by the pods' UIDs.
+    extended: BTreeMap<Name, (Name, Name)>,
+    /// The claims some of whose devices must be made ready, and what time it is.
+    readying: BTreeSet<(Name, Name)>,
+    now: Time,
 }
 
 /// How many shares of a device were given away, and how much of what they are together.
@@ -31,13 +40,25 @@ impl Devices {
     /// Puts a claim in, in place of an earlier version. Tells what it was before.
     pub fn put_claim(&mut self, claim: DeviceClaim) -> (Option<Arc<DeviceClaim>>, Arc<DeviceClaim>) {
         let claim = Arc::new(claim);
-        let old = self.claims.insert((claim.namespace.clone(), claim.name.clone()), claim.clone());
+        let key = (claim.namespace.clone(), claim.name.clone());
+        let old = self.claims.insert(key.clone(), claim.clone());
+        if claim.extended && !claim.owner_pod.is_empty() {
+            self.extended.insert(claim.owner_pod.clone(), key.clone());
+        }
+        if claim.allocation.as_ref().is_some_and(DeviceAllocation::needs_readying) {
+            self.readying.insert(key);
+        } else if !self.readying.is_empty() {
+            self.readying.remove(&key);
+        }
         if let Some(allocation) = old.as_ref().and_then(|old| old.allocation.as_ref()) {
             self.count(allocation, false);
         }
         if let Some(allocation) = &claim.allocation {
             self.count(allocation, true);
             self.unpend(&claim.uid);
+            if claim.extended {
+                self.unpend(&extended_uid(&claim.owner_pod));
+            }
         }
         (old, claim)
     }
@@ -49,6 +70,11 @@ impl Devices {
             self.count(allocation, false);
         }
         self.unpend(&old.uid);
+        self.readying.remove(&(namespace.clone(), name.clone()));
+        if old.extended {
+            self.unpend(&extended_uid(&old.owner_pod));
+            self.extended.remove(&old.owner_pod);
+        }
         Some(old)
     }
 
@@ -116,14 +142,67 @@ impl Devices {
         self.in_use.contains_key(id)
     }
 
-    /// Puts a class in.
-    pub fn put_class(&mut self, class: DeviceClass) {
-        self.classes.insert(class.name.clone(), Arc::new(class));
+    /// The claim that a scheduler made for a pod that asks for extended resources.
+    #[must_use]
+    pub fn extended_claim(&self, pod: &Name) -> Option<&Arc<DeviceClaim>> {
+        self.claims.get(self.extended.get(pod)?)
+    }
+
+    /// The class behind an extended resource.
+    #[must_use]
+    pub fn class_behind(&self, resource: &str) -> Option<&Arc<DeviceClass>> {
+        match resource.strip_prefix(DeviceClass::RESOURCE_PREFIX) {
+            Some(name) => self.classes.get(name),
+            None => self.behind.get(resource),
+        }
+    }
+
+    /// A number that grows when other classes come to stand behind extended resources.
+    pub(crate) const fn behind_version(&self) -> u64 {
+        self.behind_version
+    }
+
+    /// Whether time matters: some devices are waited for.
+    pub(crate) fn are_waited_for(&self) -> bool {
+        !self.readying.is_empty()
+    }
+
+    /// Says what time it is.
+    pub(crate) const fn set_now(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// Whether a claim's devices are ready, or may still become it, `patience` after they were given to it.
+    pub(crate) fn may_be_ready(&self, claim: &DeviceClaim, patience: Duration) -> bool {
+        claim.is_ready().is_ok_and(|ready| ready || !claim.is_overdue(patience, self.now))
+    }
+
+    /// Puts a class in. Tells what it was before.
+    pub fn put_class(&mut self, class: DeviceClass) -> (Option<Arc<DeviceClass>>, Arc<DeviceClass>) {
+        let class = Arc::new(class);
+        let old = self.classes.insert(class.name.clone(), class.clone());
+        self.note_resources();
+        (old, class)
     }
 
     /// Takes a class out.
     pub fn remove_class(&mut self, name: &Name) {
         self.classes.remove(name);
+        self.note_resources();
+    }
+
+    /// Of several classes behind one resource the newest counts, and of those the first by name.
+    fn note_resources(&mut self) {
+        let mut behind: BTreeMap<Name, Arc<DeviceClass>> = BTreeMap::new();
+        for class in self.classes.values() {
+            let Some(resource) = &class.extended_resource else { continue };
+            let older = behind.get(resource).is_none_or(|other| other.created < class.created);
+            if older {
+                behind.insert(resource.clone(), class.clone());
+            }
+        }
+        self.behind = behind;
+        self.behind_version += 1;
     }
 
     /// A class by name.
@@ -210,6 +289,11 @@ impl Devices {
         let parts = editions().filter(|generation| *generation == newest).count();
         (newest, i64::try_from(parts).unwrap_or(i64::MAX))
     }
+}
+
+/// Under what UID the claim is known that is still to be made for a pod that asks for extended resources.
+pub(crate) fn extended_uid(pod: &Name) -> Name {
+    format!("<extended-resources>/{pod}").into()
 }
 
 /// Whether a node may use a slice's devices, as far as the slice says.

@@ -13,6 +13,7 @@ mod storage;
 
 pub use assumed::{Cache, CacheError};
 pub use devices::Devices;
+pub(crate) use devices::extended_uid;
 pub(crate) use node_info::ports_conflict;
 pub use node_info::{NodeInfo, NodeSlot};
 pub use objects::Objects;

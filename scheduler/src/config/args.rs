@@ -77,8 +77,8 @@ fn in_tree(name: &str, args: &mut Section<'_>, faults: &mut Faults) -> Option<Pl
         "NodeDeclaredFeatures" => Arc::new(NodeDeclaredFeatures),
         "GangScheduling" => Arc::new(GangScheduling::new()),
         "DynamicResources" => {
-            check_timeouts(args, faults);
-            Arc::new(DynamicResources::default())
+            let timeout = binding_timeout(args, faults);
+            Arc::new(DynamicResources::new(timeout))
         }
         "VolumeBinding" => Arc::new(VolumeBinding::new(bind_timeout(args, faults))),
         "ImageLocality" => Arc::new(ImageLocality),
@@ -251,13 +251,15 @@ fn spread(args: &mut Section<'_>, faults: &mut Faults) -> SpreadDefaults {
     }
 }
 
-/// How long upstream's allocator and drivers may take; here looking for devices is limited by the number of choices, and
-/// no device has conditions to wait for.
-fn check_timeouts(args: &mut Section<'_>, faults: &mut Faults) {
+/// How long devices may take to become ready. How long upstream's allocator may take is read and left at that: here
+/// looking for devices is limited by the number of choices.
+fn binding_timeout(args: &mut Section<'_>, faults: &mut Faults) -> Duration {
     args.duration("filterTimeout", faults);
-    if let Some(timeout) = args.duration("bindingTimeout", faults).filter(|timeout| timeout.as_secs() < 1) {
+    let timeout = args.duration("bindingTimeout", faults).unwrap_or(Duration::from_mins(10));
+    if timeout.as_secs() < 1 {
         faults.invalid(&args.path("bindingTimeout"), format!("{timeout:?}"), "must be at least 1 second");
     }
+    timeout
 }
 
 fn bind_timeout(args: &mut Section<'_>, faults: &mut Faults) -> Duration {

@@ -1,11 +1,13 @@
 //! Calls to the API server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use serde_json::{Value, json};
 
 use super::extender::Extenders;
+use super::metrics::Metrics;
 use super::{Clock, devices, volumes};
 use crate::framework::{Action, PodConditionUpdate, Preemption};
 use crate::object::{Condition, Name, PodGroup, PodInfo, Time};
@@ -70,20 +72,49 @@ pub(super) async fn call_patiently(
 }
 
 pub(super) const JSON: &str = "application/json";
-const STRATEGIC: &str = "application/strategic-merge-patch+json";
+pub(super) const STRATEGIC: &str = "application/strategic-merge-patch+json";
 pub(super) const MERGE: &str = "application/merge-patch+json";
 
 fn pod_path(pod: &PodInfo, subresource: &str) -> String {
     format!("/api/v1/namespaces/{}/pods/{}{subresource}", pod.namespace, pod.name)
 }
 
+/// What calls need.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) client: Client,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) extenders: Extenders,
+    pub(super) metrics: Arc<dyn Metrics>,
+}
+
+/// Does all that binding a pod takes, one after the other. If something fails, the pod's claims to devices are given back.
+pub(super) async fn bind_with(caller: &Caller, actions: Vec<Action>) -> Result<(), CallError> {
+    let mut claims = devices::Held::default();
+    for action in actions {
+        let result = match action {
+            Action::ReserveDevices { claim, allocation, pod } => {
+                claims.reserve(caller, &claim, allocation.as_deref(), &pod).await
+            }
+            Action::MakeDeviceClaim { devices, allocation, pod } => {
+                claims.make(caller, &devices, &allocation, &pod).await
+            }
+            Action::AwaitDevices { claims: named, extended, pod, timeout, .. } => {
+                claims.await_ready(caller, &named, extended, &pod, timeout).await
+            }
+            other => carry_out(caller, other).await,
+        };
+        if let Err(error) = result {
+            claims.give_back(caller).await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Does what a decision asks for.
-pub(super) async fn carry_out(
-    client: &Client,
-    clock: &dyn Clock,
-    extenders: &Extenders,
-    action: Action,
-) -> Result<(), CallError> {
+pub(super) async fn carry_out(caller: &Caller, action: Action) -> Result<(), CallError> {
+    let Caller { client, clock, extenders, .. } = caller;
     match action {
         Action::BindThrough { extender, pod, node, otherwise } => {
             match (extenders.bind(extender, &pod, &node).await, otherwise.as_deref()) {
@@ -104,8 +135,10 @@ pub(super) async fn carry_out(
         Action::Preempt(preemption) => preempt(client, &preemption, clock.now(), |_| {}).await,
         Action::KeepVolume { volume, claim } => volumes::keep(client, &volume, &claim).await,
         Action::SelectNode { claim, node } => volumes::select_node(client, &claim, &node).await,
-        Action::ReserveDevices { claim, allocation, pod } => {
-            devices::reserve(client, &claim, allocation.as_deref(), &pod).await
+        Action::FreeDevices { claim } => devices::free(client, &claim).await,
+        Action::RemoveDeviceClaim { claim } => devices::remove(client, &claim.namespace, &claim.name).await,
+        Action::ReserveDevices { .. } | Action::MakeDeviceClaim { .. } | Action::AwaitDevices { .. } => {
+            Box::pin(bind_with(caller, vec![action])).await
         }
         Action::AwaitClaims { claims, node, timeout } => volumes::await_claims(client, &claims, &node, timeout).await,
     }
@@ -176,7 +209,7 @@ fn condition_json(pod: &PodInfo, update: &PodConditionUpdate, now: Time) -> Valu
 }
 
 /// API objects tell times in seconds.
-fn whole_second(now: Time) -> Time {
+pub(super) fn whole_second(now: Time) -> Time {
     Time::from_second(now.as_second()).unwrap_or(now)
 }
 

@@ -32,13 +32,22 @@ const fn call(action: &Action) -> &'static str {
         Action::Preempt(_) => "pod_delete",
         Action::KeepVolume { .. } => "pv_update",
         Action::SelectNode { .. } | Action::AwaitClaims { .. } => "pvc_update",
-        Action::ReserveDevices { .. } => "resourceclaim_update",
+        Action::ReserveDevices { .. } | Action::AwaitDevices { .. } | Action::FreeDevices { .. } => {
+            "resourceclaim_update"
+        }
+        Action::MakeDeviceClaim { .. } => "resourceclaim_create",
+        Action::RemoveDeviceClaim { .. } => "resourceclaim_delete",
     }
 }
 
 impl Meter {
     pub(super) const fn new(metrics: Arc<dyn Metrics>) -> Self {
         Self { metrics, rejecting: BTreeMap::new(), pending: BTreeMap::new() }
+    }
+
+    /// Where numbers go.
+    pub(super) const fn metrics(&self) -> &Arc<dyn Metrics> {
+        &self.metrics
     }
 
     /// A decision was made.

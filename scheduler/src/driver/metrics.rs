@@ -71,6 +71,9 @@ const ALL: &[About] = &[
     about("scheduling_algorithm_duration_seconds", "How long decisions took.", Some((0.001, 15))),
     about("scheduling_attempt_duration_seconds", "How long attempts took, decision and binding.", Some((0.001, 15))),
     about("unschedulable_pods", "Pods that fit nowhere, by the plugins that say so.", None),
+    about("resourceclaim_creates_total", "Claims made for pods that ask for devices as extended resources.", None),
+    about("dra_bindingconditions_allocations_total", "Devices that were waited for, by how that ended.", None),
+    about("dra_bindingconditions_wait_duration_seconds", "How long devices were waited for.", Some((0.1, 14))),
     about("goroutines", "How many tasks are at work, by what they do.", None),
 ];
 

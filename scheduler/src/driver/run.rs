@@ -10,7 +10,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{self, CallError};
+use super::api::{self, CallError, Caller};
 use super::election::Candidate;
 use super::event::{Note, Recorder};
 use super::extender::{ExtenderError, Extenders, FullNodes};
@@ -385,15 +385,24 @@ impl Running {
     }
 
     fn bind(&mut self, placement: Box<Placement>, actions: Vec<Action>) {
-        let (client, clock, extenders) = (self.client.clone(), self.clock.clone(), self.extenders.clone());
         let kind = call_type(&actions);
-        let handle = self.calls.spawn(async move {
-            for action in actions {
-                api::carry_out(&client, &*clock, &extenders, action).await?;
-            }
-            Ok(())
-        });
+        if actions.iter().any(|action| matches!(action, Action::AwaitDevices { .. })) {
+            let text = format!("waiting for binding conditions for device on node {}", placement.node());
+            let (pod, reason) = (placement.pod.clone(), "BindingConditionsPending");
+            self.note(Note { pod, related: None, warning: false, reason, action: "Scheduling", text });
+        }
+        let caller = self.caller();
+        let handle = self.calls.spawn(async move { api::bind_with(&caller, actions).await });
         self.under_way(handle.id(), Work::Bind(placement), kind);
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            extenders: self.extenders.clone(),
+            metrics: self.meter.metrics().clone(),
+        }
     }
 
     fn under_way(&mut self, id: Id, work: Work, kind: &'static str) {
@@ -427,8 +436,8 @@ impl Running {
                 self.under_way(handle.id(), Work::Preempt(preemption), kind);
             }
             other => {
-                let extenders = self.extenders.clone();
-                let handle = self.calls.spawn(async move { api::carry_out(&client, &*clock, &extenders, other).await });
+                let caller = self.caller();
+                let handle = self.calls.spawn(async move { api::carry_out(&caller, other).await });
                 self.under_way(handle.id(), Work::Status, kind);
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::object::{Claim, DeviceAllocation, DeviceClaim, Name, PodGroup, PodInfo};
+use crate::object::{Claim, DeviceAllocation, DeviceClaim, ExtendedDevices, Name, PodGroup, PodInfo};
 
 /// Something to be done through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,39 @@ pub enum Action {
         allocation: Option<Arc<DeviceAllocation>>,
         /// The pod.
         pod: Arc<PodInfo>,
+    },
+    /// Make the claim for a pod that asks for devices as extended resources, with what it got; and say on the pod which
+    /// it is.
+    MakeDeviceClaim {
+        /// What the claim asks for, and who uses it.
+        devices: Arc<ExtendedDevices>,
+        /// What it got.
+        allocation: Arc<DeviceAllocation>,
+        /// The pod.
+        pod: Arc<PodInfo>,
+    },
+    /// Wait until the devices of claims are ready. It fails when one of them will not be.
+    AwaitDevices {
+        /// The claims.
+        claims: Vec<Arc<DeviceClaim>>,
+        /// Whether the claim is meant as well that was made just before.
+        extended: bool,
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The node on which they will be used.
+        node: Name,
+        /// How long that may take.
+        timeout: Duration,
+    },
+    /// Take a claim's devices away from it, as it can do nothing with them.
+    FreeDevices {
+        /// The claim.
+        claim: Arc<DeviceClaim>,
+    },
+    /// Remove a claim that was made for a pod and left behind.
+    RemoveDeviceClaim {
+        /// The claim.
+        claim: Arc<DeviceClaim>,
     },
     /// Say on a pod group whether it was placed.
     UpdatePodGroupStatus {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::Status;
 use crate::object::{
-    Claim, Condition, CsiDriver, CsiNode, DeviceClaim, Name, Node, PodGroup, PodInfo, StorageCapacity, StorageClass,
-    Volume,
+    Claim, Condition, CsiDriver, CsiNode, DeviceClaim, DeviceClass, Name, Node, PodGroup, PodInfo, StorageCapacity,
+    StorageClass, Volume,
 };
 
 /// Kinds of objects that events are about.
@@ -174,6 +174,8 @@ pub enum Object {
     StorageCapacity(Option<StorageCapacity>, Option<StorageCapacity>),
     /// A claim to devices.
     DeviceClaim(Option<Arc<DeviceClaim>>, Option<Arc<DeviceClaim>>),
+    /// A class of devices.
+    DeviceClass(Option<Arc<DeviceClass>>, Option<Arc<DeviceClass>>),
     /// A pod group.
     PodGroup(PodGroup),
     /// Something that no hint looks into.

@@ -361,7 +361,7 @@ pub trait ReservePlugin: Send + Sync {
     ///
     /// # Errors
     /// It cannot be, after all.
-    fn enter(&self, _state: &mut CycleState, _pod: &PodInfo, _node: &Node, _objects: &mut Objects) -> Verdict {
+    fn enter(&self, _state: &mut CycleState, _pod: &PodInfo, _node: &Arc<Node>, _objects: &mut Objects) -> Verdict {
         Ok(())
     }
 

@@ -226,8 +226,12 @@ impl Profile {
                     if outcome.nominated_node_name.is_some() {
                         merged.nominated_node_name = outcome.nominated_node_name;
                     }
+                    merged.actions.append(&mut outcome.actions);
                 }
-                _ => return outcome,
+                _ => {
+                    merged.actions.append(&mut outcome.actions);
+                    return PostFilterOutcome { actions: merged.actions, ..outcome };
+                }
             }
         }
         let plugin = merged.status.as_ref().and_then(Status::plugin).cloned();

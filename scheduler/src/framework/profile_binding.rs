@@ -37,7 +37,7 @@ impl Profile {
         &self,
         state: &mut CycleState,
         pod: &PodInfo,
-        node: &Node,
+        node: &Arc<Node>,
         objects: &mut Objects,
     ) -> Verdict {
         for entry in &self.reserve {

@@ -19,13 +19,15 @@ mod workload;
 pub use affinity::{NodeSelector, NodeSelectorTerm, PodAffinityTerm, Preferred, RequiredNodeAffinity, Weighted};
 pub use devices::{
     Access, Attribute, CapacityPolicy, CapacityRange, Counters, Device, DeviceAllocation, DeviceClaim, DeviceClass,
-    DeviceId, DeviceRequest, DeviceShare, DeviceSlice, GivenDevice, MadeClaims, PodDevices,
+    DeviceId, DeviceRequest, DeviceShare, DeviceSlice, ExtendedDevices, GivenDevice, MadeClaims, PodDevices, Readying,
+    RequestMapping,
 };
 pub use in_tree::{InTreePlugin, InTreeVolume, Translated};
 pub use meta::{Meta, OwnerReference};
 pub use node::{ImageState, Node};
+pub(crate) use pod::may_be_devices;
 pub use pod::{
-    Condition, HostPort, InclusionPolicy, PodInfo, PodSpec, SpreadConstraint, Unsatisfiable, VolumeSource,
+    Condition, DeviceAsk, HostPort, InclusionPolicy, PodInfo, PodSpec, SpreadConstraint, Unsatisfiable, VolumeSource,
     normalized_image,
 };
 pub use pod_group::PodGroup;

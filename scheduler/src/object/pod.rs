@@ -94,10 +94,29 @@ pub struct PodSpec {
     pub volumes: Vec<VolumeSource>,
     /// Its claims to devices.
     pub devices: Vec<PodDevices>,
+    /// What its containers ask for that may be devices of a class; init containers first.
+    pub device_asks: Vec<DeviceAsk>,
     /// The pod group it is scheduled with; empty for none.
     pub pod_group: Name,
     /// The features that its node must declare.
     pub features: Vec<Name>,
+}
+
+/// What a container asks for that may be devices of a class: extended resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DeviceAsk {
+    /// The container's place among all, init containers first.
+    pub place: usize,
+    /// The container's name.
+    pub container: Name,
+    /// Whether it is over before the pod's other containers begin.
+    pub passes: bool,
+    /// The resource.
+    pub resource: Name,
+    /// Its place among all that the container asks for, by name.
+    pub number: usize,
+    /// How many.
+    pub amount: i64,
 }
 
 /// A port of the node.
@@ -310,6 +329,7 @@ impl PodSpec {
             requests_nonzero: Resources::from_map(&with_unasked(resources).requests()),
             requests_scored: resources.resources.is_some().then(|| Box::new(by_containers(resources))),
             volumes: spec.volumes.iter().flat_map(volume_sources).collect(),
+            device_asks: device_asks(&spec.init_containers, &spec.containers),
             devices: spec.resource_claims,
             pod_group: spec.scheduling_group.unwrap_or_default().pod_group_name,
             features,
@@ -330,6 +350,30 @@ fn features(spec: &wire::Spec) -> Vec<Name> {
         features.push("UserNamespacesHostNetworkSupport".into());
     }
     features
+}
+
+/// Every container's requests of resources that device classes may stand behind.
+fn device_asks(init: &[wire::Container], containers: &[wire::Container]) -> Vec<DeviceAsk> {
+    let of = |(place, container): (usize, &wire::Container)| {
+        let passes = place < init.len() && !container.is_sidecar();
+        let asks = container.resources.requests.iter().enumerate();
+        let asks = asks.filter(|(_, (name, amount))| may_be_devices(name) && amount.value() > 0);
+        asks.map(|(number, (resource, amount))| DeviceAsk {
+            place,
+            container: container.name.as_str().into(),
+            passes,
+            resource: resource.as_str().into(),
+            number,
+            amount: amount.value(),
+        })
+        .collect::<Vec<_>>()
+    };
+    init.iter().chain(containers).enumerate().flat_map(of).collect()
+}
+
+/// Whether device classes may stand behind a resource.
+pub(crate) fn may_be_devices(resource: &str) -> bool {
+    super::is_extended(resource) || resource.starts_with(super::DeviceClass::RESOURCE_PREFIX)
 }
 
 fn image_of(container: &wire::Container) -> Name {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Failure, Scheduler};
+use crate::cache::extended_uid;
 use crate::framework::{ActionType, ClusterEvent, EventResource, Object, Status, node_changes, pod_changes};
 use crate::object::{Budget, Name, Namespace, Node, PodGroup, PodInfo, Time, Workload, WorkloadKind};
 use crate::queue::Stage;
@@ -87,6 +88,9 @@ impl Scheduler {
     /// A pod went.
     pub fn remove_pod(&mut self, uid: &str, now: Time) {
         if let Some(pod) = self.pending.remove(uid) {
+            if !pod.spec.device_asks.is_empty() {
+                self.cache.snapshot_mut().objects_mut().devices.unpend(&extended_uid(&pod.uid));
+            }
             self.queue.remove(uid);
             self.queue.gangs.remove(&pod);
             if self.cache.is_assumed(uid) {

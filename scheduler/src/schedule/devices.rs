@@ -33,8 +33,9 @@ impl Scheduler {
                 (R::ResourceClaim, ActionType::DELETE, Object::DeviceClaim(old, None))
             }
             DeviceChange::PutClass(class) => {
-                devices.put_class(class);
-                (R::DeviceClass, ActionType::ADD, Object::Other)
+                let (old, new) = devices.put_class(class);
+                let action = if old.is_none() { ActionType::ADD } else { ActionType::UPDATE };
+                (R::DeviceClass, action, Object::DeviceClass(old, Some(new)))
             }
             DeviceChange::PutSlice(slice) => {
                 devices.put_slice(slice);

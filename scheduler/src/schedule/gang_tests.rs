@@ -104,7 +104,12 @@ fn a_gang_that_does_not_fit_takes_nothing() {
     let waiting = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled";
     assert_eq!(lines[0], format!("a: {waiting}"));
     assert_eq!(lines[1], format!("b: {waiting}"));
-    assert!(lines[2].starts_with("c: 0/2 nodes are available: 2 Insufficient cpu. preemption: "), "{}", lines[2]);
+    assert!(
+        lines[2]
+            .starts_with("c: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: "),
+        "{}",
+        lines[2]
+    );
     assert_eq!(lines[3], "g unschedulable (Unschedulable): pod group is unschedulable");
     assert_eq!(s.cache().pod_count(), 0);
     s.put_node(node("n2").capacity(&[("cpu", "1"), ("pods", "10")]).build(), at(1));

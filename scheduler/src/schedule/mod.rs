@@ -17,6 +17,8 @@ mod what_if;
 #[cfg(test)]
 mod preemption_properties;
 #[cfg(test)]
+mod promise_properties;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

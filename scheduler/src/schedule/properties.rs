@@ -15,7 +15,7 @@ const KINDS: usize = 17;
 
 /// One thing that happens to a cluster.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Node(usize, usize),
     DropNode(usize),
     Pod(usize),
@@ -24,7 +24,7 @@ enum Step {
     Confirm,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0_usize..24, 0_usize..6).prop_map(|(name, kind)| Step::Node(name, kind)),
         1 => (0_usize..24).prop_map(Step::DropNode),
@@ -36,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
-fn make_node(name: usize, kind: usize) -> NodeMaker {
+pub(super) fn make_node(name: usize, kind: usize) -> NodeMaker {
     let cpu = ["2", "4", "8"][kind % 3];
     let made = node(&format!("n{name}")).capacity(&[("cpu", cpu), ("memory", "8Gi"), ("pods", "6")]);
     let made = made.labels(&[("zone", ["z1", "z2"][name % 2])]);
@@ -50,7 +50,7 @@ fn make_node(name: usize, kind: usize) -> NodeMaker {
     }
 }
 
-fn make_pod(number: usize, kind: usize) -> PodMaker {
+pub(super) fn make_pod(number: usize, kind: usize) -> PodMaker {
     let made = pod(&format!("p{number}")).labels(&[("app", ["a", "b"][kind % 2])]);
     let far = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "a"}}}]}});

@@ -161,6 +161,9 @@ impl Scheduler {
             return Some(outcome);
         }
         let mut queued = self.queue.pop(now)?;
+        if self.cache.snapshot().objects().devices.are_waited_for() {
+            self.cache.snapshot_mut().objects_mut().devices.set_now(now);
+        }
         if let Some(outcome) = self.skip(&queued) {
             return Some(outcome);
         }

@@ -78,7 +78,7 @@ fn a_pod_that_fits_nowhere_says_why_and_waits_for_news() {
     }
     let failure = failed(&mut s, at(10));
     let why = "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.";
-    let preemption = "preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling.";
+    let preemption = "no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling.";
     assert_eq!(failure.message, format!("{why} {preemption}"));
     assert_eq!(failure.reason, Failure::UNSCHEDULABLE);
     assert!(s.schedule_one(at(100)).is_none(), "nothing happened");

@@ -185,15 +185,7 @@ impl State {
                 full(200, &self.put(POD_GROUPS, group))
             }
             ("GET", ["api", "v1", "namespaces", _, "pods", name]) => self.one("/api/v1/pods", name),
-            ("DELETE", ["api", "v1", "namespaces", _, "pods", name]) => {
-                let Some(key) = self.find("/api/v1/pods", name).map(|(key, _)| key.clone()) else {
-                    return status(404, "pod not found");
-                };
-                let pod = self.objects.remove(&key).unwrap();
-                self.revision += 1;
-                self.tell("/api/v1/pods", "DELETED", &pod);
-                full(200, &pod)
-            }
+            ("DELETE", ["api", "v1", "namespaces", _, "pods", name]) => self.remove("/api/v1/pods", name),
             ("PATCH", ["api", "v1", "persistentvolumes", name]) => self.merge("/api/v1/persistentvolumes", name, &body),
             ("PATCH", ["api", "v1", "namespaces", _, "persistentvolumeclaims", name]) => {
                 self.merge(CLAIMS, name, &body)
@@ -204,6 +196,25 @@ impl State {
             }
             ("PUT", ["apis", "resource.k8s.io", "v1", "namespaces", _, "resourceclaims", ..]) => {
                 full(200, &self.put(DEVICE_CLAIMS, body))
+            }
+            ("POST", ["apis", "resource.k8s.io", "v1", "namespaces", _, "resourceclaims"]) => {
+                let mut claim = body;
+                let name =
+                    format!("{}{}", claim["metadata"]["generateName"].as_str().unwrap_or_default(), self.revision);
+                claim["metadata"]["uid"] = json!(name);
+                claim["metadata"]["name"] = json!(name);
+                full(201, &self.put(DEVICE_CLAIMS, claim))
+            }
+            ("PATCH", ["apis", "resource.k8s.io", "v1", "namespaces", _, "resourceclaims", name, "status"]) => {
+                let Some((_, claim)) = self.find(DEVICE_CLAIMS, name) else { return status(404, "claim not found") };
+                let mut claim = claim.clone();
+                let gone = body["status"]["reservedFor"][0]["uid"].clone();
+                let users = claim["status"]["reservedFor"].as_array().cloned().unwrap_or_default();
+                claim["status"]["reservedFor"] = users.into_iter().filter(|user| user["uid"] != gone).collect();
+                full(200, &self.put(DEVICE_CLAIMS, claim))
+            }
+            ("DELETE", ["apis", "resource.k8s.io", "v1", "namespaces", _, "resourceclaims", name]) => {
+                self.remove(DEVICE_CLAIMS, name)
             }
             ("GET", ["apis", "coordination.k8s.io", "v1", "namespaces", _, "leases", name]) => {
                 let found = self.find("leases", name).map(|(_, lease)| lease.clone());
@@ -230,6 +241,16 @@ impl State {
             }
             _ => status(405, "not here"),
         }
+    }
+
+    fn remove(&mut self, collection: &str, name: &str) -> Response<Body> {
+        let Some(key) = self.find(collection, name).map(|(key, _)| key.clone()) else {
+            return status(404, "not found");
+        };
+        let object = self.objects.remove(&key).unwrap();
+        self.revision += 1;
+        self.tell(collection, "DELETED", &object);
+        full(200, &object)
     }
 
     fn one(&self, collection: &str, name: &str) -> Response<Body> {
@@ -268,6 +289,9 @@ fn merge_status(status: &mut Value, patch: &Value) {
         let old = status["conditions"].as_array().cloned().unwrap_or_default();
         let kept = old.into_iter().filter(|own| conditions.iter().all(|new| new["type"] != own["type"]));
         status["conditions"] = kept.chain(conditions.iter().cloned()).collect();
+    }
+    if let Some(told) = patch.get("extendedResourceClaimStatus") {
+        status["extendedResourceClaimStatus"] = told.clone();
     }
     if let Some(node) = patch.get("nominatedNodeName") {
         status["nominatedNodeName"] = node.clone();

@@ -1,5 +1,6 @@
 //! The driver against a small API server in memory.
 
+mod devices;
 mod extenders;
 mod fake;
 mod gangs;
@@ -7,7 +8,7 @@ mod gangs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{CLAIMS, DEVICE_CLAIMS, FakeApi};
+use fake::{CLAIMS, FakeApi};
 use http::Method;
 use kubewright_scheduler::driver::{Clock, Driver, DriverConfig, DriverError, LeaderElection, MetricsRegistry};
 use kubewright_scheduler::object::Time;
@@ -117,7 +118,7 @@ fn a_pod_that_fits_nowhere_says_why_until_it_fits() {
         put_pod(&api, &asks("p", "1"));
         let driver = start(&api, DriverConfig::default());
         let why = "0/1 nodes are available: 1 node(s) had untolerated taint(s). \
-                   preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+                   no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
         let event = until_event(&api, "FailedScheduling").await;
         assert_eq!((event["note"].as_str(), event["type"].as_str()), (Some(why), Some("Warning")));
         let scheduled = |api: &FakeApi| condition(&api.get(PODS, "p")?, "PodScheduled");
@@ -293,35 +294,6 @@ fn a_claim_that_waits_is_given_a_volume_before_its_pod_is_bound() {
         claim["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes"});
         api.put(CLAIMS, claim);
         assert_eq!(until_bound(&api, "p").await, "n");
-        driver.stop().await.unwrap();
-    });
-}
-
-#[test]
-fn devices_are_noted_on_the_claim_before_its_pod_is_bound() {
-    run(async {
-        let api = FakeApi::new();
-        api.put(NODES, small("n").json().clone());
-        api.put("/apis/resource.k8s.io/v1/deviceclasses", json!({"metadata": {"name": "gpu", "uid": "gpu"}}));
-        let slice = json!({"metadata": {"name": "s", "uid": "s"}, "spec": {"driver": "d", "nodeName": "n",
-            "pool": {"name": "n", "generation": 1, "resourceSliceCount": 1}, "devices": [{"name": "gpu-0"}]}});
-        api.put("/apis/resource.k8s.io/v1/resourceslices", slice);
-        let requests = json!([{"name": "r", "exactly": {"deviceClassName": "gpu"}}]);
-        let claim = json!({"metadata": {"name": "c", "namespace": "default", "uid": "c"},
-            "spec": {"devices": {"requests": requests}}});
-        api.put(DEVICE_CLAIMS, claim);
-        let driver = start(&api, DriverConfig::default());
-        let claims = json!([{"name": "gpus", "resourceClaimName": "c"}]);
-        put_pod(&api, &asks("p", "1").spec("resourceClaims", claims.clone()));
-        assert_eq!(until_bound(&api, "p").await, "n");
-        let claim = api.get(DEVICE_CLAIMS, "c").unwrap();
-        let result = json!({"request": "r", "driver": "d", "pool": "n", "device": "gpu-0"});
-        assert_eq!(claim["status"]["allocation"]["devices"]["results"], json!([result]));
-        assert_eq!(claim["status"]["reservedFor"][0]["uid"], "p");
-        assert_eq!(claim["metadata"]["finalizers"][0], "resource.kubernetes.io/delete-protection");
-        put_pod(&api, &asks("q", "1").spec("resourceClaims", claims));
-        assert_eq!(until_bound(&api, "q").await, "n");
-        assert_eq!(api.get(DEVICE_CLAIMS, "c").unwrap()["status"]["reservedFor"][1]["uid"], "q", "a claim is shared");
         driver.stop().await.unwrap();
     });
 }

@@ -18,7 +18,7 @@ schedule
   gated -> n
 pod late cpu=1
 schedule
-  late: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
+  late: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
 queue
   active 0, back-off 0, unschedulable 1
 # News that doesn't concern it leaves it where it is.
@@ -28,17 +28,17 @@ schedule
 at 5
 delete pod second
 schedule
-  late: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
+  late: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
 delete pod third
 schedule
   late -> n
 # After five minutes it would have been tried again anyway.
 pod stuck cpu=64
 schedule
-  stuck: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
+  stuck: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
 at 200
 schedule
   nothing
 at 400
 schedule
-  stuck: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
+  stuck: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.

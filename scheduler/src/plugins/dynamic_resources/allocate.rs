@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kubewright_api::selector::{Operator, Requirement};
 use kubewright_api::taint::{TaintEffect, untolerated};
+use serde_json::{Value, json};
 
 use super::cel::Selector;
 use super::sharing::{share_id, taken};
 use crate::cache::Devices;
 use crate::framework::Status;
 use crate::object::{
-    Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceId, DeviceRequest, DeviceShare, DeviceSlice,
-    GivenDevice, Node, NodeSelector, NodeSelectorTerm,
+    Access, Attribute, Device, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceRequest, DeviceShare,
+    DeviceSlice, GivenDevice, Name, Node, NodeSelector, NodeSelectorTerm,
 };
 
 /// How many devices a claim can have, as upstream.
@@ -24,6 +26,7 @@ const CHOICES_MAX: usize = 100_000;
 pub(super) struct Prepared {
     pub(super) claim: Arc<DeviceClaim>,
     pub(super) selectors: Arc<[Vec<Vec<Selector>>]>,
+    pub(super) classes: Arc<[Vec<Arc<DeviceClass>>]>,
 }
 
 /// Why it cannot be said what claims get.
@@ -68,6 +71,7 @@ pub(super) struct Choice {
 
 pub(super) struct Search<'a> {
     prepared: &'a [Prepared],
+    node: Name,
     pub(super) candidates: Vec<Candidate<'a>>,
     suitable: BTreeMap<(usize, usize, usize), Vec<usize>>,
     pub(super) devices: &'a Devices,
@@ -94,18 +98,25 @@ pub(super) fn allocate(
             (Access::PerDevice, access) => *access == Access::All,
             _ => true,
         };
-        let usable = |device: &&Device| usable(device) && !device.needs_readying;
         candidates.extend(slice.devices.iter().filter(usable).map(|device| {
             let id = DeviceId { driver: slice.driver.clone(), pool: slice.pool.clone(), device: device.name.clone() };
             Candidate { id, slice, device }
         }));
     }
-    // Who offers devices decides by names which are taken first.
+    // Who offers devices decides by names which are taken first; pools with devices that must be made ready come last.
+    let slow: BTreeSet<(Name, Name)> = candidates
+        .iter()
+        .filter(|one: &&Candidate<'_>| one.device.readying.is_needed())
+        .map(|one| (one.id.driver.clone(), one.id.pool.clone()))
+        .collect();
+    let rank = |one: &Candidate<'_>| !slow.is_empty() && slow.contains(&(one.id.driver.clone(), one.id.pool.clone()));
     candidates.sort_by(|a: &Candidate<'_>, b| {
-        (&a.id.driver, &a.id.pool, &a.slice.name).cmp(&(&b.id.driver, &b.id.pool, &b.slice.name))
+        let order = (&a.id.driver, &a.id.pool, &a.slice.name).cmp(&(&b.id.driver, &b.id.pool, &b.slice.name));
+        rank(a).cmp(&rank(b)).then(order)
     });
     let mut search = Search {
         prepared,
+        node: node.name.clone(),
         candidates,
         suitable: BTreeMap::new(),
         devices,
@@ -338,10 +349,13 @@ impl Search<'_> {
                     consumed: taken(candidate.device, asked),
                 });
                 let (request, id) = (asked.name.clone(), candidate.id.clone());
-                GivenDevice { request, id, admin_access: asked.admin_access, share }
+                let (admin_access, readying) = (asked.admin_access, candidate.device.readying.clone());
+                GivenDevice { request, id, admin_access, share, readying, tolerations: asked.tolerations.clone() }
             };
-            let nodes = chosen().find_map(|choice| reach(&self.candidates[choice.candidate]));
-            DeviceAllocation { devices: chosen().enumerate().map(device).collect(), nodes }
+            let reached = chosen().map(|choice| &self.candidates[choice.candidate]);
+            let nodes = reach(reached, &self.node);
+            let config = self.config(claim);
+            DeviceAllocation { devices: chosen().enumerate().map(device).collect(), nodes, config, since: None }
         };
         (0..self.prepared.len()).map(of_claim).collect()
     }
@@ -352,22 +366,77 @@ fn is_tainted(device: &Device, asked: &DeviceRequest) -> bool {
     untolerated(&device.taints, &asked.tolerations, &effects).is_some()
 }
 
-/// From where a device can be used; `None` for anywhere.
-fn reach(candidate: &Candidate<'_>) -> Option<NodeSelector> {
-    let access = match &candidate.slice.access {
-        Access::PerDevice => &candidate.device.access,
-        access => access,
-    };
-    match access {
-        Access::Node(name) => {
-            let requirement = kubewright_api::selector::Requirement {
-                key: "metadata.name".to_owned(),
-                operator: kubewright_api::selector::Operator::In,
-                values: vec![name.to_string()],
-            };
-            Some(NodeSelector { node_selector_terms: vec![NodeSelectorTerm::new(Vec::new(), vec![requirement])] })
+/// From where all of these devices can be used; `None` for anywhere.
+fn reach<'a>(candidates: impl Iterator<Item = &'a Candidate<'a>>, node: &Name) -> Option<NodeSelector> {
+    let (mut expressions, mut fields) = (Vec::new(), Vec::new());
+    for candidate in candidates {
+        let access = match &candidate.slice.access {
+            Access::PerDevice => &candidate.device.access,
+            access => access,
+        };
+        if matches!(access, Access::Node(_)) || candidate.device.readying.binds_to_node {
+            let only =
+                Requirement { key: "metadata.name".to_owned(), operator: Operator::In, values: vec![node.to_string()] };
+            return Some(NodeSelector { node_selector_terms: vec![NodeSelectorTerm::new(Vec::new(), vec![only])] });
         }
-        Access::Nodes(nodes) => Some(nodes.clone()),
-        _ => None,
+        let Access::Nodes(nodes) = access else { continue };
+        let terms = nodes.node_selector_terms.iter();
+        for (own, all) in terms.flat_map(|term| {
+            let expressions = term.match_expressions.iter().map(|own| (own, false));
+            expressions.chain(term.match_fields.iter().map(|own| (own, true)))
+        }) {
+            let list = if all { &mut fields } else { &mut expressions };
+            if !list.contains(own) {
+                list.push(own.clone());
+            }
+        }
     }
+    let any = !expressions.is_empty() || !fields.is_empty();
+    any.then(|| NodeSelector { node_selector_terms: vec![NodeSelectorTerm::new(expressions, fields)] })
+}
+
+impl Search<'_> {
+    /// The settings for drivers that go with what a claim gets: those of the classes, then the claim's own.
+    fn config(&self, claim: usize) -> Vec<Value> {
+        let prepared = &self.prepared[claim];
+        let alternative = |request: usize| {
+            let own = self.chosen.iter().find(|choice| choice.claim == claim && choice.request == request);
+            own.map_or(0, |choice| choice.alternative)
+        };
+        let mut by_class: Vec<(&DeviceClass, Vec<&Name>)> = Vec::new();
+        for (request, alternatives) in prepared.claim.requests.iter().enumerate() {
+            let at = alternative(request);
+            let (Some(asked), class) = (alternatives.get(at), &prepared.classes[request][at]) else { continue };
+            match by_class.iter_mut().find(|(own, _)| own.name == class.name) {
+                Some((_, requests)) => requests.push(&asked.name),
+                None => by_class.push((class, vec![&asked.name])),
+            }
+        }
+        let mut all = Vec::new();
+        for (class, requests) in by_class {
+            for settings in &class.config {
+                all.push(with(settings, "FromClass", json!(requests)));
+            }
+        }
+        for (requests, settings) in &prepared.claim.config {
+            let concerns = |(request, alternatives): (usize, &Vec<DeviceRequest>)| {
+                let Some(asked) = alternatives.get(alternative(request)) else { return false };
+                let whole = asked.name.split('/').next().unwrap_or_default();
+                requests.iter().any(|own| *own == asked.name || **own == *whole)
+            };
+            if requests.is_empty() || prepared.claim.requests.iter().enumerate().any(concerns) {
+                all.push(with(settings, "FromClaim", json!(requests)));
+            }
+        }
+        all
+    }
+}
+
+fn with(settings: &Value, source: &str, requests: Value) -> Value {
+    let mut settings = settings.clone();
+    settings["source"] = source.into();
+    if requests.as_array().is_some_and(|names| !names.is_empty()) {
+        settings["requests"] = requests;
+    }
+    settings
 }

@@ -2,30 +2,51 @@
 
 mod allocate;
 mod cel;
+mod extended;
+mod post_filter;
 mod sharing;
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::cache::{NodeInfo, Objects, Snapshot};
+use crate::cache::{NodeInfo, NodeSlot, Objects, Snapshot, extended_uid};
 use crate::framework::{
     Action, ActionType, CycleState, EventResource, FilterPlugin, Flow, Interest, NodeScore, Object, Plugin,
-    PreBindPlugin, PreFilterOutcome, PreFilterPlugin, PreScorePlugin, ReservePlugin, SCORE_MAX, ScorePlugin, Status,
-    normalize_to_max,
+    PostFilterPlugin, PreBindPlugin, PreFilterOutcome, PreFilterPlugin, PreScorePlugin, ReservePlugin, SCORE_MAX,
+    ScorePlugin, Status, normalize_to_max,
 };
-use crate::object::{DeviceAllocation, DeviceClaim, DeviceRequest, Name, Node, PodDevices, PodInfo};
+use crate::object::{
+    DeviceAllocation, DeviceClaim, DeviceClass, DeviceRequest, ExtendedDevices, Name, Node, PodDevices, PodInfo,
+};
 use allocate::{AllocationError, Prepared, allocate};
 use cel::Selectors;
+use extended::Extended;
 
 /// How many pods can share a claim, as upstream.
 const RESERVED_MAX: usize = 256;
 
 /// Lets pods go only where the devices are that they claim, and chooses those devices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct DynamicResources {
     selectors: Arc<Selectors>,
+    binding_timeout: Duration,
+}
+
+impl Default for DynamicResources {
+    /// Upstream's: devices have ten minutes to become ready.
+    fn default() -> Self {
+        Self::new(Duration::from_mins(10))
+    }
 }
 
 impl DynamicResources {
+    /// A plugin that lets devices take so long to become ready.
+    #[must_use]
+    pub fn new(binding_timeout: Duration) -> Self {
+        Self { selectors: Arc::default(), binding_timeout }
+    }
+
     /// Why a node is refused that cannot reach the devices of a claim.
     pub const REASON_UNREACHABLE: &'static str = "resourceclaim not available on the node";
     /// Why a node is refused that lacks devices.
@@ -39,12 +60,16 @@ impl DynamicResources {
 struct State {
     allocated: Arc<[Arc<DeviceClaim>]>,
     open: Arc<[Prepared]>,
+    /// What is asked for by extended resources.
+    extended: Option<Extended>,
 }
 
 /// What was decided for the node that the pod goes to.
 #[derive(Clone)]
 struct Decided {
     claims: Vec<(Arc<DeviceClaim>, Option<Arc<DeviceAllocation>>)>,
+    /// The claim to be made for extended resources.
+    extended: Option<(Arc<ExtendedDevices>, Arc<DeviceAllocation>)>,
 }
 
 /// The claim's name; nothing if none is needed.
@@ -84,14 +109,17 @@ fn claims_of(pod: &PodInfo, objects: &Objects) -> Result<Vec<Arc<DeviceClaim>>, 
 }
 
 fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects, compiled: &Selectors) -> Result<Prepared, Status> {
-    let ready = |request: &DeviceRequest| {
+    let class_of = |request: &DeviceRequest| -> Result<Arc<DeviceClass>, Status> {
         if request.class.is_empty() {
             return Err(Status::error(format!("request {}: unsupported request type", request.name)));
         }
-        let class = objects.devices.class(&request.class).ok_or_else(|| {
+        let missing = || {
             let (request, class) = (&request.name, &request.class);
             Status::unresolvable(format!("request {request}: device class {class} does not exist"))
-        })?;
+        };
+        objects.devices.class(&request.class).cloned().ok_or_else(missing)
+    };
+    let ready = |(request, class): (&DeviceRequest, &Arc<DeviceClass>)| {
         let all = class.selectors.iter().chain(&request.selectors).enumerate();
         all.map(|(number, text)| {
             compiled.get(text).map_err(|error| {
@@ -101,11 +129,13 @@ fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects, compiled: &Selectors) ->
         })
         .collect()
     };
-    let mut selectors = Vec::new();
+    let (mut selectors, mut classes) = (Vec::new(), Vec::new());
     for alternatives in &claim.requests {
-        selectors.push(alternatives.iter().map(ready).collect::<Result<Vec<_>, _>>()?);
+        let own: Vec<Arc<DeviceClass>> = alternatives.iter().map(class_of).collect::<Result<_, _>>()?;
+        selectors.push(alternatives.iter().zip(&own).map(ready).collect::<Result<Vec<_>, _>>()?);
+        classes.push(own);
     }
-    Ok(Prepared { claim: claim.clone(), selectors: selectors.into() })
+    Ok(Prepared { claim: claim.clone(), selectors: selectors.into(), classes: classes.into() })
 }
 
 impl Plugin for DynamicResources {
@@ -123,8 +153,11 @@ impl Plugin for DynamicResources {
                 && pod.spec.devices.iter().any(|devices| {
                     claim_name(pod, devices).is_ok_and(|name| name.is_some_and(|(name, _)| name == new.name))
                 });
-            let differs =
-                old.as_ref().is_none_or(|old| old.allocation != new.allocation || old.reserved_for != new.reserved_for);
+            let differs = old.as_ref().is_none_or(|old| {
+                old.allocation != new.allocation
+                    || old.reserved_for != new.reserved_for
+                    || old.conditions != new.conditions
+            });
             (freed || (own && differs)).into()
         };
         let own = |pod: &PodInfo, object: &Object| {
@@ -146,6 +179,10 @@ impl Plugin for DynamicResources {
     }
 
     fn filter(self: Arc<Self>) -> Option<Arc<dyn FilterPlugin>> {
+        Some(self)
+    }
+
+    fn post_filter(self: Arc<Self>) -> Option<Arc<dyn PostFilterPlugin>> {
         Some(self)
     }
 
@@ -175,7 +212,8 @@ impl PreFilterPlugin for DynamicResources {
     ) -> Result<PreFilterOutcome, Status> {
         let objects = snapshot.objects();
         let claims = claims_of(pod, objects)?;
-        if claims.is_empty() {
+        let extended = extended::extended(pod, &objects.devices);
+        if claims.is_empty() && extended.is_none() {
             return Ok(PreFilterOutcome::Skip);
         }
         let (allocated, open): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| claim.allocation.is_some());
@@ -192,13 +230,19 @@ impl PreFilterPlugin for DynamicResources {
         }
         let open: Vec<Prepared> =
             open.iter().map(|claim| prepare(claim, objects, &self.selectors)).collect::<Result<_, _>>()?;
-        state.put(State { allocated: allocated.into(), open: open.into() });
+        state.put(State { allocated: allocated.into(), open: open.into(), extended });
         Ok(PreFilterOutcome::AllNodes)
     }
 
-    fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
-        pod.spec.devices.is_empty()
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        is_none_of_its_business(pod, snapshot)
     }
+}
+
+fn is_none_of_its_business(pod: &PodInfo, snapshot: &Snapshot) -> bool {
+    let spec = &*pod.spec;
+    spec.devices.is_empty()
+        && (spec.device_asks.is_empty() || !extended::asks_for_devices(pod, &snapshot.objects().devices))
 }
 
 fn is_reachable(claim: &DeviceClaim, node: &Node) -> bool {
@@ -207,10 +251,15 @@ fn is_reachable(claim: &DeviceClaim, node: &Node) -> bool {
 }
 
 impl FilterPlugin for DynamicResources {
-    fn filter(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
+    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
         let Some(own) = state.get::<State>() else { return Ok(()) };
-        if !own.open.is_empty() {
-            match allocate(&own.open, &node.node, &state.objects()?.devices) {
+        let objects = state.objects()?;
+        if matches!(own.extended, Some(Extended::Stale(_))) {
+            return Err(Status::unresolvable("cannot schedule extended resource claim"));
+        }
+        let (open, _) = self.open_on(own, pod, node, objects)?;
+        if !open.is_empty() {
+            match allocate(&open, &node.node, &objects.devices) {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(Status::unresolvable(Self::REASON_NO_DEVICES)),
                 Err(AllocationError::OnNode(error)) => {
@@ -219,14 +268,36 @@ impl FilterPlugin for DynamicResources {
                 Err(error) => return Err(error.into()),
             }
         }
-        if own.allocated.iter().any(|claim| !is_reachable(claim, &node.node)) {
+        if own.allocated.iter().any(|claim| !self.is_usable(claim, node, &objects.devices)) {
             return Err(Status::unresolvable(Self::REASON_UNREACHABLE));
         }
         Ok(())
     }
 
-    fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
-        pod.spec.devices.is_empty()
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        is_none_of_its_business(pod, snapshot)
+    }
+}
+
+impl DynamicResources {
+    /// The claims that have no devices yet, with the one for extended resources as the node needs it, if any.
+    fn open_on<'a>(
+        &self,
+        own: &'a State,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        objects: &Objects,
+    ) -> Result<(Cow<'a, [Prepared]>, Option<ExtendedDevices>), Status> {
+        let open = Cow::Borrowed(&*own.open);
+        if own.extended != Some(Extended::Open) {
+            return Ok((open, None));
+        }
+        let Some((claim, devices)) = extended::claim_on(pod, node, objects, &self.selectors)? else {
+            return Ok((open, None));
+        };
+        let mut open = open.into_owned();
+        open.push(claim);
+        Ok((Cow::Owned(open), Some(devices)))
     }
 }
 
@@ -261,11 +332,12 @@ impl PreScorePlugin for DynamicResources {
 }
 
 impl ScorePlugin for DynamicResources {
-    fn score(&self, state: &CycleState, _: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
+    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
         let Some(own) = state.get::<State>() else { return Ok(0) };
         let had = own.allocated.iter().filter_map(|claim| Some(score(claim, claim.allocation.as_ref()?)));
-        let found = allocate(&own.open, &node.node, &state.objects()?.devices)?;
-        let given = found.unwrap_or_default();
+        let objects = state.objects()?;
+        let (open, _) = self.open_on(own, pod, node, objects)?;
+        let given = allocate(&open, &node.node, &objects.devices)?.unwrap_or_default();
         let got = own.open.iter().zip(&given).map(|(prepared, allocation)| score(&prepared.claim, allocation));
         Ok(had.chain(got).sum())
     }
@@ -287,8 +359,8 @@ impl ScorePlugin for DynamicResources {
         Some(if raw > 0 { SCORE_MAX } else { 0 })
     }
 
-    fn is_node_local(&self, pod: &PodInfo, _: &Snapshot) -> bool {
-        pod.spec.devices.is_empty()
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        is_none_of_its_business(pod, snapshot)
     }
 }
 
@@ -299,22 +371,37 @@ impl ReservePlugin for DynamicResources {
 
     fn unreserve(&self, _: &mut CycleState, _: &PodInfo, _: &Name) {}
 
-    fn enter(&self, state: &mut CycleState, _: &PodInfo, node: &Node, objects: &mut Objects) -> Result<(), Status> {
+    fn enter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Arc<Node>,
+        objects: &mut Objects,
+    ) -> Result<(), Status> {
         let Some(own) = state.get::<State>().cloned() else { return Ok(()) };
-        let found = allocate(&own.open, node, &objects.devices)?;
-        let found = found.ok_or_else(|| Status::unschedulable(Self::REASON_NO_DEVICES))?;
+        let info = NodeInfo::new(NodeSlot(0), node.clone());
+        let (open, wanted) = self.open_on(&own, pod, &info, objects)?;
+        let found = allocate(&open, node, &objects.devices)?;
+        let mut found = found.ok_or_else(|| Status::unschedulable(Self::REASON_NO_DEVICES))?;
+        let extended = wanted.and_then(|wanted| Some((Arc::new(wanted), Arc::new(found.pop()?))));
+        if let Some((_, allocation)) = &extended {
+            objects.devices.pend(&extended_uid(&pod.uid), allocation.clone());
+        }
         let mut claims: Vec<_> = own.allocated.iter().map(|claim| (claim.clone(), None)).collect();
         for (prepared, allocation) in own.open.iter().zip(found) {
             let allocation = Arc::new(allocation);
             objects.devices.pend(&prepared.claim.uid, allocation.clone());
             claims.push((prepared.claim.clone(), Some(allocation)));
         }
-        state.put(Decided { claims });
+        state.put(Decided { claims, extended });
         Ok(())
     }
 
-    fn strike(&self, state: &mut CycleState, _: &PodInfo, _: &Name, objects: &mut Objects) {
-        let Some(Decided { claims }) = state.get() else { return };
+    fn strike(&self, state: &mut CycleState, pod: &PodInfo, _: &Name, objects: &mut Objects) {
+        let Some(Decided { claims, extended }) = state.get() else { return };
+        if extended.is_some() {
+            objects.devices.unpend(&extended_uid(&pod.uid));
+        }
         for (claim, _) in claims.iter().filter(|(_, allocation)| allocation.is_some()) {
             objects.devices.unpend(&claim.uid);
         }
@@ -322,17 +409,33 @@ impl ReservePlugin for DynamicResources {
 }
 
 impl PreBindPlugin for DynamicResources {
-    fn pre_bind(&self, state: &CycleState, pod: &Arc<PodInfo>, _: &Name) -> Result<Vec<Action>, Status> {
-        let Some(Decided { claims }) = state.get() else { return Ok(Vec::new()) };
+    fn pre_bind(&self, state: &CycleState, pod: &Arc<PodInfo>, node: &Name) -> Result<Vec<Action>, Status> {
+        let Some(Decided { claims, extended }) = state.get() else { return Ok(Vec::new()) };
         let action = |(claim, allocation): &(Arc<DeviceClaim>, Option<Arc<DeviceAllocation>>)| Action::ReserveDevices {
             claim: claim.clone(),
             allocation: allocation.clone(),
             pod: pod.clone(),
         };
         let needed = |(claim, _): &&(Arc<DeviceClaim>, _)| !claim.reserved_for.contains(&pod.uid);
-        Ok(claims.iter().filter(needed).map(action).collect())
+        let mut actions: Vec<Action> = claims.iter().filter(needed).map(action).collect();
+        if let Some((devices, allocation)) = extended {
+            let (devices, allocation, pod) = (devices.clone(), allocation.clone(), pod.clone());
+            actions.push(Action::MakeDeviceClaim { devices, allocation, pod });
+        }
+        let got = |(claim, allocation): &(Arc<DeviceClaim>, Option<Arc<DeviceAllocation>>)| {
+            allocation.as_deref().or(claim.allocation.as_ref()).is_some_and(DeviceAllocation::needs_readying)
+        };
+        let waits = claims.iter().any(got) || extended.iter().any(|(_, allocation)| allocation.needs_readying());
+        if waits {
+            let claims = claims.iter().map(|(claim, _)| claim.clone()).collect();
+            let (pod, node, timeout) = (pod.clone(), node.clone(), self.binding_timeout);
+            actions.push(Action::AwaitDevices { claims, extended: extended.is_some(), pod, node, timeout });
+        }
+        Ok(actions)
     }
 }
 
+#[cfg(test)]
+mod readying_tests;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use crate::cache::{NodeInfo, NodeSlot, Snapshot};
 use crate::framework::{
     ActionType, Code, CycleState, EventResource, FilterPlugin, Interest, Object, Plugin, ScorePlugin, Status,
 };
-use crate::object::{Node, PodInfo, Resources};
+use crate::object::{DeviceClass, Node, PodInfo, Resources, may_be_devices};
 
 /// How [`NodeResourcesFit`] judges and scores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,8 @@ impl NodeResourcesFit {
         Self { args, scorer }
     }
 
-    fn fits(&self, asked: &Resources, node: &NodeInfo) -> bool {
+    /// Whether a node has enough, leaving out what is `others`' business.
+    fn fits(&self, asked: &Resources, node: &NodeInfo, others: impl Fn(&str) -> bool) -> bool {
         let (has, used) = (&node.node.allocatable, &node.requested);
         let within = |asked: i64, has: i64, used: i64| asked <= 0 || asked <= has - used;
         (i64::try_from(node.pods.len()).unwrap_or(i64::MAX) < has.pods)
@@ -72,7 +73,10 @@ impl NodeResourcesFit {
             && within(asked.memory, has.memory, used.memory)
             && within(asked.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage)
             && asked.scalars.iter().all(|(name, amount)| {
-                *amount == 0 || *amount <= has.scalar(name) - used.scalar(name) || self.ignores(name)
+                *amount == 0
+                    || *amount <= has.scalar(name) - used.scalar(name)
+                    || self.ignores(name)
+                    || (has.scalar(name) <= 0 && others(name))
             })
     }
 
@@ -82,7 +86,7 @@ impl NodeResourcesFit {
             && crate::object::is_extended(name)
     }
 
-    fn shortages(&self, asked: &Resources, node: &NodeInfo) -> Vec<Shortage> {
+    fn shortages(&self, asked: &Resources, node: &NodeInfo, others: impl Fn(&str) -> bool) -> Vec<Shortage> {
         let (has, used) = (&node.node.allocatable, &node.requested);
         let mut short = Vec::new();
         if i64::try_from(node.pods.len()).unwrap_or(i64::MAX) >= has.pods {
@@ -99,17 +103,19 @@ impl NodeResourcesFit {
         }
         for (name, asked) in &asked.scalars {
             let has = has.scalar(name);
-            if *asked != 0 && *asked > has - used.scalar(name) && !self.ignores(name) {
+            let short_of = *asked != 0 && *asked > has - used.scalar(name);
+            if short_of && !self.ignores(name) && !(has <= 0 && others(name)) {
                 short.push(Shortage { reason: format!("Insufficient {name}").into(), hopeless: *asked > has });
             }
         }
         short
     }
 
-    /// Whether the node, were it empty, could take the pod.
+    /// Whether the node, were it empty, could take the pod. What it does not list at all may be devices of a class.
     fn fits_empty(pod: &PodInfo, node: &Arc<Node>) -> bool {
         let plain = Self::default();
-        plain.fits(&pod.spec.requests, &NodeInfo::new(NodeSlot(0), node.clone()))
+        let unlisted = |name: &str| may_be_devices(name) && node.allocatable.find(name).is_none();
+        plain.fits(&pod.spec.requests, &NodeInfo::new(NodeSlot(0), node.clone()), unlisted)
     }
 }
 
@@ -135,11 +141,22 @@ impl Plugin for NodeResourcesFit {
             let more = |old: &Arc<Node>| offers_more(&pod.spec.requests, &old.allocatable, &new.allocatable);
             (Self::fits_empty(pod, new) && old.as_ref().is_none_or(more)).into()
         };
+        let class_changed = |pod: &PodInfo, object: &Object| {
+            let Object::DeviceClass(old, Some(new)) = object else { return true.into() };
+            let behind = |class: &Arc<DeviceClass>, resource: &str| {
+                let own = resource.strip_prefix(DeviceClass::RESOURCE_PREFIX) == Some(&class.name);
+                own || class.extended_resource.as_deref() == Some(resource)
+            };
+            let concerns =
+                |resource: &str| behind(new, resource) && !old.as_ref().is_some_and(|old| behind(old, resource));
+            pod.spec.device_asks.iter().any(|ask| concerns(&ask.resource)).into()
+        };
         let pod_events = ActionType::DELETE | ActionType::UPDATE_POD_SCALE_DOWN;
         let node_events = ActionType::ADD | ActionType::UPDATE_NODE_ALLOCATABLE;
         vec![
             Interest::hinted(EventResource::Pod, pod_events, pod_changed),
             Interest::hinted(EventResource::Node, node_events, node_changed),
+            Interest::hinted(EventResource::DeviceClass, ActionType::ADD | ActionType::UPDATE, class_changed),
         ]
     }
 
@@ -166,12 +183,15 @@ fn offers_more(asked: &Resources, old: &Resources, new: &Resources) -> bool {
 }
 
 impl FilterPlugin for NodeResourcesFit {
-    fn filter(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
+    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Result<(), Status> {
         let asked = &pod.spec.requests;
-        if self.fits(asked, node) {
+        // Where a node has none of a resource but a class of devices stands behind it, the devices are looked at
+        // elsewhere.
+        let devices = |name: &str| state.objects().is_ok_and(|objects| objects.devices.class_behind(name).is_some());
+        if self.fits(asked, node, devices) {
             return Ok(());
         }
-        let mut short = self.shortages(asked, node);
+        let mut short = self.shortages(asked, node, devices);
         let hopeless = short.iter().any(|shortage| shortage.hopeless);
         let code = if hopeless { Code::UnschedulableAndUnresolvable } else { Code::Unschedulable };
         Err(match short.len() {
@@ -182,6 +202,10 @@ impl FilterPlugin for NodeResourcesFit {
 
     fn is_node_local(&self, _: &PodInfo, _: &Snapshot) -> bool {
         true
+    }
+
+    fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+        if pod.spec.device_asks.is_empty() { 0 } else { snapshot.objects().devices.behind_version() }
     }
 }
 

@@ -189,7 +189,13 @@ impl ReservePlugin for VolumeBinding {
 
     fn unreserve(&self, _: &mut CycleState, _: &PodInfo, _: &Name) {}
 
-    fn enter(&self, state: &mut CycleState, pod: &PodInfo, node: &Node, objects: &mut Objects) -> Result<(), Status> {
+    fn enter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Arc<Node>,
+        objects: &mut Objects,
+    ) -> Result<(), Status> {
         let Some(own) = state.get::<State>().filter(|own| !own.waiting.is_empty() && has_claims(pod)) else {
             return Ok(());
         };
