@@ -201,8 +201,9 @@ impl Configuration {
             for key in ["kubeconfig", "acceptContentTypes", "contentType"] {
                 connection.text(key, faults);
             }
-            for key in ["qps", "burst"] {
-                connection.any(key);
+            connection.any("qps");
+            if let Some(burst) = connection.integer("burst", faults).filter(|burst| *burst < 0) {
+                faults.invalid(&connection.path("burst"), burst, "must be non-negative");
             }
             connection.end(faults);
         }
@@ -210,6 +211,7 @@ impl Configuration {
         let extenders = extenders::read(&mut root, faults);
         root.any("profiles");
         let ignoring = extenders::ignoring(value, &extenders);
+        plugins::check_queue_sort(value, &root.path("profiles"), faults);
         let profiles = plugins::profiles(&mut Section::new(&ignoring, Path::root(), faults), registry, faults);
         root.end(faults);
         let seconds = |n: i64| Duration::from_secs(u64::try_from(n).unwrap_or(0));

@@ -81,6 +81,34 @@ pub(super) fn profiles(root: &mut Section<'_>, registry: &Registry, faults: &mut
     builders
 }
 
+/// One plugin orders the queue for all profiles.
+pub(super) fn check_queue_sort(configuration: &Value, path: &Path, faults: &mut Faults) {
+    let profiles = configuration["profiles"].as_array().map_or(&[][..], Vec::as_slice);
+    let Some(first) = profiles.first() else { return };
+    let own = &first["plugins"]["queueSort"];
+    let enabled = own["enabled"].as_array().map_or(0, Vec::len);
+    if enabled > 1 {
+        let place = path.index(0).child("plugins").child("queueSort").child("enabled");
+        faults.invalid(&place, enabled, "only one queue sort plugin can be enabled");
+    }
+    let name = &own["enabled"][0]["name"];
+    let args = |profile: &Value| -> Value {
+        let all = profile["pluginConfig"].as_array().into_iter().flatten();
+        all.filter(|entry| entry["name"] == *name).map(|entry| entry["args"].clone()).next_back().unwrap_or_default()
+    };
+    for (at, profile) in profiles.iter().enumerate().skip(1) {
+        let other = &profile["plugins"]["queueSort"];
+        if other != own {
+            let place = path.index(at).child("plugins").child("queueSort");
+            faults.invalid(&place, other.clone(), "must be the same for all profiles");
+        }
+        if !name.is_null() && args(profile) != args(first) {
+            let place = path.index(at).child("pluginConfig").child("args");
+            faults.invalid(&place, args(profile), "queueSort must be the same for all profiles");
+        }
+    }
+}
+
 fn profile(name: &str, section: &mut Section<'_>, registry: &Registry, faults: &mut Faults) -> ProfileBuilder {
     let percentage = percentage(section, faults);
     let mut multi_point = PluginSet::default();
@@ -105,6 +133,7 @@ fn profile(name: &str, section: &mut Section<'_>, registry: &Registry, faults: &
             builder = builder.with_at(point, plugin, weight.max(1));
         }
     }
+    instances.check_the_rest(faults);
     builder
 }
 
@@ -187,7 +216,26 @@ struct Instances<'a> {
     made: BTreeMap<String, Option<PluginRef>>,
 }
 
+fn removed() -> String {
+    let version = super::VERSION;
+    format!("was invalid in version {version:?} (KubeSchedulerConfiguration is version {version:?})")
+}
+
 impl Instances<'_> {
+    /// Settings of plugins that are not enabled must be sound, too; those of plugins that nobody knows are left alone.
+    fn check_the_rest(&self, faults: &mut Faults) {
+        for (name, (args, path)) in self.args.iter().filter(|(name, _)| !self.made.contains_key(*name)) {
+            match self.registry.make(name, args.unwrap_or(&Value::Null), path) {
+                Some(Err(found)) => {
+                    faults.unknown.extend(found.unknown);
+                    faults.invalid.extend(found.invalid);
+                }
+                None if REMOVED.contains(&name.as_str()) => faults.invalid(path, name.clone(), &removed()),
+                _ => {}
+            }
+        }
+    }
+
     fn get(&mut self, name: &str, path: &Path, faults: &mut Faults) -> Option<PluginRef> {
         if let Some(made) = self.made.get(name) {
             return made.clone();
@@ -205,10 +253,7 @@ impl Instances<'_> {
                 None
             }
             None if REMOVED.contains(&name) => {
-                let version = super::VERSION;
-                let rule =
-                    format!("was invalid in version {version:?} (KubeSchedulerConfiguration is version {version:?})");
-                faults.invalid(path, name, &rule);
+                faults.invalid(path, name, &removed());
                 None
             }
             None => {

@@ -143,6 +143,7 @@ fn faults_are_named_with_their_path() {
     );
     refused(&managed("{name: a.b/x}, {name: a.b/x}"), "managedResources[1].name: Invalid value: \"a.b/x\": duplicate");
     refused(&managed("{name: 'a b'}"), "managedResources[0].name: Invalid value: \"a b\": name part must consist of");
+    refused("clientConnection: {burst: -1}", "clientConnection.burst: Invalid value: -1: must be non-negative");
     refused("leaderElection: {retryPeriod: 0s}", "leaderElection.retryPeriod: Invalid value: \"0ns\"");
     refused("leaderElection: {renewDeadline: 15s}", "leaderElection.leaseDuration: Invalid value: \"15s\"");
     refused("leaderElection: {resourceName: ''}", "leaderElection.resourceName: Required value");
@@ -156,6 +157,60 @@ fn faults_are_named_with_their_path() {
     );
     assert!(Configuration::read("kind: Pod\napiVersion: v1", &Registry::default()).is_err());
     assert!(Configuration::read("{", &Registry::default()).is_err());
+}
+
+#[test]
+fn one_plugin_orders_the_queue_for_all_profiles() {
+    let sort = |sets: [&str; 2]| {
+        let [a, b] = sets;
+        format!("profiles: [{{schedulerName: a, plugins: {{{a}}}}}, {{schedulerName: b, plugins: {{{b}}}}}]")
+    };
+    let same = "queueSort: {enabled: [{name: PrioritySort}], disabled: [{name: '*'}]}";
+    assert!(read(&sort([same, same])).is_ok());
+    assert!(read(&sort(["", ""])).is_ok());
+    refused(&sort([same, ""]), "profiles[1].plugins.queueSort: Invalid value: null: must be the same for all profiles");
+    refused(&sort(["", same]), "must be the same for all profiles");
+    refused(
+        "profiles: [{plugins: {queueSort: {enabled: [{name: PrioritySort}, {name: PrioritySort}]}}}]",
+        "profiles[0].plugins.queueSort.enabled: Invalid value: 2: only one queue sort plugin can be enabled",
+    );
+}
+
+#[test]
+fn settings_are_checked_even_if_their_plugin_is_not_enabled() {
+    let config = |name: &str, args: &str| {
+        let disabled = "plugins: {multiPoint: {disabled: [{name: InterPodAffinity}]}}";
+        format!("profiles: [{{{disabled}, pluginConfig: [{{name: {name}, args: {args}}}]}}]")
+    };
+    refused(&config("InterPodAffinity", "{hardPodAffinityWeight: -1}"), "not in valid range [0, 100]");
+    refused(&config("InterPodAffinity", "{hardWeight: 1}"), "unknown field");
+    refused(&config("GCEPDLimits", "{}"), "Invalid value: \"GCEPDLimits\": was invalid in version");
+    assert!(read(&config("InterPodAffinity", "{hardPodAffinityWeight: 5}")).is_ok());
+    assert!(read(&config("Elsewhere", "{anything: 1}")).is_ok(), "a plugin that nobody knows is not looked into");
+}
+
+#[test]
+fn plugin_sets_are_merged() {
+    let scorers = |plugins: &str| {
+        let configuration = read(&format!("profiles: [{{plugins: {{{plugins}}}}}]")).unwrap();
+        at(&configuration, ExtensionPoint::Score)
+    };
+    let only = "multiPoint: {disabled: [{name: '*'}], enabled: [{name: PrioritySort}, {name: DefaultBinder}, \
+                {name: ImageLocality, weight: 3}, {name: NodeAffinity}]}";
+    assert_eq!(scorers(only), ["ImageLocality", "NodeAffinity"], "nothing but what is enabled, in its order");
+    assert_eq!(
+        scorers(&format!("{only}, score: {{enabled: [{{name: NodeAffinity}}]}}")),
+        ["NodeAffinity", "ImageLocality"]
+    );
+    assert_eq!(
+        scorers(&format!("{only}, score: {{enabled: [{{name: TaintToleration}}]}}")),
+        ["ImageLocality", "NodeAffinity", "TaintToleration"]
+    );
+    assert_eq!(scorers(&format!("{only}, score: {{disabled: [{{name: ImageLocality}}]}}")), ["NodeAffinity"]);
+    assert_eq!(scorers(&format!("{only}, score: {{disabled: [{{name: '*'}}]}}")), Vec::<String>::new());
+    let again = "multiPoint: {enabled: [{name: NodeResourcesFit, weight: 9}]}";
+    let usual = scorers("");
+    assert_eq!(scorers(again), usual, "a default plugin that is enabled again stays in its place");
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::schedule::{Failure, GroupTried, Outcome, Placement, Scheduler};
 pub(super) struct Meter {
     metrics: Arc<dyn Metrics>,
     rejecting: BTreeMap<(Name, Name), u64>,
+    /// How long the group that is being told of took, so far.
+    group_took: f64,
     pending: BTreeMap<&'static str, u64>,
 }
 
@@ -42,7 +44,7 @@ const fn call(action: &Action) -> &'static str {
 
 impl Meter {
     pub(super) const fn new(metrics: Arc<dyn Metrics>) -> Self {
-        Self { metrics, rejecting: BTreeMap::new(), pending: BTreeMap::new() }
+        Self { metrics, rejecting: BTreeMap::new(), group_took: 0.0, pending: BTreeMap::new() }
     }
 
     /// Where numbers go.
@@ -51,7 +53,16 @@ impl Meter {
     }
 
     /// A decision was made.
-    pub(super) fn decided(&self, outcome: &Outcome, from: Time, to: Time) {
+    pub(super) fn decided(&mut self, outcome: &Outcome, from: Time, to: Time) {
+        // All of a group is decided on with its first pod, and told one by one.
+        self.group_took += seconds(from, to);
+        match outcome {
+            Outcome::Group(_) => {
+                self.metrics.observe("podgroup_scheduling_algorithm_duration_seconds", &[], self.group_took);
+            }
+            _ if outcome.is_of_group() => {}
+            _ => self.group_took = 0.0,
+        }
         if matches!(outcome, Outcome::Placed(_) | Outcome::Waiting(_)) {
             self.metrics.observe("scheduling_algorithm_duration_seconds", &[], seconds(from, to));
         }
@@ -79,8 +90,10 @@ impl Meter {
     }
 
     /// A pod group was tried.
-    pub(super) fn group_tried(&self, tried: &GroupTried) {
+    pub(super) fn group_tried(&mut self, tried: &GroupTried) {
         let labels = [("profile", tried.profile.as_str()), ("result", tried.result.word())];
+        self.metrics.observe("podgroup_scheduling_attempt_duration_seconds", &labels, self.group_took);
+        self.group_took = 0.0;
         self.metrics.count("podgroup_schedule_attempts_total", &labels, 1);
     }
 
@@ -96,6 +109,11 @@ impl Meter {
         let labels = [("call_type", action), ("result", if worked { "success" } else { "error" })];
         self.metrics.count("async_api_call_execution_total", &labels, 1);
         self.metrics.observe("async_api_call_execution_duration_seconds", &labels, seconds(from, to));
+        if action == "pod_delete" {
+            let result = &labels[1..];
+            self.metrics.count("preemption_goroutines_execution_total", result, 1);
+            self.metrics.observe("preemption_goroutines_duration_seconds", result, seconds(from, to));
+        }
     }
 
     /// How things stand, with calls of those kinds under way.

@@ -65,6 +65,18 @@ const ALL: &[About] = &[
     about("pod_scheduling_attempts", "How many attempts it took to place a pod.", Some((1.0, 5))),
     about("pod_scheduling_sli_duration_seconds", "From a pod's first attempt to its binding.", Some((0.01, 20))),
     about("podgroup_schedule_attempts_total", "Attempts to place pod groups, by how they ended.", None),
+    about(
+        "podgroup_scheduling_algorithm_duration_seconds",
+        "How long decisions on pod groups took.",
+        Some((0.001, 15)),
+    ),
+    about("podgroup_scheduling_attempt_duration_seconds", "How long attempts on pod groups took.", Some((0.001, 15))),
+    about(
+        "preemption_goroutines_duration_seconds",
+        "How long it took to send pods away for another.",
+        Some((0.01, 20)),
+    ),
+    about("preemption_goroutines_execution_total", "How often pods were sent away, by how that ended.", None),
     about("preemption_attempts_total", "How often room was made for a pod.", None),
     about("preemption_victims", "How many pods had to go for another.", Some((1.0, 7))),
     about("schedule_attempts_total", "Attempts to place pods, by how they ended.", None),

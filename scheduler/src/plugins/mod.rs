@@ -4,6 +4,8 @@ mod default_binder;
 mod default_preemption;
 mod dynamic_resources;
 mod gang_scheduling;
+#[cfg(test)]
+mod hint_tests;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -20,6 +22,8 @@ mod taint_toleration;
 mod topology;
 mod volume_binding;
 mod volume_restrictions;
+#[cfg(test)]
+mod volume_tests;
 mod volume_zone;
 mod volumes;
 

@@ -127,7 +127,7 @@ impl Scheduler {
         match decided {
             Ok(decision) => match self.assume(queued, state, &decision) {
                 Ok((placement, permission)) => Tried::Placed(placement, permission),
-                Err((queued, status)) => Tried::Failed(queued, status),
+                Err(refused) => Tried::Failed(refused.0, refused.1),
             },
             Err(Refusal::DoesNotFit(error)) => self.make_room_for_member(queued, state, error),
             Err(Refusal::NoNodes) => Tried::NoNodes(queued),
@@ -149,7 +149,7 @@ impl Scheduler {
         let decision = Decision { node: node.name().clone(), slot: node.slot, evaluated: 1, feasible: 1 };
         match self.assume(queued, state, &decision) {
             Ok((placement, permission)) => Tried::MadeRoom(placement, permission, error, outcome),
-            Err((queued, status)) => Tried::Failed(queued, status),
+            Err(refused) => Tried::Failed(refused.0, refused.1),
         }
     }
 

@@ -130,7 +130,7 @@ impl Scheduler {
                         }
                         continue;
                     }
-                    Err((_, status)) => status,
+                    Err(refused) => refused.1,
                 },
                 Err(super::decide::Refusal::Failed(status)) => status,
                 Err(_) => continue,

@@ -31,6 +31,21 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether it is about a pod of a pod group.
+    #[must_use]
+    pub fn is_of_group(&self) -> bool {
+        let pod = match self {
+            Self::Placed(placement) => &placement.pod,
+            Self::Failed(failure) => &failure.pod,
+            Self::Waiting(pod) | Self::Skipped { pod, .. } => pod,
+            Self::Group(_) => return true,
+            Self::Consult(_) => return false,
+        };
+        !pod.spec.pod_group.is_empty()
+    }
+}
+
 /// What became of an attempt to place a pod group.
 #[derive(Clone, Debug)]
 pub struct GroupTried {

@@ -40,7 +40,11 @@ impl World {
                 self.pods += 1;
             }
             Step::DropPod(number) => s.remove_pod(&format!("p{number}"), now),
-            Step::Schedule(times) => (0..*times).for_each(|_| drop(self.decide())),
+            Step::Schedule(times) => {
+                for _ in 0..*times {
+                    self.decide();
+                }
+            }
             Step::Confirm => {}
         }
         self.second += 1;

@@ -223,7 +223,10 @@ impl Scheduler {
     pub(super) fn place(&mut self, queued: QueuedPod, state: CycleState, decision: &Decision, now: Time) -> Outcome {
         match self.assume(queued, state, decision) {
             Ok((placement, permission)) => self.hold(placement, permission, now),
-            Err((queued, status)) => Outcome::Failed(Box::new(self.failed(queued, status, now))),
+            Err(refused) => {
+                let (queued, status) = *refused;
+                Outcome::Failed(Box::new(self.failed(queued, status, now)))
+            }
         }
     }
 
@@ -252,11 +255,11 @@ impl Scheduler {
         queued: QueuedPod,
         mut state: CycleState,
         decision: &Decision,
-    ) -> Result<(Box<Placement>, Permission), (QueuedPod, Status)> {
+    ) -> Result<(Box<Placement>, Permission), Box<(QueuedPod, Status)>> {
         state.hide();
         let pod = Arc::new(queued.pod.on_node(&decision.node));
         if let Err(error) = self.cache.assume(pod.clone()) {
-            return Err((queued, Status::error(error.to_string())));
+            return Err(Box::new((queued, Status::error(error.to_string()))));
         }
         self.queue.nominator.remove(&pod.uid);
         self.queue.gangs.put(&pod, Stage::Assumed);
@@ -265,7 +268,7 @@ impl Scheduler {
         let run = AssertUnwindSafe(|| self.reserve(&mut placement, decision));
         match catch_unwind(run).unwrap_or_else(|panic| Err(panicked(&*panic))) {
             Ok(permission) => Ok((placement, permission)),
-            Err(status) => Err((self.forget(*placement), status)),
+            Err(status) => Err(Box::new((self.forget(*placement), status))),
         }
     }
 
