@@ -122,7 +122,7 @@ fn zoned(labels: &[(&str, &str)]) -> Snapshot {
 #[test]
 fn volumes_hold_pods_in_their_zones() {
     for (labels, fits) in [
-        (&[][..], &["a", "b", "old", "bare"][..]),
+        (&[] as &[(&str, &str)], &["a", "b", "old", "bare"][..]),
         (&[(ZONE, "a")], &["a", "bare"]),
         (&[(OLD_ZONE, "a")], &["a", "old", "bare"]),
         (&[(ZONE, "a__b")], &["a", "b", "bare"]),

@@ -84,6 +84,9 @@ pub struct Scheduler {
     pub(super) told_later: VecDeque<Outcome>,
 }
 
+/// A pod whose node was not to be had after all, and why.
+pub(super) type Unassumed = (QueuedPod, Status);
+
 impl Scheduler {
     /// An idle scheduler. The first profile's QueueSort plugin orders the queue for all.
     ///
@@ -255,7 +258,7 @@ impl Scheduler {
         queued: QueuedPod,
         mut state: CycleState,
         decision: &Decision,
-    ) -> Result<(Box<Placement>, Permission), Box<(QueuedPod, Status)>> {
+    ) -> Result<(Box<Placement>, Permission), Box<Unassumed>> {
         state.hide();
         let pod = Arc::new(queued.pod.on_node(&decision.node));
         if let Err(error) = self.cache.assume(pod.clone()) {
