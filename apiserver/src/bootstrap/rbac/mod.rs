@@ -206,7 +206,9 @@ mod tests {
         ] {
             let text = std::fs::read_to_string(published.join(file)).unwrap();
             let list: Value = serde_yaml_ng::from_str(&text).unwrap();
-            for their in list["items"].as_array().unwrap() {
+            // The lists were read off a distribution, which adds a role of its own.
+            let of_upstream = |their: &&Value| !their["metadata"]["name"].as_str().unwrap().contains(":openshift:");
+            for their in list["items"].as_array().unwrap().iter().filter(of_upstream) {
                 let meta = &their["metadata"];
                 let same = |part: &&PolicyObject| {
                     let own = &part.object["metadata"];
