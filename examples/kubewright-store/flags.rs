@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(name = "kubewright-store", about = "A durable store that speaks etcd's API, version 3")]
@@ -22,9 +22,11 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Save a copy of all that a running store holds.
     Snapshot(Snapshot),
-    /// Make a data directory out of a saved copy.
+    /// Make a data directory out of a saved copy, or out of a snapshot that etcdctl saved from an etcd.
     Restore(Restore),
-    /// Read a saved copy, or the data directory of a store that is down, from end to end.
+    /// Make of a saved copy a snapshot that etcd's own tools restore.
+    Export(Export),
+    /// Read a saved copy, or the data directory of a store that is down, from end to end, and say what is in it.
     Verify(Verify),
     /// Say how running members are.
     Status(Client),
@@ -68,15 +70,19 @@ pub(crate) struct Serve {
 /// How this member keeps a store together with others.
 #[derive(Debug, Args)]
 pub(crate) struct Cluster {
-    /// What this member is called.
-    #[arg(long, default_value = "default")]
-    pub(crate) name: String,
     /// Where to listen for the other members.
     #[arg(long)]
     pub(crate) peer_listen: Option<SocketAddr>,
-    /// All members that found the cluster, this one too, as name=host:port with commas between; the same at each.
-    #[arg(long, requires = "peer_listen", value_delimiter = ',', value_parser = named)]
-    pub(crate) initial_cluster: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) founding: Founding,
+    /// Whether the members found a cluster (new), or this one joins a cluster to which it was added (existing).
+    /// Counts only while nothing is in the directory.
+    #[arg(long, requires = "peer_listen", value_enum, default_value_t = InitialState::New)]
+    pub(crate) initial_cluster_state: InitialState,
+    /// Where clients reach this member, as URLs with commas between, for the list of members; where it listens, unless
+    /// given.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) advertise_client_urls: Vec<String>,
     /// This member's certificate for the others, as PEM: good for server and client, with the host in it by which
     /// they reach this member. Without it whoever reaches the members' port controls the store.
     #[arg(long, requires_all = ["peer_key", "peer_ca", "peer_listen"])]
@@ -87,6 +93,27 @@ pub(crate) struct Cluster {
     /// The authority, as PEM, that signs members' certificates, and nobody else's.
     #[arg(long, requires = "peer_cert")]
     pub(crate) peer_ca: Option<PathBuf>,
+}
+
+/// Who founds a cluster, and which of them this is.
+#[derive(Debug, Args)]
+pub(crate) struct Founding {
+    /// What this member is called.
+    #[arg(long, default_value = "default")]
+    pub(crate) name: String,
+    /// All members, this one too, as name=host:port (or with a URL) with commas between; the same at each that founds
+    /// the cluster.
+    #[arg(long, value_delimiter = ',', value_parser = named)]
+    pub(crate) initial_cluster: Vec<(String, String)>,
+    /// Makes this cluster differ from another with the same members.
+    #[arg(long, default_value = "")]
+    pub(crate) initial_cluster_token: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InitialState {
+    New,
+    Existing,
 }
 
 fn named(text: &str) -> Result<(String, String), String> {
@@ -128,6 +155,18 @@ pub(crate) struct Restore {
     /// The directory to make; empty, or not there yet.
     #[arg(long)]
     pub(crate) data_dir: PathBuf,
+    /// With --initial-cluster the directory is that of the member --name of a new cluster: restore the same copy, with
+    /// the same --initial-cluster, at each of its members.
+    #[command(flatten)]
+    pub(crate) founding: Founding,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The saved copy.
+    pub(crate) file: PathBuf,
+    /// The file to write.
+    pub(crate) to: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -50,6 +50,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Serve(flags) => serve::run(flags).await,
         Command::Snapshot(flags) => offline::snapshot(flags).await,
         Command::Restore(flags) => offline::restore(flags).await,
+        Command::Export(flags) => offline::export(flags).await,
         Command::Verify(flags) => offline::verify(flags).await,
         Command::Status(flags) => offline::status(flags).await,
         Command::Bench(flags) => bench::run(flags).await,

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt;
-use kubewright_store::{BackupInfo, DiskStore, EtcdConfig, EtcdStore, EtcdTls, Health, Store, verify_backup};
+use kubewright_store::{
+    BackupInfo, DiskStore, EtcdConfig, EtcdStore, EtcdTls, Health, RaftConfig, RaftStore, Store, export_to_etcd,
+    verify_backup,
+};
 
-use crate::flags::{Client, Restore, Snapshot, Verify};
+use crate::cluster::Named;
+use crate::flags::{Client, Export, Founding, Restore, Snapshot, Verify};
 use crate::progress::Progress;
 
 impl Client {
@@ -80,12 +84,40 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 pub(crate) async fn restore(flags: Restore) -> Result<()> {
     let mut progress = Progress::new("restoring");
-    let Restore { file, data_dir } = flags;
+    let Restore { file, data_dir, founding } = flags;
     let told = format!("{} into {}", file.display(), data_dir.display());
-    let work = move || DiskStore::restore(&data_dir, &file, &mut |done, total| progress.bytes(done, total));
+    let member = member(&founding, &data_dir)?;
+    let work = move || match member {
+        None => DiskStore::restore(&data_dir, &file, &mut |done, total| progress.bytes(done, total)),
+        Some(config) => RaftStore::restore(&config, &file, &mut |done, total| progress.bytes(done, total)),
+    };
     let info = tokio::task::spawn_blocking(work).await?.with_context(|| format!("cannot restore {told}"))?;
     println!("restored {told}: {}", describe(&info));
     Ok(())
+}
+
+pub(crate) async fn export(flags: Export) -> Result<()> {
+    let mut progress = Progress::new("exporting");
+    let Export { file, to } = flags;
+    let told = format!("{} to {}", file.display(), to.display());
+    let work = move || export_to_etcd(&file, &to, &mut |done, total| progress.bytes(done, total));
+    let info = tokio::task::spawn_blocking(work).await?.with_context(|| format!("cannot export {told}"))?;
+    println!("exported {told}, without older versions: {}", describe(&info));
+    Ok(())
+}
+
+/// The member whose directory it is to be, if it is a member's.
+fn member(founding: &Founding, data_dir: &Path) -> Result<Option<RaftConfig>> {
+    if founding.initial_cluster.is_empty() {
+        return Ok(None);
+    }
+    let named = Named::new(&founding.initial_cluster, false);
+    let Some(id) = named.id(&founding.name) else {
+        bail!("--initial-cluster has no member of the name {}: give this member's with --name", founding.name);
+    };
+    let mut config = RaftConfig::founding(id, named.founders(), data_dir);
+    config.cluster_token.clone_from(&founding.initial_cluster_token);
+    Ok(Some(config))
 }
 
 pub(crate) async fn verify(flags: Verify) -> Result<()> {
@@ -94,6 +126,9 @@ pub(crate) async fn verify(flags: Verify) -> Result<()> {
         let mut tell = |done, total| progress.bytes(done, total);
         match (&flags.file, &flags.data_dir) {
             (Some(file), _) => verify_backup(file, &mut tell),
+            (None, Some(directory)) if RaftStore::member_of(directory)?.is_some() => {
+                RaftStore::verify(directory, &mut tell)
+            }
             (None, Some(directory)) => DiskStore::verify(directory, &mut tell),
             (None, None) => Err(kubewright_store::Error::invalid("neither a file nor a directory")),
         }

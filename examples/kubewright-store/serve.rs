@@ -27,7 +27,7 @@ pub(crate) async fn run(flags: Serve) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let (cancelled, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-    let plan = cluster::plan(&flags.cluster).await?;
+    let plan = cluster::plan(&flags).await?;
     let mut opening = Progress::new(format!("opening {}", flags.data_dir.display()));
     let opened = tokio::select! {
         opened = opening.while_it_takes(open(&flags, plan.as_ref())) => opened?,
@@ -37,14 +37,27 @@ pub(crate) async fn run(flags: Serve) -> Result<()> {
     drop(opening);
     let store = opened.store();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let face = opened.face(config(&flags, format!("{scheme}://{address}"), plan.as_ref()));
+    let mut config = config(&flags, format!("{scheme}://{address}"));
+    let (urls, joins) = (config.client_urls.clone(), plan.as_ref().and_then(|plan| plan.joins));
+    if let Some(replication) = store.status().await?.replication {
+        // A member that joins is told of its cluster by and by.
+        config.cluster_id = joins.unwrap_or(replication.cluster_id);
+        config.member_id = replication.id;
+    }
+    let face = opened.face(config);
     tasks.spawn({
         let cancelled = cancelled.clone();
         async move { face.serve(listener, tls, cancelled).await }
     });
     if let (Some(Plan { network, listener, .. }), Opened::Replica(store)) = (plan, &opened) {
-        let (inbox, cancelled) = (store.inbox(), cancelled.clone());
-        tasks.spawn(async move { network.serve(listener, inbox, cancelled).await });
+        let (inbox, until) = (store.inbox(), cancelled.clone());
+        tasks.spawn(async move { network.serve(listener, inbox, until).await });
+        let (store, name, until) = (store.clone(), flags.cluster.founding.name.clone(), cancelled.clone());
+        tasks.spawn(async move {
+            if let Some(Err(error)) = until.run_until_cancelled(store.announce(&name, &urls)).await {
+                eprintln!("the others are not told where clients reach this member: {error}");
+            }
+        });
     }
     if flags.keep_history > 0 {
         let mut compactor = Compactor::default();
@@ -94,7 +107,7 @@ enum Opened {
 
 async fn open(flags: &Serve, plan: Option<&Plan>) -> Result<Opened> {
     if let Some(plan) = plan {
-        return Ok(Opened::Replica(plan.open(flags).await?));
+        return Ok(Opened::Replica(plan.open().await?));
     }
     let mut config = DiskConfig::new(&flags.data_dir);
     config.snapshot_after_bytes = flags.snapshot_after_mib << 20;
@@ -113,7 +126,7 @@ impl Opened {
         let face = Face::new(self.store(), config);
         match self {
             Self::Alone(store) => face.backup(store.clone()),
-            Self::Replica(store) => face.backup(store.clone()),
+            Self::Replica(store) => face.backup(store.clone()).members(store.clone()),
         }
     }
 
@@ -125,13 +138,12 @@ impl Opened {
     }
 }
 
-fn config(flags: &Serve, client_url: String, plan: Option<&Plan>) -> FaceConfig {
+fn config(flags: &Serve, client_url: String) -> FaceConfig {
     let mut config = FaceConfig::default();
-    config.name.clone_from(&flags.cluster.name);
-    config.client_urls = vec![client_url];
-    if let Some(plan) = plan {
-        config.member_id = plan.id;
-        config.peer_urls = plan.peer_urls(plan.id);
+    config.name.clone_from(&flags.cluster.founding.name);
+    config.client_urls.clone_from(&flags.cluster.advertise_client_urls);
+    if config.client_urls.is_empty() {
+        config.client_urls = vec![client_url];
     }
     config
 }

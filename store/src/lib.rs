@@ -88,7 +88,7 @@ mod txn;
 mod watch;
 
 #[cfg(feature = "disk")]
-pub use backup::{Backup, BackupInfo, BackupStream, Progress, verify_backup};
+pub use backup::{Backup, BackupInfo, BackupStream, Progress, export_to_etcd, verify_backup};
 pub use clock::{Clock, ManualClock, TokioClock};
 pub use compactor::Compactor;
 #[cfg(feature = "disk")]

@@ -105,6 +105,17 @@ pub enum MemberChange {
     },
 }
 
+/// How the reasons begin for which a change is refused, where clients of etcd know them by words of their own.
+#[cfg(any(feature = "raft", feature = "face"))]
+pub(crate) mod refusal {
+    /// A learner lacks what the others have.
+    pub(crate) const NOT_IN_SYNC: &str = "can only promote a learner member which is in sync with leader";
+    /// Too few members would be up.
+    pub(crate) const NOT_ENOUGH_UP: &str = "re-configuration failed due to not enough started members";
+    /// Another member is reached there.
+    pub(crate) const URL_IS_TAKEN: &str = "Peer URLs already exists";
+}
+
 /// A power that a [`Store`](crate::Store) may have beside storing: several members keep it, and they can change.
 ///
 /// It is a trait of its own, so that a store of one machine need not pretend. Whoever serves a store (etcd's

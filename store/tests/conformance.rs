@@ -1,16 +1,15 @@
 //! Every store of this crate, as itself, as an object and through a wrapper, against the suite.
 #![cfg(feature = "conformance")]
 
+#[path = "conformance/counted.rs"]
+mod counted;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
+use counted::Counted;
 use kubewright_store::conformance::Fixture;
-use kubewright_store::{
-    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, ManualClock, MemoryStore, Page, RangeOptions,
-    ReadOptions, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
-};
+use kubewright_store::{ManualClock, MemoryStore, Store};
 
 mod memory {
     use super::*;
@@ -40,7 +39,7 @@ mod memory_in_a_wrapper {
     async fn fresh() -> Fixture {
         let clock = ManualClock::new();
         let store = MemoryStore::with_clock(Arc::new(clock.clone()));
-        Fixture::new(Counted { store, calls: AtomicU64::new(0) }).clock(clock)
+        Fixture::new(Counted::new(store)).clock(clock)
     }
     kubewright_store::conformance_suite!(fresh);
 }
@@ -75,7 +74,7 @@ mod disk_as_an_object_in_a_wrapper {
         let directory = tempfile::tempdir().expect("a directory");
         let config = DiskConfig::new(directory.path()).clock(Arc::new(clock.clone()));
         let store: Arc<dyn Store> = Arc::new(DiskStore::open(config).await.expect("open"));
-        Fixture::new(Counted { store, calls: AtomicU64::new(0) }).clock(clock).guard(directory)
+        Fixture::new(Counted::new(store)).clock(clock).guard(directory)
     }
     kubewright_store::conformance_suite!(fresh);
 }
@@ -86,7 +85,7 @@ mod raft_alone {
 
     use super::*;
 
-    async fn fresh() -> Fixture {
+    pub(super) async fn open() -> (RaftStore, ManualClock, tempfile::TempDir) {
         let clock = ManualClock::new();
         let directory = tempfile::tempdir().expect("a directory");
         let mut config = RaftConfig::new(1, [1], directory.path());
@@ -94,7 +93,24 @@ mod raft_alone {
         config.checkpoint_after = 200;
         let network = LocalNetwork::new();
         let store = RaftStore::open(config, network.transport(1)).await.expect("open");
+        (store, clock, directory)
+    }
+
+    async fn fresh() -> Fixture {
+        let (store, clock, directory) = open().await;
         Fixture::new(store).clock(clock).guard(directory)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+#[cfg(feature = "raft")]
+mod raft_as_an_object_in_a_wrapper {
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let (store, clock, directory) = raft_alone::open().await;
+        let store: Arc<dyn Store> = Arc::new(store);
+        Fixture::new(Counted::new(store)).clock(clock).guard(directory)
     }
     kubewright_store::conformance_suite!(fresh);
 }
@@ -133,73 +149,29 @@ mod memory_behind_the_face_of_etcd {
 
     use super::*;
 
-    async fn fresh() -> Fixture {
+    pub(super) fn open() -> (EtcdStore, ManualClock) {
         let clock = ManualClock::new();
         let store = Arc::new(MemoryStore::with_clock(Arc::new(clock.clone())));
         let mut config = FaceConfig::default();
         config.progress_interval = Duration::from_secs(2);
-        Fixture::new(EtcdStore::behind(Face::new(store, config))).clock(clock)
+        (EtcdStore::behind(Face::new(store, config)), clock)
+    }
+
+    async fn fresh() -> Fixture {
+        let (store, clock) = open();
+        Fixture::new(store).clock(clock)
     }
     kubewright_store::conformance_suite!(fresh);
 }
 
-/// What a wrapper looks like: it forwards everything.
-struct Counted<S> {
-    store: S,
-    calls: AtomicU64,
-}
+#[cfg(all(feature = "etcd", feature = "face"))]
+mod etcd_as_an_object_in_a_wrapper {
+    use super::*;
 
-impl<S> Counted<S> {
-    fn store(&self) -> &S {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        &self.store
+    async fn fresh() -> Fixture {
+        let (store, clock) = memory_behind_the_face_of_etcd::open();
+        let store: Arc<dyn Store> = Arc::new(store);
+        Fixture::new(Counted::new(store)).clock(clock)
     }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl<S: Store> Store for Counted<S> {
-    async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
-        self.store().get(key, options).await
-    }
-
-    async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
-        self.store().range(range, options).await
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
-        self.store().commit(txn).await
-    }
-
-    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
-        self.store().watch(range, from, options).await
-    }
-
-    async fn compact(&self, through: Revision) -> Result<(), Error> {
-        self.store().compact(through).await
-    }
-
-    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
-        self.store().lease_grant(id, ttl).await
-    }
-
-    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
-        self.store().lease_keep_alive(id).await
-    }
-
-    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        self.store().lease_revoke(id).await
-    }
-
-    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
-        self.store().lease_status(id).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        self.store().leases().await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, Error> {
-        self.store().status().await
-    }
+    kubewright_store::conformance_suite!(fresh);
 }

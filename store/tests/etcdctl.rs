@@ -1,6 +1,9 @@
 //! The face of etcd, seen by etcd's own client. It fails where `etcdctl` is not installed.
 #![cfg(feature = "etcd-tests")]
 
+#[path = "etcdctl/members.rs"]
+mod members;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

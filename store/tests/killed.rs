@@ -1,14 +1,5 @@
-//! A process that writes is killed at random moments, and nothing it had acknowledged may be missing. Files and requests
-//! are damaged, and refused.
+//! A process that writes is killed at random moments, and nothing it had acknowledged may be missing.
 #![cfg(feature = "disk")]
-
-#[path = "../examples/fuzz/files.rs"]
-mod files;
-#[path = "../examples/fuzz/mutate.rs"]
-mod mutate;
-#[cfg(feature = "face")]
-#[path = "../examples/fuzz/requests.rs"]
-mod requests;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -117,28 +108,4 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         }
         store.close().await;
     });
-}
-
-#[tokio::test]
-async fn damaged_files_are_refused_with_the_place_or_harmless() {
-    let home = tempfile::tempdir().expect("a directory");
-    let sample = files::Sample::new(home.path(), &mut mutate::Random::new(1)).await.expect("a sample");
-    let mut tally = files::Tally::default();
-    for seed in 0..400 {
-        let judged = sample.damage(&mut mutate::Random::new(seed), &mut tally);
-        assert_eq!(judged, Ok(()), "seed {seed}");
-    }
-    assert!(tally.refused > tally.unharmed, "{tally:?}");
-}
-
-#[cfg(feature = "face")]
-#[tokio::test]
-async fn damaged_requests_are_answered() {
-    for seed in 0..20 {
-        let ((_store, face), mut random) = (requests::face(), mutate::Random::new(seed));
-        for n in 0..100 {
-            let answered = requests::damage(&face, &mut random).await;
-            assert_eq!(answered, Ok(()), "seed {seed}, request {n}");
-        }
-    }
 }

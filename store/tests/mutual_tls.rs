@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubewright_store::{EtcdConfig, EtcdStore, EtcdTls, Face, FaceConfig, MemoryStore, StoreExt};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
@@ -25,9 +25,14 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
-    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+    fn issue(&self, host: &str) -> (rcgen::Certificate, KeyPair) {
+        self.issue_to("somebody", host)
+    }
+
+    fn issue_to(&self, name: &str, host: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, name);
         (params.signed_by(&key, &self.0).expect("a certificate"), key)
     }
 }

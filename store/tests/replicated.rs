@@ -276,6 +276,19 @@ async fn members_come_and_go_while_the_store_works() {
 }
 
 #[tokio::test]
+async fn a_replica_says_who_it_is_at_once() {
+    let (home, network) = (tempfile::tempdir().expect("a directory"), LocalNetwork::new());
+    let founder = Member::voter(7).named("seven").peer_url("http://seven:1");
+    let config = RaftConfig::founding(7, vec![founder], home.path());
+    let replica = RaftStore::open(config, network.transport(7)).await.expect("open");
+    let found = replica.status().await.expect("status").replication.expect("replicated");
+    assert_eq!((found.id, &found.voters[..]), (7, &[7][..]));
+    let members = replica.members(false).await.expect("members");
+    assert!(found.cluster_id != 0 && members.cluster_id == found.cluster_id);
+    assert_eq!((members.answered_by, &*members.get(7).expect("there").name), (7, "seven"));
+}
+
+#[tokio::test]
 async fn a_replica_refuses_a_config_without_itself() {
     let home = tempfile::tempdir().expect("a directory");
     let config = RaftConfig::new(4, [1, 2, 3], home.path());

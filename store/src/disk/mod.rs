@@ -14,6 +14,8 @@ mod tests;
 mod writer;
 
 #[cfg(feature = "raft")]
+pub(crate) use restore::total_bytes;
+#[cfg(feature = "raft")]
 pub(crate) use store::lock_directory;
 pub use store::{DiskConfig, DiskStore};
 #[cfg(feature = "raft")]

@@ -1,17 +1,23 @@
 //! A directory made from a backup, and one that is looked through.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::files::{Directory, Disk};
 use super::store::{DiskStore, lock_directory};
 use super::{recover, snapshot};
-use crate::Error;
 use crate::backup::{BackupInfo, Progress, copy_blocks, read};
-use crate::state::State;
+use crate::driver::Core;
+use crate::state::{ImageSource, State};
+use crate::{Error, TokioClock};
 
 impl DiskStore {
     /// Makes `directory`, which must be empty or not there yet, a store that holds what the backup holds.
     /// The backup is checked from end to end before anything is written. Blocks while it works.
+    ///
+    /// A snapshot that `etcdctl` saved from an etcd is taken as well: the newest versions of all keys, with their
+    /// revisions, and the leases; no older versions, and neither users nor members.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] if something is in the directory, [`Error::Corrupt`] and [`Error::Format`]
@@ -21,9 +27,18 @@ impl DiskStore {
         let disk = Directory::new(directory);
         refuse_used(&disk)?;
         let (state, end, length) = read(backup, &mut |done, total| progress(done, total + total / 2))?;
-        let total = end * 3;
-        place(&disk, backup, end, &mut |done, _| progress(2 * end + done, total))?;
-        Ok(BackupInfo::of(&state, length))
+        let info = BackupInfo::of(&state, length);
+        match end {
+            Some(end) => place(&disk, backup, end, &mut |done, _| progress(2 * end + done, end * 3))?,
+            // It came from an etcd, and has other blocks.
+            None => {
+                let core = Core::new(state, Arc::new(TokioClock::new()));
+                let source = ImageSource::new(&core.state());
+                snapshot::write(&disk, &core, source, 0, &AtomicBool::new(false))?;
+                progress(length, length);
+            }
+        }
+        Ok(info)
     }
 
     /// Reads the whole directory of a store that is not running, checks every record and says what it
@@ -43,7 +58,7 @@ impl DiskStore {
     }
 }
 
-pub(crate) fn refuse_used(disk: &Directory) -> Result<(), Error> {
+fn refuse_used(disk: &Directory) -> Result<(), Error> {
     let names = disk.list().map_err(|e| Error::io("list", disk.path(""), e))?;
     if let Some(name) = names.iter().find(|name| *name != "LOCK") {
         let reason = format!("{} is in the way; restore into a directory without files", disk.path(name).display());
@@ -52,7 +67,7 @@ pub(crate) fn refuse_used(disk: &Directory) -> Result<(), Error> {
     Ok(())
 }
 
-fn total_bytes(disk: &Directory) -> Result<u64, Error> {
+pub(crate) fn total_bytes(disk: &Directory) -> Result<u64, Error> {
     let names = disk.list().map_err(|e| Error::io("list", disk.path(""), e))?;
     let sizes = names.iter().map(|name| {
         let path = disk.path(name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::Status;
 
+use crate::membership::refusal;
 use crate::proto;
 use crate::{Compare, CompareOp, CompareTarget, Entry, Error, KeyRange, LeaseId, Op, Put, Revision, Txn};
 
@@ -145,9 +146,17 @@ pub(super) fn status(error: Error) -> Status {
         }
         Error::InvalidRequest { reason } => Status::invalid_argument(format!("etcdserver: {reason}")),
         Error::MemberNotFound { .. } => Status::not_found("etcdserver: member not found"),
-        Error::Refused { reason } => Status::failed_precondition(format!("etcdserver: {reason}")),
+        Error::Refused { reason } => refused(&reason),
         Error::Closed => Status::unavailable("etcdserver: server stopped"),
         Error::Unavailable { reason } => Status::unavailable(format!("etcdserver: {reason}")),
         other => Status::internal(format!("etcdserver: {other}")),
     }
+}
+
+/// Clients know reasons by their exact words; whoever operates the store finds the whole reason in its log.
+fn refused(reason: &str) -> Status {
+    tracing::warn!(reason, "a change of members was refused");
+    let words = [refusal::NOT_IN_SYNC, refusal::NOT_ENOUGH_UP, refusal::URL_IS_TAKEN];
+    let known = words.into_iter().find(|words| reason.starts_with(words));
+    Status::failed_precondition(format!("etcdserver: {}", known.unwrap_or(reason)))
 }

@@ -16,8 +16,7 @@ const NO_SPACE: i32 = 1;
 
 impl Inner {
     pub(super) async fn status(&self, _: Nothing) -> Result<StatusResponse, Status> {
-        let found = self.store.status().await.map_err(status)?;
-        let header = self.header(found.revision);
+        let (found, header) = self.found().await?;
         let replication = found.replication.clone().unwrap_or_default();
         let errors = match &found.health {
             Health::Serving => Vec::new(),
@@ -41,12 +40,12 @@ impl Inner {
 
     /// A full disk is the one alarm there is; it goes away by itself.
     pub(super) async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Status> {
-        let found = self.store.status().await.map_err(status)?;
+        let (found, header) = self.found().await?;
         let is_full = matches!(found.health, Health::ReadOnly(_));
         let alarm = AlarmMember { member_id: self.config.member_id, alarm: NO_SPACE };
         let is_asked = request.action == 0 && matches!(request.alarm, 0 | NO_SPACE);
         let alarms = if is_full && is_asked { vec![alarm] } else { Vec::new() };
-        Ok(AlarmResponse { header: Some(self.header(found.revision)), alarms })
+        Ok(AlarmResponse { header: Some(header), alarms })
     }
 
     /// There is nothing to do: space is given back as history is compacted.
@@ -56,7 +55,7 @@ impl Inner {
 
     /// The checksum of all keys at a revision, and of the store's newest if none is given.
     pub(super) async fn hash_kv(&self, request: HashKvRequest) -> Result<HashKvResponse, Status> {
-        let found = self.store.status().await.map_err(status)?;
+        let (found, header) = self.found().await?;
         let options = RangeOptions::latest()
             .revision(revision(request.revision)?.or(Some(found.revision)))
             .consistency(Consistency::Serializable)
@@ -79,7 +78,7 @@ impl Inner {
             }
         }
         let compact_revision = found.compacted.0 as i64;
-        Ok(HashKvResponse { header: Some(self.header(found.revision)), hash, compact_revision })
+        Ok(HashKvResponse { header: Some(header), hash, compact_revision })
     }
 
     /// The checksum of all keys at the newest revision.

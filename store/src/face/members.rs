@@ -12,23 +12,17 @@ use crate::{Error, MemberChange, Members, Membership, StoreStatus};
 
 impl Inner {
     pub(super) async fn member_list(&self, request: MemberListRequest) -> Result<MemberListResponse, Status> {
-        let found = self.store.status().await.map_err(status)?;
+        let (found, header) = self.found().await?;
         let members = match &self.members {
             Some(members) => all(members.members(request.linearizable).await.map_err(status)?),
             None => self.members_by_status(&found),
         };
-        Ok(MemberListResponse { header: Some(self.header(found.revision)), members })
+        Ok(MemberListResponse { header: Some(header), members })
     }
 
     pub(super) async fn member_add(&self, request: MemberAddRequest) -> Result<MemberAddResponse, Status> {
-        if request.peer_urls.is_empty() {
-            return Err(Status::invalid_argument("etcdserver: given member URLs are invalid"));
-        }
+        check_urls(&request.peer_urls)?;
         let before = self.membership()?.members(true).await.map_err(status)?;
-        let is_used = |url: &String| before.members.iter().any(|member| member.peer_urls.contains(url));
-        if request.peer_urls.iter().any(is_used) {
-            return Err(Status::failed_precondition("etcdserver: Peer URLs already exists"));
-        }
         let member = crate::Member { peer_urls: request.peer_urls, is_learner: request.is_learner, ..<_>::default() };
         let after = self.change(MemberChange::Add(member)).await?;
         let new = after.members.iter().find(|member| before.get(member.id).is_none());
@@ -43,6 +37,7 @@ impl Inner {
 
     pub(super) async fn member_update(&self, request: MemberUpdateRequest) -> Result<MemberListResponse, Status> {
         let MemberUpdateRequest { id, peer_urls } = request;
+        check_urls(&peer_urls)?;
         let after = self.change(MemberChange::MovePeer { id, peer_urls }).await?;
         self.changed(after).await
     }
@@ -97,6 +92,19 @@ impl Inner {
         let voters = replication.voters.iter().map(|id| member(id, false));
         voters.chain(replication.learners.iter().map(|id| member(id, true))).collect()
     }
+}
+
+/// Where a member is to be reached: each as `http://host:port` or with `https`, and nothing behind it.
+fn check_urls(urls: &[String]) -> Result<(), Status> {
+    let is_sound = |url: &String| {
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let authority = rest.and_then(|rest| rest.parse::<http::uri::Authority>().ok());
+        authority.is_some_and(|authority| authority.port_u16().is_some() && !authority.host().is_empty())
+    };
+    if urls.is_empty() || !urls.iter().all(is_sound) {
+        return Err(Status::invalid_argument("etcdserver: given member URLs are invalid"));
+    }
+    Ok(())
 }
 
 fn all(members: Members) -> Vec<Member> {

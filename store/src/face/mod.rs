@@ -26,7 +26,7 @@ use tonic::Status;
 pub use tls::FaceTls;
 
 use crate::proto::ResponseHeader;
-use crate::{Backup, Membership, Revision, Store};
+use crate::{Backup, Membership, Revision, Store, StoreStatus};
 
 /// How a [`Face`] presents itself.
 #[derive(Clone, Debug)]
@@ -168,12 +168,18 @@ impl Inner {
         self.header(self.recent())
     }
 
-    async fn newest(&self) -> Result<Revision, Status> {
+    /// What the store says of itself, and a header that tells the same.
+    async fn found(&self) -> Result<(StoreStatus, ResponseHeader), Status> {
         let found = self.store.status().await.map_err(convert::status)?;
         if let Some(replication) = &found.replication {
             self.term.store(replication.term, Ordering::Relaxed);
         }
-        Ok(found.revision)
+        let header = self.header(found.revision);
+        Ok((found, header))
+    }
+
+    async fn newest(&self) -> Result<Revision, Status> {
+        Ok(self.found().await?.0.revision)
     }
 
     async fn newest_header(&self) -> Result<ResponseHeader, Status> {

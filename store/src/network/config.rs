@@ -17,11 +17,13 @@ use crate::Error;
 #[non_exhaustive]
 pub struct PeerTls {
     /// This replica's certificate and those between it and the authority. It must be good for a server and for a
-    /// client, and name the host by which the others reach this replica.
+    /// client, and name the host by which the others reach this replica. Who shows it may speak for the member whose
+    /// name is in it (as common name or alternative name) and for no other; without any member's name, for those that
+    /// are reached at a host in it. Replicas that share a host should have their names in their certificates.
     pub certificates: Vec<u8>,
     /// The certificate's key.
     pub key: Vec<u8>,
-    /// Who signs replicas' certificates, and nobody else's: whoever has one can do anything to the store.
+    /// Who signs replicas' certificates, and nobody else's: whoever has one can do to the store what a member can.
     pub ca: Vec<u8>,
 }
 

@@ -3,11 +3,12 @@
 //! Each replica has one connection to each other one, over which it sends; what it receives comes over the others'.
 //! A connection carries two streams, one for raft's messages and one for the pieces of whole states, so that a
 //! heartbeat never waits behind a state. Nothing is repeated: what cannot be sent at once, or soon, is dropped, for
-//! raft repeats what matters.
+//! raft repeats what matters. Who speaks for a member must have that member's certificate: see `owner`.
 
 mod config;
 mod dial;
 mod frames;
+mod owner;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,15 @@ pub use config::{PeerConfig, PeerTls};
 
 use self::config::Identity;
 use self::frames::Lane;
-use crate::{Error, Inbox, Members, Transport};
+use self::owner::Known;
+use crate::codec::Decoder;
+use crate::{Error, Inbox, Member, Members, Transport};
 
 /// Where messages are posted, and where pieces of whole states.
 const MESSAGES: &str = "/kubewright.store.raft/1/messages";
 const STATES: &str = "/kubewright.store.raft/1/states";
+/// Where the members can be had, by one that is to join.
+const MEMBERS: &str = "/kubewright.store.raft/1/members";
 /// What may be on its way in one stream, and in a connection: so that one stream never takes all.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -60,10 +65,17 @@ struct Shared {
     identity: Option<Identity>,
     /// To those who are connected.
     routes: Mutex<BTreeMap<u64, Route>>,
-    addresses: watch::Sender<Addresses>,
+    world: watch::Sender<World>,
 }
 
-type Addresses = BTreeMap<u64, Vec<String>>;
+/// The members, as far as this one has been told.
+#[derive(Clone, Debug, Default)]
+struct World {
+    /// All that ever were: those that were removed may ask whether they were.
+    known: Known,
+    /// Those that are, once the store has said so.
+    members: Option<Members>,
+}
 
 /// The way to a replica.
 #[derive(Debug)]
@@ -86,14 +98,29 @@ impl PeerNetwork {
     pub fn new(config: PeerConfig) -> Result<Self, Error> {
         config.validate()?;
         let identity = config.tls.as_ref().map(Identity::new).transpose()?;
-        let addresses = watch::Sender::new(config.peers.clone());
-        let shared = Shared { config, identity, routes: Mutex::default(), addresses };
+        let known = config.peers.iter().map(|(id, urls)| {
+            let member = Member { id: *id, peer_urls: urls.clone(), ..Member::default() };
+            (*id, member)
+        });
+        let world = World { known: known.collect(), members: None };
+        let shared = Shared { config, identity, routes: Mutex::default(), world: watch::Sender::new(world) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// What [`RaftStore::open`](crate::RaftStore::open) takes.
     pub fn transport(&self) -> Arc<dyn Transport> {
         self.shared.clone()
+    }
+
+    /// Asks the member that is reached at `address` who the members are: for one that was added to them, and has yet to
+    /// find out its number. It shows the configuration's certificate; the number in it does not count.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for one that does not answer, or that knows no members yet itself;
+    /// [`Error::InvalidRequest`] for an address or a certificate that makes no sense.
+    pub async fn members_at(config: &PeerConfig, address: &str) -> Result<Members, Error> {
+        let identity = config.tls.as_ref().map(Identity::new).transpose()?;
+        dial::members_at(config, identity.as_ref(), address).await
     }
 
     /// The replicas that this one has a connection to now, which may be broken already.
@@ -130,31 +157,32 @@ impl Transport for Shared {
         }
     }
 
-    /// Addresses of members that were removed stay: they may ask whether they were.
     fn set_members(&self, members: &Members) {
-        self.addresses.send_if_modified(|addresses| {
-            let mut changed = false;
-            let reachable = members.members.iter().filter(|member| !member.peer_urls.is_empty());
-            for member in reachable {
-                let before = addresses.insert(member.id, member.peer_urls.clone());
-                changed |= before.as_ref() != Some(&member.peer_urls);
+        self.world.send_if_modified(|world| {
+            for member in members.members.iter().filter(|member| !member.peer_urls.is_empty()) {
+                world.known.insert(member.id, member.clone());
             }
-            changed
+            world.members.replace(members.clone()).as_ref() != Some(members)
         });
     }
 }
 
-/// Whether a message, which is otherwise no business of the network, is a piece of a whole state: by its kind, after
-/// the version and three numbers.
-fn is_piece_of_state(message: &[u8]) -> bool {
-    const VERSION: u8 = 1;
-    const PIECE: u8 = 2;
-    let Some((&VERSION, mut rest)) = message.split_first() else { return false };
-    for _ in 0..3 {
-        let Some(end) = rest.iter().take(10).position(|byte| byte & 0x80 == 0) else { return false };
-        rest = &rest[end + 1..];
+/// Who sent a message, and what kind it is, which is otherwise no business of the network: after the version stand
+/// three numbers, the second of which is the sender, and then the kind.
+fn header(message: &[u8]) -> Option<(u64, u8)> {
+    const VERSION: u8 = 2;
+    let mut from = Decoder::new(message);
+    if from.byte().ok()? != VERSION {
+        return None;
     }
-    rest.first() == Some(&PIECE)
+    let (_cluster, sender, _to) = (from.number().ok()?, from.number().ok()?, from.number().ok()?);
+    Some((sender, from.byte().ok()?))
+}
+
+/// Whether a message is a piece of a whole state.
+fn is_piece_of_state(message: &[u8]) -> bool {
+    const PIECE: u8 = 2;
+    header(message).is_some_and(|(_, kind)| kind == PIECE)
 }
 
 /// Runs what HTTP/2 does in the background, as tasks that are waited for.

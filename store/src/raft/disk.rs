@@ -17,7 +17,7 @@ use super::roster::Roster;
 use crate::Error;
 use crate::codec::{Decoder, Reason, put_bytes, put_number};
 use crate::disk::files::Disk;
-use crate::disk::log::{AppendError, Log, segment_first};
+use crate::disk::log::{AppendError, Log, Tail, segment_first};
 use crate::disk::record::{KIND_CHECKPOINT, KIND_ENTRY, KIND_HARD_STATE, KIND_SEAL, Record};
 use crate::disk::recover::{clean_names, corrupt, read_segments};
 use crate::disk::snapshot;
@@ -122,27 +122,11 @@ impl SnapshotJob {
 impl RaftDisk {
     pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Self, Found), Error> {
         let names = clean_names(&*disk)?;
-        let segments: Vec<u64> = names.iter().filter_map(|name| segment_first(name)).collect();
-        let (mut found, mut spans) = (Found::default(), VecDeque::new());
-        let tail = read_segments(&*disk, &segments, &mut |name, offset, record| {
-            let taken = found.take(record);
-            let entry = taken.map_err(|reason| corrupt(&*disk, name, offset, reason.to_owned()))?;
-            note(&mut spans, segment_first(name).unwrap_or_default(), entry, record.index);
-            Ok(())
+        let mut spans = VecDeque::new();
+        let (mut found, tail, snapshot_bytes) = Found::read(&*disk, &names, &mut |segment, entry, record| {
+            note(&mut spans, segment, entry, record);
         })?;
         let index = found.checkpoint.index;
-        if found.old || (index == 0 && !found.entries.is_empty()) {
-            return Err(other_format(disk.path("")));
-        }
-        found.entries.retain(|entry| entry.index > index);
-        if let Some(first) = found.entries.first().filter(|first| first.index > index + 1) {
-            let reason = format!("entries between {index} and {} are missing", first.index);
-            return Err(corrupt(&*disk, "log", 0, reason));
-        }
-        let mut snapshot_bytes = 0;
-        if index > 0 {
-            (found.state, snapshot_bytes) = snapshot::read(&*disk, index)?;
-        }
         let log = match tail {
             Some(tail) => Log::resume(disk.clone(), tail, segment_bytes)?,
             None => Log::create(disk.clone(), 1, segment_bytes)?,
@@ -237,6 +221,37 @@ fn note(spans: &mut VecDeque<Span>, segment: u64, entry: u64, record: u64) {
 }
 
 impl Found {
+    /// Reads everything and changes nothing; answers where the log goes on, and how long the snapshot is. Told of
+    /// each record: its segment, the index of the entry in it, and its own.
+    pub(crate) fn read(
+        disk: &dyn Disk,
+        names: &[String],
+        visit: &mut dyn FnMut(u64, u64, u64),
+    ) -> Result<(Self, Option<Tail>, u64), Error> {
+        let segments: Vec<u64> = names.iter().filter_map(|name| segment_first(name)).collect();
+        let mut found = Self::default();
+        let tail = read_segments(disk, &segments, &mut |name, offset, record| {
+            let taken = found.take(record);
+            let entry = taken.map_err(|reason| corrupt(disk, name, offset, reason.to_owned()))?;
+            visit(segment_first(name).unwrap_or_default(), entry, record.index);
+            Ok(())
+        })?;
+        let index = found.checkpoint.index;
+        if found.old || (index == 0 && !found.entries.is_empty()) {
+            return Err(other_format(disk.path("")));
+        }
+        found.entries.retain(|entry| entry.index > index);
+        if let Some(first) = found.entries.first().filter(|first| first.index > index + 1) {
+            let reason = format!("entries between {index} and {} are missing", first.index);
+            return Err(corrupt(disk, "log", 0, reason));
+        }
+        let mut snapshot_bytes = 0;
+        if index > 0 {
+            (found.state, snapshot_bytes) = snapshot::read(disk, index)?;
+        }
+        Ok((found, tail, snapshot_bytes))
+    }
+
     /// Takes a record; answers the index of the entry in it, if there is one.
     fn take(&mut self, record: &Record<'_>) -> Result<u64, Reason> {
         match record.kind {

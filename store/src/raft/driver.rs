@@ -119,7 +119,6 @@ impl Driver {
     /// Works until told to stop, until the disk fails, or until the replica is removed from its cluster.
     pub(crate) fn run(mut self) {
         let mut writer = None;
-        self.stand(None);
         let why = self.work(&mut writer);
         self.replica.core().close(why);
         if writer.is_some_and(|writer: JoinHandle<()>| writer.join().is_err()) {
@@ -271,7 +270,7 @@ impl Driver {
     }
 
     /// Lets others see where the replica stands.
-    fn stand(&mut self, before: Option<Role>) -> Role {
+    pub(crate) fn stand(&mut self, before: Option<Role>) -> Role {
         let (role, conf) = (self.replica.role(), self.replica.conf_state());
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         standing.is_leader = role.is_leader;

@@ -6,6 +6,7 @@
 //! | numbers | cluster, sender, receiver |
 //! | 1 | kind |
 //! | rest | a message of raft, a piece of a whole state, how much of one has arrived, who the members are, or nothing |
+//! | 4 | CRC-32C of all before it: what is changed on the way would otherwise be agreed upon, and end every replica |
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -13,7 +14,8 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use super::disk::{message, message_bytes};
 use crate::codec::{Decoder, Reason, put_number};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const SUM: usize = 4;
 const RAFT: u8 = 1;
 const PIECE: u8 = 2;
 const ARRIVED: u8 = 3;
@@ -88,13 +90,21 @@ impl Envelope {
             }
             Frame::AmIMember => to.push(AM_I_MEMBER),
         }
+        seal(&mut to);
         to.into()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
-        let mut from = Decoder::new(bytes);
+        let Some((body, sum)) = bytes.split_last_chunk::<SUM>() else {
+            return Err(Refused { offset: bytes.len(), reason: "too short" });
+        };
+        // Others may have other sums.
+        if body.first().is_some_and(|version| *version == VERSION) && crc32c::crc32c(body) != u32::from_le_bytes(*sum) {
+            return Err(Refused { offset: body.len(), reason: "the checksum does not match" });
+        }
+        let mut from = Decoder::new(body);
         let decoded = Self::read(&mut from);
-        decoded.map_err(|reason| Refused { offset: bytes.len() - from.left(), reason })
+        decoded.map_err(|reason| Refused { offset: body.len() - from.left(), reason })
     }
 
     fn read(from: &mut Decoder<'_>) -> Result<Self, Reason> {
@@ -134,6 +144,11 @@ impl Envelope {
         }
         Ok(Self { cluster, from: sender, to, frame })
     }
+}
+
+fn seal(to: &mut Vec<u8>) {
+    let sum = crc32c::crc32c(to);
+    to.extend_from_slice(&sum.to_le_bytes());
 }
 
 /// Refuses messages that raft would trip over, whatever its state.
@@ -232,10 +247,17 @@ mod tests {
 
         #[test]
         fn a_damaged_envelope_is_decoded_or_refused(at in 0_usize..40, byte in any::<u8>(), cut in 0_usize..40) {
-            let mut bytes = envelope(Frame::Raft(Box::new(append()))).encode().to_vec();
+            let sound_bytes = envelope(Frame::Raft(Box::new(append()))).encode().to_vec();
+            let mut bytes = sound_bytes.clone();
             let length = bytes.len();
             bytes[at % length] = byte;
             bytes.truncate(length - cut % length);
+            if bytes != sound_bytes {
+                prop_assert!(Envelope::decode(&bytes).is_err());
+            }
+            // With a sum that fits, it may be anything.
+            bytes.truncate(bytes.len().saturating_sub(SUM));
+            seal(&mut bytes);
             if let Ok(envelope) = Envelope::decode(&bytes) && let Frame::Raft(message) = envelope.frame {
                 prop_assert!(sound(&message).is_ok());
             }

@@ -9,6 +9,7 @@ use super::frame::Frame;
 use super::replica::{Effect, Effects, REFUSED, Replica};
 use super::roster::{ID_END, changes, conf_change, put_changes};
 use crate::codec::{Decoder, Reason, put_bytes, put_number};
+use crate::membership::refusal;
 use crate::{Error, MemberChange, Members, Replication};
 
 /// By how many entries a learner may be behind to be promoted.
@@ -84,7 +85,8 @@ impl Replica {
                 let behind = self.node.raft.raft_log.last_index().saturating_sub(matched);
                 if behind > BEHIND_MAX || !self.is_up(*id) {
                     return refused(format!(
-                        "member {id} is not in sync with the leader yet: it lacks {behind} entries"
+                        "{}: member {id} lacks {behind} entries, or was not heard lately",
+                        refusal::NOT_IN_SYNC
                     ));
                 }
             }
@@ -96,7 +98,8 @@ impl Replica {
         let is_second = voters.len() == 2 && self.conf_state().voters.len() == 1;
         if up < quorum && !is_second {
             return refused(format!(
-                "afterwards {quorum} of {} voters would have to be up, and {up} are: start or remove others first",
+                "{}: afterwards {quorum} of {} voters would have to be up, and {up} are: start or remove others first",
+                refusal::NOT_ENOUGH_UP,
                 voters.len()
             ));
         }

@@ -7,11 +7,13 @@ mod config;
 mod disk;
 mod driver;
 mod frame;
+mod home;
 mod image;
 mod lease;
 mod ledger;
 mod log;
 mod members;
+mod membership;
 mod questions;
 mod ready;
 mod receive;
@@ -21,6 +23,9 @@ mod roster;
 pub mod simulation;
 mod store;
 mod transport;
+
+#[cfg(feature = "network")]
+pub(crate) use roster::{members, put_members};
 
 pub use config::RaftConfig;
 pub use store::RaftStore;

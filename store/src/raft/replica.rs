@@ -17,6 +17,7 @@ use super::bug::Bug;
 use super::checkpoint::Checkpointing;
 use super::disk::{Checkpoint, Found, RaftDisk, SnapshotJob, other_format};
 use super::frame::Envelope;
+use super::home;
 use super::image::{Receiving, Sending};
 use super::lease::ReadLease;
 use super::ledger::Ledger;
@@ -169,11 +170,7 @@ impl Replica {
             }
             // All founders write the same first entry by themselves. A member that joins later lacks it, so it
             // is given the whole state, and with it the members of that moment.
-            let roster = Roster::founded(&config.founders, &config.cluster_token);
-            let conf_state = roster.conf_state();
-            checkpoint = Checkpoint { index: 1, term: 1, conf_state, roster, ledger: Ledger::default() };
-            hard_state = HardState { term: 1, commit: 1, ..HardState::default() };
-            disk.restart(&core, &checkpoint, &hard_state)?;
+            (checkpoint, hard_state) = home::found(&mut disk, &core, &config.founders, &config.cluster_token)?;
         }
         let Checkpoint { index, term, conf_state, roster, ledger } = checkpoint;
         let mut log = RaftLog::new(hard_state, conf_state, (index, term), entries);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState};
 
 use crate::codec::{Decoder, Reason, put_bytes, put_number};
-use crate::{Error, Member, MemberChange};
+use crate::membership::refusal;
+use crate::{Error, Member, MemberChange, Members};
 
 /// The first number that no member may have: a session has 16 bits for it.
 pub(crate) const ID_END: u64 = 1 << 16;
@@ -145,7 +146,8 @@ impl Roster {
         check_texts(urls, "")?;
         let others = self.members.values().filter(|member| member.id != id);
         if let Some(other) = others.into_iter().find(|other| other.peer_urls.iter().any(|url| urls.contains(url))) {
-            return Err(Error::invalid(format!("member {} has that peer url", other.id)));
+            let reason = format!("{}: member {} is reached there", refusal::URL_IS_TAKEN, other.id);
+            return Err(Error::Refused { reason });
         }
         Ok(())
     }
@@ -259,6 +261,20 @@ fn change(from: &mut Decoder<'_>) -> Result<MemberChange, Reason> {
     })
 }
 
+/// All members, as whoever wants to join is told of them.
+pub(crate) fn put_members(to: &mut Vec<u8>, members: &Members) {
+    put_number(to, members.cluster_id);
+    put_number(to, members.answered_by);
+    put_number(to, members.members.len() as u64);
+    members.members.iter().for_each(|member| put_member(to, member));
+}
+
+pub(crate) fn members(from: &mut Decoder<'_>) -> Result<Members, Reason> {
+    let (cluster_id, answered_by) = (from.number()?, from.number()?);
+    let members = (0..from.count(5)?).map(|_| member(from)).collect::<Result<_, _>>()?;
+    Ok(Members::new(cluster_id, answered_by, None, members))
+}
+
 fn put_member(to: &mut Vec<u8>, member: &Member) {
     put_number(to, member.id);
     to.push(u8::from(member.is_learner));
@@ -336,6 +352,10 @@ mod tests {
         let mut bytes = Vec::new();
         roster().encode(&mut bytes);
         assert_eq!(Roster::decode(&mut Decoder::new(&bytes)), Ok(roster()));
+        let told = Members::new(7, 2, None, roster().members().cloned().collect());
+        let mut bytes = Vec::new();
+        put_members(&mut bytes, &told);
+        assert_eq!(members(&mut Decoder::new(&bytes)), Ok(told));
         let all = vec![
             MemberChange::Add(Member::voter(4).named("n4").peer_url("https://n4").learner()),
             MemberChange::Promote(4),

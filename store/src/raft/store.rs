@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::RaftConfig;
 use super::disk::RaftDisk;
 use super::driver::{Driver, Input, Office, Reply, Standing};
+use super::home;
 use super::replica::{Answer, Proposal, Replica};
 use super::transport::{Inbox, Transport};
 use crate::disk::files::{Directory, Disk};
@@ -19,8 +20,8 @@ use crate::driver::{Core, Deadlines, Limits};
 use crate::memory::unexpected;
 use crate::state::{Command, Outcome};
 use crate::{
-    Committed, Consistency, Entry, Error, Health, Key, KeyRange, Lease, LeaseId, LeaseStatus, Member, MemberChange,
-    Members, Membership, Page, RangeOptions, ReadOptions, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
+    Committed, Consistency, Entry, Error, Health, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions,
+    ReadOptions, Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
 };
 
 /// How long a request waits for news of a leader before it is tried again.
@@ -33,7 +34,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// for how far it is, and are then served from this replica's memory; serializable ones are served at once
 /// from whatever this replica has.
 ///
-/// The replicas talk through a [`Transport`]. Who they are can be changed while they work: see [`Membership`].
+/// The replicas talk through a [`Transport`]. Who they are can be changed while they work: see
+/// [`Membership`](crate::Membership).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +55,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// ```
 #[derive(Debug)]
 pub struct RaftStore {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     inbox: Inbox,
     cancelled: CancellationToken,
     threads: Mutex<Threads>,
@@ -66,13 +68,15 @@ struct Threads {
 }
 
 #[derive(Debug)]
-struct Inner {
-    core: Arc<Core>,
+pub(super) struct Inner {
+    /// This replica's number.
+    pub(super) id: u64,
+    pub(super) core: Arc<Core>,
     deadlines: Arc<Deadlines>,
     limits: Limits,
     inputs: mpsc::Sender<Input>,
     room: Arc<Semaphore>,
-    leader: watch::Receiver<Option<u64>>,
+    pub(super) leader: watch::Receiver<Option<u64>>,
     standing: Arc<Mutex<Standing>>,
     timeout: Duration,
 }
@@ -94,6 +98,7 @@ impl RaftStore {
     fn start(config: &RaftConfig, transport: Arc<dyn Transport>) -> Result<(Arc<Inner>, Inbox, JoinHandle<()>), Error> {
         let lock = lock_directory(&config.directory)?;
         let disk: Arc<dyn Disk> = Arc::new(Directory::new(&config.directory));
+        home::claim(&*disk, config.id)?;
         let opened = RaftDisk::open(disk, config.segment_bytes)?;
         let mut replica = Replica::new(config.replica(), opened, config.clock.clone())?;
         replica.campaign_if_alone();
@@ -103,7 +108,7 @@ impl RaftStore {
         let (inputs, queue) = mpsc::channel();
         let (leader, follow_leader) = watch::channel(None);
         let (inbox, standing) = (Inbox::new(inputs.clone()), Arc::default());
-        let driver = Driver {
+        let mut driver = Driver {
             replica,
             inputs: queue,
             own_inputs: inputs.clone(),
@@ -114,6 +119,8 @@ impl RaftStore {
             leader,
             is_busy: false,
         };
+        // Whoever asks at once is told who this is.
+        driver.stand(None);
         let thread = std::thread::Builder::new().name("store-raft".to_owned());
         let thread = thread.spawn(move || {
             driver.run();
@@ -122,6 +129,7 @@ impl RaftStore {
         let thread = thread.map_err(|e| Error::unavailable(format!("cannot start: {e}")))?;
         let limits = Limits { request_bytes_max: config.request_bytes_max, txn_ops_max: config.txn_ops_max };
         let inner = Inner {
+            id: config.id,
             core,
             deadlines,
             limits,
@@ -154,41 +162,6 @@ impl RaftStore {
     /// Whether this replica leads. It may have lost that already to one it does not hear.
     pub fn is_leader(&self) -> bool {
         self.inner.standing().is_leader
-    }
-
-    /// Adds a member that votes at once; answers it with its number. See [`Membership::change_members`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn add_member(&self, member: Member) -> Result<Member, Error> {
-        let before = self.inner.standing().members;
-        let after = self.change_members(vec![MemberChange::Add(member)]).await?;
-        let added = after.members.into_iter().rev().find(|member| before.get(member.id).is_none());
-        added.ok_or_else(|| Error::unavailable("the member was removed again meanwhile"))
-    }
-
-    /// Adds a member that only follows; answers it with its number. See [`Membership::change_members`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn add_learner(&self, member: Member) -> Result<Member, Error> {
-        self.add_member(member.learner()).await
-    }
-
-    /// Lets a learner vote. See [`Membership::change_members`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn promote(&self, id: u64) -> Result<Members, Error> {
-        self.change_members(vec![MemberChange::Promote(id)]).await
-    }
-
-    /// Removes a member. See [`Membership::change_members`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn remove_member(&self, id: u64) -> Result<Members, Error> {
-        self.change_members(vec![MemberChange::Remove(id)]).await
     }
 
     /// A checksum of everything this replica has: see [`State::digest`](crate::state::State::digest).
@@ -232,17 +205,17 @@ impl Drop for RaftStore {
 }
 
 impl Inner {
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn send(&self, input: Input) -> Result<(), Error> {
+    pub(super) fn send(&self, input: Input) -> Result<(), Error> {
         self.core.check_open()?;
         self.inputs.send(input).map_err(|_| self.gone())
     }
 
     /// Why the driver is no more.
-    fn gone(&self) -> Error {
+    pub(super) fn gone(&self) -> Error {
         self.core.check_open().err().unwrap_or(Error::Closed)
     }
 
@@ -251,7 +224,7 @@ impl Inner {
     }
 
     /// Gives work as long as requests wait.
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(result) => result,
             Err(_) if self.leader.borrow().is_none() => Err(Error::unavailable("no leader")),
@@ -259,7 +232,7 @@ impl Inner {
         }
     }
 
-    async fn propose(&self, proposal: Proposal) -> Result<Answer, Error> {
+    pub(super) async fn propose(&self, proposal: Proposal) -> Result<Answer, Error> {
         let ask = |reply: Reply, permit| Input::Propose(proposal.clone(), reply, permit);
         self.in_time(async {
             let mut leader = self.leader.clone();
@@ -297,7 +270,7 @@ impl Inner {
     }
 
     /// Waits until this replica has everything that anyone had been told of when this was called.
-    async fn catch_up(&self) -> Result<(), Error> {
+    pub(super) async fn catch_up(&self) -> Result<(), Error> {
         self.in_time(async {
             let (reply, answer) = oneshot::channel();
             self.send(Input::Read(reply, self.permit().await?))?;
@@ -402,39 +375,5 @@ impl Store for RaftStore {
             replication: Some(standing.replication),
             ..self.inner.core.status()
         })
-    }
-}
-
-#[async_trait]
-impl Membership for RaftStore {
-    async fn members(&self, linearizable: bool) -> Result<Members, Error> {
-        if linearizable {
-            self.inner.catch_up().await?;
-        }
-        self.inner.core.check_open()?;
-        Ok(self.inner.standing().members)
-    }
-
-    async fn change_members(&self, changes: Vec<MemberChange>) -> Result<Members, Error> {
-        // Those that are added get numbers by what this replica knows.
-        self.inner.catch_up().await?;
-        match self.inner.propose(Proposal::Members(changes)).await? {
-            Answer::Members(members) => Ok(members),
-            other => Err(Error::Failed { reason: format!("unexpected answer {other:?}") }),
-        }
-    }
-
-    async fn transfer_leader(&self, to: u64) -> Result<(), Error> {
-        if !self.inner.standing().replication.voters.contains(&to) {
-            return Err(Error::MemberNotFound { member: to });
-        }
-        self.inner
-            .in_time(async {
-                let mut leader = self.inner.leader.clone();
-                self.inner.send(Input::TransferLeader(to))?;
-                let leads = leader.wait_for(|leader| *leader == Some(to)).await;
-                leads.map(drop).map_err(|_| self.inner.gone())
-            })
-            .await
     }
 }

@@ -4,11 +4,12 @@
 //! on: it is made of what was visible at the compacted revision and of the events since then, and both
 //! stay readable as long as nothing after [`ImageSource::keep`] is pruned.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{LeaseRecord, State};
 use crate::codec::{Decoder, Reason, put_bytes, put_entry, put_lease, put_number};
-use crate::{Event, EventKind, Key, KeyRange, LeaseId, Put, Revision};
+use crate::{Entry, Event, EventKind, Key, KeyRange, LeaseId, Put, Revision};
 
 const META: u8 = 1;
 const ENTRIES: u8 = 2;
@@ -86,11 +87,7 @@ impl ImageSource {
                     }
                     self.stage = Stage::End;
                 }
-                Stage::End => {
-                    let mut block = vec![END];
-                    put_number(&mut block, self.blocks);
-                    break block;
-                }
+                Stage::End => break end(self.blocks),
                 Stage::Done => return None,
             }
         };
@@ -131,6 +128,35 @@ impl ImageSource {
         self.stage = Stage::Events(revision);
         (revision > from).then_some(block)
     }
+}
+
+/// The first block of a state without history, whose leases are these: how long each lives, in seconds, by its number.
+pub(crate) fn compacted_meta(revision: Revision, leases: &BTreeMap<u64, u64>) -> Vec<u8> {
+    let mut meta = vec![META];
+    for number in [revision.0, revision.0, 1, leases.len() as u64] {
+        put_number(&mut meta, number);
+    }
+    for (id, ttl) in leases {
+        put_number(&mut meta, *id);
+        put_number(&mut meta, *ttl);
+    }
+    meta
+}
+
+/// A block of the next entries, if there are any.
+pub(crate) fn entries(of: &mut dyn Iterator<Item = Entry>) -> Option<Vec<u8>> {
+    let mut block = vec![ENTRIES];
+    for entry in of.take(BLOCK_ITEMS) {
+        put_entry(&mut block, &entry);
+    }
+    (block.len() > 1).then_some(block)
+}
+
+/// The last block, after so many.
+pub(crate) fn end(blocks: u64) -> Vec<u8> {
+    let mut block = vec![END];
+    put_number(&mut block, blocks);
+    block
 }
 
 /// The events of the compacted revision itself: they can still be watched, but not be told from the

@@ -5,7 +5,7 @@ mod command;
 mod compaction;
 mod digest;
 #[cfg(feature = "disk")]
-mod image;
+pub(crate) mod image;
 mod lease;
 mod live;
 mod read;
@@ -105,6 +105,11 @@ impl State {
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.live.len()
+    }
+
+    /// The newest versions of all keys, in key order.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> + '_ {
+        self.live.all()
     }
 
     /// Whether there is no key.

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kubewright_store::{Error, PeerConfig, PeerNetwork, PeerTls, RaftConfig, RaftStore, Store, StoreExt};
+use kubewright_store::{
+    Consistency, Error, Member, Membership, PeerConfig, PeerNetwork, PeerTls, RaftConfig, RaftStore, ReadOptions,
+    Store, StoreExt,
+};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,8 +21,9 @@ use super::Authority;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Authority {
-    fn peer(&self) -> PeerTls {
-        let (certificate, key) = self.issue("localhost");
+    /// What the member of this name shows. All are reached on one host, so that names alone tell them apart.
+    fn peer(&self, name: &str) -> PeerTls {
+        let (certificate, key) = self.issue_to(name, "localhost");
         PeerTls::new(certificate.pem(), key.serialize_pem(), self.0.pem())
     }
 }
@@ -43,6 +47,14 @@ impl Door {
     }
 }
 
+/// Member 1 behind the first door, and so on.
+fn members(doors: &[Door]) -> Vec<Member> {
+    let member = |(id, door): (u64, &Door)| {
+        Member::voter(id).named(format!("n{id}")).peer_url(format!("https://{}", door.address()))
+    };
+    (1..).zip(doors).map(member).collect()
+}
+
 struct Replica {
     store: Arc<RaftStore>,
     cancelled: CancellationToken,
@@ -51,17 +63,21 @@ struct Replica {
 
 impl Replica {
     async fn start(id: u64, doors: &[Door], home: &Path, tls: PeerTls) -> Self {
-        let mut config = PeerConfig::new(id).tls(tls);
-        for (n, door) in doors.iter().enumerate() {
-            config = config.peer(n as u64 + 1, format!("https://{}", door.address()));
+        let founders = members(doors);
+        let config = RaftConfig::founding(id, founders.clone(), home.join(id.to_string()));
+        Self::start_among(&founders, &doors[id as usize - 1], config, tls).await
+    }
+
+    async fn start_among(others: &[Member], door: &Door, mut config: RaftConfig, tls: PeerTls) -> Self {
+        let mut peers = PeerConfig::new(config.id).tls(tls);
+        for member in others {
+            peers = peers.peer(member.id, member.peer_urls[0].clone());
         }
-        let network = PeerNetwork::new(config).expect("a configuration that makes sense");
-        let voters: Vec<u64> = (1..=doors.len() as u64).collect();
-        let mut config = RaftConfig::new(id, voters, home.join(id.to_string()));
+        let network = PeerNetwork::new(peers).expect("a configuration that makes sense");
         config.checkpoint_after = 40;
         config.request_timeout = PATIENCE;
         let store = Arc::new(RaftStore::open(config, network.transport()).await.expect("open"));
-        let (listener, inbox, cancelled) = (doors[id as usize - 1].listener(), store.inbox(), CancellationToken::new());
+        let (listener, inbox, cancelled) = (door.listener(), store.inbox(), CancellationToken::new());
         let served = tokio::spawn({
             let cancelled = cancelled.clone();
             async move { network.serve(listener, inbox, cancelled).await }
@@ -96,8 +112,8 @@ async fn agree(replicas: &[&Replica]) {
 async fn replicas_with_certificates_keep_a_store_together() {
     let (authority, home) = (Authority::new(), tempfile::tempdir().expect("a directory"));
     let doors = [Door::new(), Door::new(), Door::new()];
-    let first = Replica::start(1, &doors, home.path(), authority.peer()).await;
-    let second = Replica::start(2, &doors, home.path(), authority.peer()).await;
+    let first = Replica::start(1, &doors, home.path(), authority.peer("n1")).await;
+    let second = Replica::start(2, &doors, home.path(), authority.peer("n2")).await;
     let value = vec![b'v'; 4000];
     for n in 0..120 {
         // A write that broke off may have happened; it is the same again.
@@ -105,19 +121,88 @@ async fn replicas_with_certificates_keep_a_store_together() {
         while store.put(format!("key/{n}"), value.clone()).await.is_err() {}
     }
     // It was not there from the start, and the log no longer goes back that far: it gets the whole state.
-    let third = Replica::start(3, &doors, home.path(), authority.peer()).await;
+    let third = Replica::start(3, &doors, home.path(), authority.peer("n3")).await;
     agree(&[&first, &second, &third]).await;
     assert_eq!(third.store.read("key/7").await.expect("read").expect("there").value, value);
 
     // One goes away and comes back; the others notice and find it again.
     second.stop().await;
     while third.store.put("meanwhile", "written").await.is_err() {}
-    let second = Replica::start(2, &doors, home.path(), authority.peer()).await;
+    let second = Replica::start(2, &doors, home.path(), authority.peer("n2")).await;
     agree(&[&first, &second, &third]).await;
     assert_eq!(second.store.read("meanwhile").await.expect("read").expect("there").value, "written");
     for replica in [first, second, third] {
         replica.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_cannot_speak_for_another() {
+    let (authority, home) = (Authority::new(), tempfile::tempdir().expect("a directory"));
+    let doors = [Door::new(), Door::new(), Door::new()];
+    let first = Replica::start(1, &doors, home.path(), authority.peer("n1")).await;
+    let second = Replica::start(2, &doors, home.path(), authority.peer("n2")).await;
+    let third = Replica::start(3, &doors, home.path(), authority.peer("n3")).await;
+    while first.store.put("before", "1").await.is_err() {}
+    agree(&[&first, &second, &third]).await;
+    first.stop().await;
+
+    // Whoever has the second's certificate has all that the first had, and says that it is the first.
+    let impostor = Replica::start(1, &doors, home.path(), authority.peer("n2")).await;
+    while second.store.put("meanwhile", "1").await.is_err() {}
+    let heard = tokio::time::timeout(Duration::from_secs(3), impostor.store.put("by the impostor", "1")).await;
+    assert!(!matches!(heard, Ok(Ok(_))), "the others listen to it");
+    assert!(!impostor.store.is_leader());
+    let options = ReadOptions::latest().consistency(Consistency::Serializable);
+    let known = impostor.store.get(&"meanwhile".into(), options).await;
+    assert_eq!(known.expect("what it has"), None, "nor is it told anything");
+    impostor.stop().await;
+
+    let first = Replica::start(1, &doors, home.path(), authority.peer("n1")).await;
+    agree(&[&first, &second, &third]).await;
+    assert_eq!(first.store.read("by the impostor").await.expect("read"), None);
+    assert!(first.store.read("meanwhile").await.expect("read").is_some());
+    for replica in [first, second, third] {
+        replica.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_added_finds_out_who_it_is_and_joins() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (doors, home) = ([Door::new(), Door::new()], tempfile::tempdir().expect("a directory"));
+    let first = Replica::start(1, &doors[..1], home.path(), authority.peer("n1")).await;
+    for n in 0..100 {
+        first.store.put(format!("key/{n}"), vec![b'v'; 1000]).await.expect("put");
+    }
+    let url = format!("https://{}", doors[1].address());
+    let added = first.store.add_learner(Member::default().peer_url(url.clone())).await.expect("added");
+    assert_eq!((added.id, added.is_learner), (2, true));
+
+    let config = PeerConfig::new(1).tls(stranger.peer("n2"));
+    let nothing = PeerNetwork::members_at(&config, &doors[0].address()).await;
+    assert!(matches!(nothing, Err(Error::Unavailable { .. })), "{nothing:?}");
+    let config = PeerConfig::new(1).tls(authority.peer("n2"));
+    let found = PeerNetwork::members_at(&config, &doors[0].address()).await.expect("the members");
+    let own = found.members.iter().find(|member| member.peer_urls.contains(&url)).expect("it was added");
+    assert_eq!((own.id, found.members.len()), (2, 2));
+
+    let config = RaftConfig::joining(own.id, home.path().join("2"));
+    let second = Replica::start_among(&found.members, &doors[1], config, authority.peer("n2")).await;
+    agree(&[&first, &second]).await;
+    second.store.announce("n2", &["https://clients:2379".to_owned()]).await.expect("told");
+    let known = first.store.members(true).await.expect("members");
+    let known = known.get(2).expect("there");
+    assert_eq!((&*known.name, &*known.client_urls[0]), ("n2", "https://clients:2379"));
+    while first.store.promote(2).await.is_err() {}
+    second.store.put("together", "1").await.expect("put");
+    let other = RaftConfig::joining(3, home.path().join("2"));
+    for replica in [first, second] {
+        replica.stop().await;
+    }
+    let network = kubewright_store::LocalNetwork::new();
+    let refused = RaftStore::open(other, network.transport(3)).await;
+    assert!(matches!(refused, Err(Error::InvalidRequest { reason }) if reason.contains("of member 2")));
 }
 
 /// Connects as somebody with this identity, says hello and answers whether the other side does.
@@ -153,7 +238,7 @@ fn client(trusts: &Authority, signed_by: Option<&Authority>) -> rustls::ClientCo
 async fn only_replicas_with_certificates_are_let_in() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let (doors, home) = ([Door::new()], tempfile::tempdir().expect("a directory"));
-    let replica = Replica::start(1, &doors, home.path(), authority.peer()).await;
+    let replica = Replica::start(1, &doors, home.path(), authority.peer("n1")).await;
     assert!(is_let_in(&doors[0], client(&authority, Some(&authority))).await);
     assert!(!is_let_in(&doors[0], client(&authority, None)).await, "without a certificate");
     assert!(!is_let_in(&doors[0], client(&authority, Some(&stranger))).await, "with a stranger's certificate");

@@ -2,7 +2,11 @@
 //!
 //! A backup is what a snapshot file of a [`DiskStore`](crate::DiskStore) is: a header and blocks, each with
 //! its length and a CRC-32C before it. Then zeros up to a multiple of 512 bytes, and the SHA-256 of all
-//! before it, as the clients of etcd expect of a snapshot.
+//! before it, as the clients of etcd expect of a snapshot. What etcd itself gave them is another file, and taken over too.
+
+mod bolt;
+mod bolt_write;
+mod etcd;
 
 use std::fmt;
 use std::fs::File;
@@ -137,7 +141,7 @@ impl BackupInfo {
 /// Told how many bytes are done, and of how many.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
-/// Reads a backup, checks every byte of it and says what it holds.
+/// Reads a backup, checks every byte of it and says what it holds. A snapshot that was saved from an etcd is read too.
 ///
 /// # Errors
 /// [`Error::Corrupt`] with the place and the reason, [`Error::Format`], [`Error::Io`].
@@ -146,14 +150,42 @@ pub fn verify_backup(file: &Path, progress: Progress<'_>) -> Result<BackupInfo, 
     Ok(BackupInfo::of(&state, length))
 }
 
-/// Reads a backup; answers the state, where the blocks end, and the length of all.
-pub(crate) fn read(path: &Path, progress: Progress<'_>) -> Result<(State, u64, u64), Error> {
+/// Makes of a backup a snapshot that etcd's own tools take (`etcdctl snapshot restore`, or `etcdutl`): the newest versions
+/// of all keys, with their revisions, and the leases; older versions are not in it. Blocks while it works, and holds
+/// all of it in memory.
+///
+/// # Errors
+/// As [`verify_backup`]; [`Error::InvalidRequest`] if there is a file at `to` already.
+pub fn export_to_etcd(backup: &Path, to: &Path, progress: Progress<'_>) -> Result<BackupInfo, Error> {
+    let (state, _, length) = read(backup, &mut |done, total| progress(done, total * 2))?;
+    let bytes = etcd::file(&state);
+    let mut options = File::options();
+    let mut file = options.write(true).create_new(true).open(to).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::invalid(format!("{} is there already", to.display())),
+        _ => Error::io("create", to.to_owned(), error),
+    })?;
+    let written = io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| Error::io("write", to.to_owned(), error))?;
+    progress(length, length);
+    Ok(BackupInfo::of(&state, length))
+}
+
+/// Reads a backup, or a snapshot that etcd gave; answers the state, where the blocks end if there are any, and the length
+/// of all.
+pub(crate) fn read(path: &Path, progress: Progress<'_>) -> Result<(State, Option<u64>, u64), Error> {
     let io = |action| move |error| Error::io(action, path.to_owned(), error);
     let corrupt = |offset, reason: &str| Error::Corrupt { file: path.to_owned(), offset, reason: reason.to_owned() };
     let mut file = File::open(path).map_err(io("open"))?;
     let length = DiskFile::len(&file).map_err(io("read"))?;
     let mut first = vec![0; HEADER as usize];
     let got = file.read_at(0, &mut first).map_err(io("read"))?;
+    if bolt::is_bolt(&first[..got]) {
+        progress(0, length);
+        let bytes = std::fs::read(path).map_err(io("read"))?;
+        let state = etcd::state(&bytes).map_err(|(offset, reason)| corrupt(offset, reason))?;
+        progress(length, length);
+        return Ok((state, None, length));
+    }
     match check_header(&first[..got], snapshot::MAGIC) {
         Ok(_) => {}
         Err(record::BadHeader::Damage(reason)) => return Err(corrupt(0, reason)),
@@ -172,7 +204,7 @@ pub(crate) fn read(path: &Path, progress: Progress<'_>) -> Result<(State, u64, u
     let end = blocks_end(&file, body).map_err(io("read"))?;
     let state = snapshot::read_blocks(&file, end, &mut |done| progress(body + done, 2 * body));
     let state = state.map_err(io("read"))?.map_err(|(offset, reason)| corrupt(offset, reason))?;
-    Ok((state, end, length))
+    Ok((state, Some(end), length))
 }
 
 fn check_sha(file: &mut File, body: u64, progress: &mut dyn FnMut(u64)) -> io::Result<Result<(), &'static str>> {
