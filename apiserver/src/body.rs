@@ -36,6 +36,10 @@ pub fn json_bytes(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Document;
 
+/// Marks another server's response, which is passed on as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PassedOn;
+
 /// A response of a JSON document.
 pub fn json(code: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {

@@ -250,3 +250,22 @@ async fn no_second_request_is_smuggled_into_the_first() {
     }
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn watches_come_over_a_websocket_too() {
+    use futures::StreamExt;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+    let cluster = Cluster::start().await;
+    let stream = cluster.tls(Some(&cluster.admin()), &[b"http/1.1"]).await;
+    let uri = "wss://localhost/api/v1/namespaces?watch=true&fieldSelector=metadata.name%3Ddefault";
+    let (mut socket, _) = tokio_tungstenite::client_async(uri.into_client_request().unwrap(), stream).await.unwrap();
+    let message = socket.next().await.unwrap().unwrap();
+    let event: serde_json::Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&"ADDED".into(), &"default".into()));
+    cluster.stop().await;
+    // It ends with the server.
+    while let Some(Ok(message)) = socket.next().await {
+        assert!(!message.is_text());
+    }
+}

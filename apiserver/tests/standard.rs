@@ -5,12 +5,15 @@ mod common;
 mod conversion;
 #[path = "standard/custom.rs"]
 mod custom;
+#[path = "standard/paths.rs"]
+mod paths;
 
 use std::sync::Arc;
 
 use common::{get, json};
 use http::Method;
 use kubewright_api::resources;
+use kubewright_apiserver::discovery::Check;
 use kubewright_apiserver::object::protobuf;
 use kubewright_apiserver::request::User;
 use kubewright_apiserver::server::ApiServer;
@@ -96,4 +99,43 @@ async fn reviews_and_refusals_come_in_protobuf_too() {
     let status = protobuf::decode(&answer.bytes).unwrap();
     assert_eq!((answer.code.as_u16(), status["reason"].as_str()), (404, Some("NotFound")));
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn components_are_asked_how_they_are() {
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new())).component("scheduler", Arc::new(Ailing));
+    let server = builder.build().await.expect("an empty store can be read").as_user(User::admin());
+    let list = get(&server, "/api/v1/componentstatuses").await;
+    assert_eq!(list.headers["warning"], "299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
+    let list = list.json();
+    assert_eq!(list["kind"], "ComponentStatusList");
+    let condition = |at: usize| list["items"][at]["conditions"][0].clone();
+    assert_eq!(list["items"][0]["metadata"]["name"], "etcd-0");
+    assert_eq!((&condition(0)["status"], &condition(0)["message"]), (&json!("True"), &json!("ok")));
+    assert_eq!((&condition(1)["status"], &condition(1)["message"]), (&json!("False"), &json!("out of order")));
+    let table = common::get_as(
+        &server,
+        "/api/v1/componentstatuses?fieldSelector=metadata.name%3Dscheduler",
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+    );
+    let rows = table.await.json()["rows"].clone();
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["cells"][1]), (1, &json!("Unhealthy")));
+    assert_eq!(get(&server, "/api/v1/componentstatuses/etcd-0").await.json()["kind"], "ComponentStatus");
+    assert_eq!(get(&server, "/api/v1/componentstatuses/none").await.code, 404);
+    assert_eq!(get(&server, "/api/v1/componentstatuses?watch=true").await.code, 405);
+    server.shutdown().await;
+}
+
+/// A component that isn't well.
+struct Ailing;
+
+#[async_trait::async_trait]
+impl Check for Ailing {
+    fn name(&self) -> &str {
+        "scheduler"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        Err("out of order".into())
+    }
 }

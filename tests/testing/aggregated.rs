@@ -122,6 +122,12 @@ async fn another_server_answers_for_its_group() {
     let index = get("/openapi/v3").await;
     assert_eq!(index["paths"]["apis/home.example.com/v1"]["serverRelativeURL"], "/openapi/v3/apis/home.example.com/v1");
     assert!(get("/openapi/v3/apis/home.example.com/v1").await["paths"].is_object());
+    let described = async {
+        while !get("/openapi/v2").await["paths"]["/apis/home.example.com/v1/namespaces/{namespace}/lamps"].is_object() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(600), described).await.expect("its paths are in the one document");
 
     // Watches are streams through both.
     let mut watch = lamps.watch(&WatchParams::default(), "0").await.unwrap().boxed();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header;
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
@@ -10,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::extension::aggregated;
 use super::{API_SERVICES, Extension, Extensions};
+use crate::discovery::of_group;
 use crate::environment::{Environment, time};
 use crate::objects::{GroupResource, Objects};
-use crate::remote::{Remote, of_service};
+use crate::remote::{Remote, RemoteError, Target, of_service};
 
 /// How often each is looked at though nothing changed.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -30,18 +32,27 @@ pub(crate) struct Availability {
 }
 
 /// What a look at a server gave: reason and message of why it is not available.
-type Found = Result<(), (&'static str, String)>;
+type Found<T = ()> = Result<T, (&'static str, String)>;
 
 impl Availability {
     /// Runs until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
+        let mut changed = self.extensions.changes();
         let work = async {
             loop {
+                changed.mark_unchanged();
                 let mut all_well = true;
                 for extension in self.extensions.all() {
-                    let found = self.look(&extension).await;
+                    let (found, target) = match self.look(&extension).await {
+                        Ok(target) => (Ok(()), Some(target)),
+                        Err(why) => (Err(why), None),
+                    };
                     all_well &= found.is_ok();
-                    match self.report(&extension.name, found).await {
+                    let reported = self.report(&extension.name, found).await;
+                    if let Some(target) = target {
+                        self.describe(&extension, &target).await;
+                    }
+                    match reported {
                         Ok(()) => {}
                         Err(status) if matches!(status.code, 404 | 409) => all_well = false,
                         Err(error) => {
@@ -51,13 +62,14 @@ impl Availability {
                 }
                 let pause = if all_well { PERIOD } else { RETRY };
                 // Its own writes wake it once more, and change nothing then.
-                _ = tokio::time::timeout(pause, self.extensions.changed.notified()).await;
+                _ = tokio::time::timeout(pause, changed.changed()).await;
             }
         };
         cancel.run_until_cancelled(work).await;
     }
 
-    async fn look(&self, extension: &Extension) -> Found {
+    /// Whom to ask further, if it is well.
+    async fn look(&self, extension: &Extension) -> Found<Target> {
         let (namespace, name, port) = &extension.service;
         let service = self.objects.cached(GroupResource::core("services"), namespace, name);
         let Some(service) = service else {
@@ -72,13 +84,7 @@ impl Availability {
         let url = format!("https://{}:{}{path}", address.0, address.1);
         let missing = |why: String| failed(format!("failing or missing response from {url}: {why}"));
         let target = extension.target(address, self.identity.clone()).ok_or_else(|| missing("bad URL".into()))?;
-        let user = [("x-remote-user", "system:kube-aggregator"), ("x-remote-group", "system:masters")];
-        let mut request = http::Request::get(&path).header(header::ACCEPT, "application/json");
-        for (name, value) in user {
-            request = request.header(name, value);
-        }
-        let request = request.body(bytes::Bytes::new()).map_err(|error| missing(error.to_string()))?;
-        let answer = tokio::time::timeout(ANSWER_LIMIT, self.remote.send(&target, request)).await;
+        let answer = tokio::time::timeout(ANSWER_LIMIT, self.ask(&target, &path, "")).await;
         let answer = answer.map_err(|_| failed(format!("timed out waiting for {url}")))?;
         let answer = answer.map_err(|error| missing(error.to_string()))?;
         if !answer.status().is_success() {
@@ -88,7 +94,33 @@ impl Availability {
             let resources = aggregated(&list, &extension.group, &extension.version);
             self.extensions.discovered(&extension.name, resources);
         }
-        Ok(())
+        Ok(target)
+    }
+
+    /// Asks a server as the aggregator; `known` is the tag of what is had already.
+    async fn ask(&self, target: &Target, path: &str, known: &str) -> Result<http::Response<Bytes>, RemoteError> {
+        let mut request = http::Request::get(path)
+            .header(header::ACCEPT, "application/json")
+            .header("x-remote-user", "system:kube-aggregator")
+            .header("x-remote-group", "system:masters");
+        if !known.is_empty() {
+            request = request.header(header::IF_NONE_MATCH, known);
+        }
+        let request = request.body(Bytes::new()).map_err(RemoteError::configuration)?;
+        self.remote.send(target, request).await
+    }
+
+    /// Takes over what structure a server's objects have. One that doesn't say is available nevertheless.
+    async fn describe(&self, extension: &Extension, target: &Target) {
+        let known = extension.openapi_tag.as_deref().unwrap_or_default();
+        let answer = tokio::time::timeout(ANSWER_LIMIT, self.ask(target, "/openapi/v2", known)).await;
+        let Ok(Ok(answer)) = answer else { return };
+        let document = serde_json::from_slice::<Value>(answer.body());
+        if let Some(document) = document.ok().filter(|_| answer.status() == http::StatusCode::OK) {
+            let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+            let part = of_group(&document, &extension.group, &extension.version);
+            self.extensions.described(&extension.name, part, tag);
+        }
     }
 
     /// A Service with an address of the cluster must have the port, and endpoints for it.

@@ -16,6 +16,8 @@ pub(crate) struct Extension {
     pub(crate) name: String,
     pub(crate) group: String,
     pub(crate) version: String,
+    /// Where its group stands among the others, and the version in the group: greater ones come first.
+    pub(crate) priorities: (i64, i64),
     /// Namespace, name and port of the Service.
     pub(super) service: (String, String, u16),
     authorities: Option<Arc<str>>,
@@ -24,6 +26,9 @@ pub(crate) struct Extension {
     pub(crate) available: bool,
     /// Its resources as aggregated discovery shows them; null while they are not known.
     pub(crate) resources: Value,
+    /// Its part of the OpenAPI document of version 2, with the tag of the document that it was taken from.
+    pub(crate) openapi: Option<Arc<Value>>,
+    pub(super) openapi_tag: Option<String>,
 }
 
 impl Extension {
@@ -40,11 +45,17 @@ impl Extension {
             name: text(&object["metadata"]["name"]),
             group: text(&spec["group"]),
             version: text(&spec["version"]),
+            priorities: (
+                spec["groupPriorityMinimum"].as_i64().unwrap_or_default(),
+                spec["versionPriority"].as_i64().unwrap_or_default(),
+            ),
             service: (text(&service["namespace"]), text(&service["name"]), port.unwrap_or(443)),
             authorities: bundle.map(|bundle| String::from_utf8_lossy(&bundle).into()),
             insecure: spec["insecureSkipTLSVerify"] == true,
             available: available.any(|condition| condition["status"] == "True"),
             resources: Value::Null,
+            openapi: None,
+            openapi_tag: None,
         })
     }
 

@@ -2,10 +2,12 @@
 //!
 //! `Aggregator` (feature `serve`) passes their requests on over TLS, with the user in `X-Remote-…` headers and the front proxy's
 //! certificate; a task keeps looking whether they answer, and says so in the condition `Available`. What they serve is
-//! shown in discovery beside what is served here.
+//! shown in discovery beside what is served here. The groups that are served here have APIServices, too, which the server
+//! keeps.
 
 mod available;
 mod extension;
+mod local;
 #[cfg(feature = "serve")]
 mod proxy;
 
@@ -14,10 +16,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 pub(crate) use available::Availability;
 pub(crate) use extension::Extension;
+pub(crate) use local::{LocalServices, at_start, priority};
 #[cfg(feature = "serve")]
 pub use proxy::Aggregator;
 
@@ -33,7 +36,7 @@ pub(crate) struct Extensions {
     count: AtomicUsize,
     /// Counts changes of what discovery shows.
     generation: AtomicU64,
-    changed: Notify,
+    changed: watch::Sender<()>,
 }
 
 impl Extensions {
@@ -56,17 +59,38 @@ impl Extensions {
         if self.count.load(Ordering::Relaxed) == 0 { Vec::new() } else { self.read().values().cloned().collect() }
     }
 
+    /// Tells of changes of APIServices.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
 
     /// Keeps what a server says it serves.
     fn discovered(&self, name: &str, resources: Value) {
+        self.change(name, |extension| {
+            let changed = extension.resources != resources;
+            extension.resources = resources;
+            changed
+        });
+    }
+
+    /// Keeps the structure that a server says its objects have, out of a document of that tag.
+    fn described(&self, name: &str, openapi: Value, tag: Option<String>) {
+        self.change(name, |extension| {
+            let changed = extension.openapi.as_deref() != Some(&openapi);
+            (extension.openapi, extension.openapi_tag) = (Some(Arc::new(openapi)), tag);
+            changed
+        });
+    }
+
+    /// Changes what is known of a server; `change` tells whether others will see that.
+    fn change(&self, name: &str, change: impl FnOnce(&mut Extension) -> bool) {
         let mut all = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(extension) = all.get_mut(name).filter(|extension| extension.resources != resources) {
-            let mut changed = Extension::clone(extension);
-            changed.resources = resources;
-            *extension = Arc::new(changed);
+        let Some(extension) = all.get_mut(name) else { return };
+        if change(Arc::make_mut(extension)) {
             self.generation.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -83,6 +107,8 @@ impl Observer for Extensions {
             Some(mut extension) => {
                 if let Some(known) = all.get(name) {
                     extension.resources = known.resources.clone();
+                    extension.openapi.clone_from(&known.openapi);
+                    extension.openapi_tag.clone_from(&known.openapi_tag);
                 }
                 all.insert(name.to_owned(), Arc::new(extension));
             }
@@ -90,6 +116,6 @@ impl Observer for Extensions {
         }
         self.count.store(all.len(), Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Relaxed);
-        self.changed.notify_one();
+        self.changed.send_replace(());
     }
 }

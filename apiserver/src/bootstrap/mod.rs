@@ -129,7 +129,8 @@ async fn token_tracking(objects: &dyn Objects, config: &BootstrapConfig) -> Resu
     ignore(objects.update(place, found).await, "Conflict")
 }
 
-async fn ensure_all(objects: &dyn Objects, wanted: Vec<(&str, &str, Value)>) -> Result<(), Status> {
+/// Creates what is missing of these: group, resource, object.
+pub(crate) async fn ensure_all(objects: &dyn Objects, wanted: Vec<(&str, &str, Value)>) -> Result<(), Status> {
     let ensured = wanted.into_iter().map(|(group, resource, object)| ensure(objects, group, resource, object));
     stream::iter(ensured).buffer_unordered(CONCURRENCY).try_collect().await
 }

@@ -1,5 +1,6 @@
 //! Aggregated discovery: every group, version and resource in one document.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
@@ -7,7 +8,7 @@ use kubewright_api::resources::Scope;
 use serde_json::{Value, json};
 
 use super::Document;
-use super::groups::Group;
+use super::groups::{Group, place_of};
 use crate::aggregate::Extension;
 use crate::registry::ResourceInfo;
 
@@ -75,6 +76,7 @@ pub(super) fn document(groups: &[Group], extensions: &[Arc<Extension>]) -> Docum
             json!({"metadata": {"name": group.name, "creationTimestamp": null}, "versions": versions})
         })
         .collect();
+    let here: BTreeSet<&str> = groups.iter().map(|group| group.name.as_str()).collect();
     for extension in extensions {
         let known = items.iter_mut().find(|item| item["metadata"]["name"] == extension.group);
         match known.and_then(|item| item["versions"].as_array_mut()) {
@@ -86,6 +88,10 @@ pub(super) fn document(groups: &[Group], extensions: &[Arc<Extension>]) -> Docum
             None => items.push(json!({"metadata": {"name": extension.group, "creationTimestamp": null},
                 "versions": [extension.discovery()]})),
         }
+    }
+    if !extensions.is_empty() {
+        let name = |item: &Value| item["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        items.sort_by_cached_key(|item| place_of(&name(item), here.contains(name(item).as_str()), extensions));
     }
     Document::new(&json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,

@@ -1,7 +1,7 @@
 //! `/api`, `/apis` and below: groups, versions, resources.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,36 +10,12 @@ use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
 use super::{Document, aggregated, resources};
-use crate::aggregate::{Extension, Extensions};
+use crate::aggregate::{Extension, Extensions, priority};
 use crate::body::{self, Body};
 use crate::registry::ResourceInfo;
 use crate::registry::table::Resources;
 use crate::request::RequestInfo;
 use crate::server::Endpoint;
-
-/// Groups in the order in which upstream shows them, and clients look names up.
-const GROUP_ORDER: [&str; 20] = [
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "resource.k8s.io",
-];
 
 /// One API group with its versions, the preferred one first.
 pub(super) struct Group {
@@ -66,6 +42,18 @@ fn version_rank(version: &str) -> (u8, u64, u64) {
     numbers(version).unwrap_or((0, 0, 0))
 }
 
+/// Where a group of that priority stands: the core group first, then by priority, then by name.
+fn place(name: &str, priority: i64) -> (bool, bool, Reverse<i64>, String) {
+    (!name.is_empty(), name != "apiregistration.k8s.io", Reverse(priority), name.to_owned())
+}
+
+/// Where a group stands if other servers have some of it.
+pub(super) fn place_of(name: &str, here: bool, extensions: &[Arc<Extension>]) -> impl Ord + use<> {
+    let own = here.then(|| priority(name));
+    let others = extensions.iter().filter(|other| other.group == name).map(|other| other.priorities.0);
+    place(name, own.into_iter().chain(others).max().unwrap_or_default())
+}
+
 /// Every group of these resources, the core group first.
 pub(super) fn groups(infos: &[Arc<ResourceInfo>]) -> Vec<Group> {
     let mut by_group: BTreeMap<&str, BTreeMap<&str, Vec<Arc<ResourceInfo>>>> = BTreeMap::new();
@@ -82,11 +70,7 @@ pub(super) fn groups(infos: &[Arc<ResourceInfo>]) -> Vec<Group> {
             Group { name: name.to_owned(), versions }
         })
         .collect();
-    let place = |name: &str| match name {
-        "" => 0,
-        _ => GROUP_ORDER.iter().position(|&other| other == name).map_or(usize::MAX, |at| at + 1),
-    };
-    groups.sort_by_key(|group| place(&group.name));
+    groups.sort_by_key(|group| place(&group.name, priority(&group.name)));
     groups
 }
 
@@ -102,6 +86,10 @@ fn group_json(group: &Group) -> Value {
 
 /// Adds the groups and versions that other servers have, without their resources.
 fn add_extensions(groups: &mut Vec<Group>, extensions: &[Arc<Extension>]) {
+    if extensions.is_empty() {
+        return;
+    }
+    let here: BTreeSet<String> = groups.iter().map(|group| group.name.clone()).collect();
     for extension in extensions {
         let version = (extension.version.clone(), Vec::new());
         match groups.iter_mut().find(|group| group.name == extension.group) {
@@ -113,6 +101,7 @@ fn add_extensions(groups: &mut Vec<Group>, extensions: &[Arc<Extension>]) {
             }
         }
     }
+    groups.sort_by_cached_key(|group| place_of(&group.name, here.contains(&group.name), extensions));
 }
 
 /// Documents of everything there is, made when they are first asked for and again when that changes.
@@ -252,7 +241,11 @@ mod tests {
     async fn groups_come_in_upstreams_order_with_the_preferred_version_first() {
         let (_, list) = get("/apis", "application/json").await;
         assert_eq!(list["groups"][0]["name"], "apiregistration.k8s.io");
-        assert_eq!(list["groups"].as_array().unwrap().len(), GROUP_ORDER.len());
+        let names: Vec<&str> =
+            list["groups"].as_array().unwrap().iter().filter_map(|group| group["name"].as_str()).collect();
+        assert_eq!(names.len(), 20);
+        assert_eq!(names[1..4], ["apps", "events.k8s.io", "authentication.k8s.io"]);
+        assert_eq!(names[17..], ["discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io"]);
         let (_, autoscaling) = get("/apis/autoscaling", "application/json").await;
         assert_eq!(autoscaling["preferredVersion"]["version"], "v2");
         assert_eq!(get("/apis/nonsense", "*/*").await.0.status(), 404);

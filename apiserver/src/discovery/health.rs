@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::uri::InvalidUri;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
+use crate::remote::{Remote, Target};
 use crate::request::{RequestInfo, query_pairs};
 use crate::server::Endpoint;
 
@@ -20,6 +23,43 @@ pub trait Check: Send + Sync + 'static {
 
     /// Whether it is well; the error is for the log, clients only hear the name.
     async fn check(&self) -> Result<(), String>;
+}
+
+/// Whether another server's `/healthz` says that it is well.
+pub struct RemoteHealth {
+    name: String,
+    target: Target,
+    remote: Arc<dyn Remote>,
+}
+
+impl RemoteHealth {
+    /// Asks at that URL, such as `https://127.0.0.1:10259/healthz`, whatever certificate it shows.
+    ///
+    /// # Errors
+    /// That is no URL.
+    pub fn new(name: &str, url: &str, remote: Arc<dyn Remote>) -> Result<Self, InvalidUri> {
+        let mut target = Target::new(url.parse()?);
+        target.insecure = true;
+        Ok(Self { name: name.to_owned(), target, remote })
+    }
+}
+
+#[async_trait]
+impl Check for RemoteHealth {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let url = &self.target.url;
+        let request = Request::get(url.path()).body(Bytes::new()).map_err(|error| error.to_string())?;
+        let answer = self.remote.send(&self.target, request).await;
+        let answer = answer.map_err(|error| format!("Get \"{url}\": {error}"))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(answer.body()).into_owned())
+    }
 }
 
 /// Answers health requests.

@@ -21,8 +21,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 pub use groups::Groups;
-pub use health::{Check, Health};
+pub use health::{Check, Health, RemoteHealth};
 pub use openapi::OpenApi;
+pub(crate) use openapi::of_group;
 pub use pages::{GIT_VERSION, MetricsPage, TokenKeys, Version};
 
 use crate::body::{self, Body};
@@ -39,6 +40,11 @@ impl Document {
         let bytes = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
         let etag = hash(&bytes);
         Self { bytes, etag }
+    }
+
+    /// Bytes of another form of a document, under its tag.
+    fn tagged(bytes: Vec<u8>, etag: String) -> Self {
+        Self { bytes: bytes.into(), etag }
     }
 
     /// The document, or 304 for who has it already.

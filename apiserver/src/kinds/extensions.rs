@@ -8,6 +8,7 @@ use super::edit::{default_text, default_to, ensure, set, with};
 use super::kind::{Kind, Part, empty_status};
 use super::read::Field;
 use super::validate::paths::port_number;
+use crate::environment::time;
 use crate::registry::{Column, StrategyContext};
 use crate::table::{AGE, NAME, date, text, text_of};
 
@@ -228,6 +229,17 @@ fn conversion(spec: &Field<'_>, errors: &mut FieldErrors) {
 pub(crate) static API_SERVICES: Kind = Kind {
     default: |object| with(object, "spec.service", |service| default_to(service, "port", 443)),
     status: Some(empty_status),
+    create: |context, object| {
+        if object["spec"]["service"].is_null() {
+            set(object, "status", local_status(context));
+        }
+    },
+    update: |context, object, old| {
+        // It was another server's: whether that one answered matters no more.
+        if object["spec"]["service"].is_null() && !old["spec"]["service"].is_null() {
+            set(object, "status", local_status(context));
+        }
+    },
     validate: api_service,
     subresources: &[("status", &Part::STATUS)],
     name: names::path_segment,
@@ -235,6 +247,11 @@ pub(crate) static API_SERVICES: Kind = Kind {
     unconditional_update: false,
     ..Kind::PLAIN
 };
+
+fn local_status(context: &StrategyContext<'_>) -> Value {
+    json!({"conditions": [{"type": "Available", "status": "True", "reason": "Local",
+        "message": "Local APIServices are always available", "lastTransitionTime": time(context.now)}]})
+}
 
 static API_SERVICE_COLUMNS: [Column; 4] = [
     NAME,

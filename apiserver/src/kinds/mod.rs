@@ -3,6 +3,7 @@
 mod admission;
 mod autoscalers;
 mod certificates;
+mod components;
 mod config;
 mod devices;
 mod edit;
@@ -42,6 +43,7 @@ static PLAIN: Kind = Kind { ..Kind::PLAIN };
 pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
     match (group, resource) {
         ("" | "events.k8s.io", "events") => &events::EVENTS,
+        ("", "componentstatuses") => &components::COMPONENT_STATUSES,
         ("", "configmaps") => &config::CONFIG_MAPS,
         ("", "endpoints") => &endpoints::ENDPOINTS,
         ("", "limitranges") => &quotas::LIMIT_RANGES,

@@ -1,11 +1,12 @@
 //! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
 //!
-//! Outside in: [`Protect`] (panics, times, headers), [`Encode`] (protobuf), [`Measure`], [`Identify`] (who asks, for
-//! what), the [audit log](crate::audit), [`Impersonate`], [priority and fairness](crate::fairness) or
+//! Outside in: [`Protect`] (panics, times, headers), [`Compress`], [`Encode`] (protobuf), [`Measure`], [`Identify`] (who
+//! asks, for what), the [audit log](crate::audit), [`Impersonate`], [priority and fairness](crate::fairness) or
 //! [`LimitInFlight`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
 //! in place of credentials.
 
 mod authorize;
+mod compress;
 mod encode;
 mod identify;
 mod impersonate;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use tower::{Layer, Service};
 
 pub use authorize::{Authorize, forbidden};
+pub use compress::Compress;
 pub use encode::Encode;
 pub use identify::{Identify, Identity};
 pub use impersonate::Impersonate;

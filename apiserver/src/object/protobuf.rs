@@ -16,8 +16,10 @@ use jiff::Timestamp;
 use kubewright_api::schema::{self, Shape, Type};
 use serde_json::{Map, Value};
 
-use crate::environment::{micro_time, time};
+pub(crate) use wire::Writer;
 use wire::{Item, Reader};
+
+use crate::environment::{micro_time, time};
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

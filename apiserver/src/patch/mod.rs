@@ -45,7 +45,7 @@ pub fn json(object: &Value, patch: &[u8]) -> Result<Value, Status> {
 
 /// Applies the operations one by one. A test for null holds where nothing is, as it does upstream: kube-rs adds
 /// finalizers that way.
-fn apply_operations(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
+pub(crate) fn apply_operations(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
     for (at, operation) in patch.0.iter().enumerate() {
         if let json_patch::PatchOperation::Test(test) = operation
             && test.value.is_null()

@@ -8,11 +8,14 @@ use kubewright_api::status::Status;
 use kubewright_store::Entry;
 use serde_json::Value;
 
+use super::Registry;
 use super::storage::{Served, Storage};
 use super::strategy::{Strategy, StrategyContext};
 use crate::admission::{self, Admission, AdmissionAttributes, Operation};
+use crate::custom::{self, ConversionWebhook, Converter};
 use crate::object::codec;
 use crate::object::decode::{self, Expected, FieldValidation};
+use crate::object::typed::Schema;
 use crate::request::{User, Warnings};
 
 /// Everything about a write but the object.
@@ -33,11 +36,46 @@ pub(crate) struct Call<'a> {
     pub(crate) warnings: &'a Warnings,
     /// Who is noted in `managedFields`.
     pub(crate) manager: &'a str,
+    /// Asks the webhooks of definitions; without it objects stay in the version in which they are stored.
+    pub(crate) converter: Option<&'a Converter>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) const fn storage(&self) -> &'a Arc<Storage> {
         &self.served.storage
+    }
+
+    /// What converts between the version in which the write happens and the stored one, if anything does.
+    fn conversion(&self) -> Option<(&'a Converter, &'a ConversionWebhook)> {
+        self.converter.zip(self.served.webhook.as_deref())
+    }
+
+    /// The version in which the write happens: the stored one, or the request's where a webhook converts.
+    pub(crate) fn api_version(&self) -> &'a str {
+        if self.conversion().is_some() { &self.served.api_version } else { &self.storage().api_version }
+    }
+
+    /// The schema of that version.
+    pub(crate) fn schema(&self) -> &'a Schema {
+        if self.conversion().is_some() { &self.served.schema } else { &self.storage().schema }
+    }
+
+    /// A stored object in the version in which the write happens, with its defaults.
+    pub(crate) async fn for_write(&self, object: Value) -> Result<Value, Status> {
+        let Some(conversion) = self.conversion() else { return Ok(Registry::defaulted(self.storage(), object)) };
+        let converted = convert(conversion, object, &self.served.api_version).await?;
+        Ok(self.served.to_served(converted))
+    }
+
+    /// An object of the version in which the write happens as it is stored.
+    pub(super) async fn for_store(&self, object: Value) -> Result<Value, Status> {
+        let Some(conversion) = self.conversion() else { return Ok(object) };
+        let storage = self.storage();
+        let mut converted = convert(conversion, object, &storage.api_version).await?;
+        if let Some(schema) = storage.schema.custom() {
+            custom::renew(&mut converted, schema);
+        }
+        Ok(converted)
     }
 
     pub(crate) fn context(&self) -> StrategyContext<'a> {
@@ -139,6 +177,15 @@ impl<'a> Call<'a> {
         }
         Ok(())
     }
+}
+
+async fn convert(
+    (converter, webhook): (&Converter, &ConversionWebhook),
+    object: Value,
+    api_version: &str,
+) -> Result<Value, Status> {
+    let converted = converter.convert(webhook, vec![object], api_version).await?;
+    converted.into_iter().next().ok_or_else(|| Status::internal("a conversion gave no object"))
 }
 
 /// An object as the store has it, or would have it after a dry run.

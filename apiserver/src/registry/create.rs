@@ -22,7 +22,7 @@ const GENERATE_ATTEMPTS: usize = 8;
 const GENERATED_BASE_MAX: usize = 58;
 
 impl Registry {
-    /// Creates an object given in its stored version, defaulted.
+    /// Creates an object given in its stored version, or the request's where a webhook converts, defaulted.
     pub(crate) async fn create(&self, call: &Call<'_>, object: Value) -> Result<Written, Status> {
         self.create_as(call, object, true).await
     }
@@ -84,7 +84,7 @@ impl Registry {
         if object::resource_version(object) != 0 {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        object["apiVersion"] = storage.api_version.as_str().into();
+        object["apiVersion"] = call.api_version().into();
         object["kind"] = (*storage.info.kind).into();
         let metadata = metadata_mut(object);
         for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
@@ -97,7 +97,7 @@ impl Registry {
         }
         metadata.insert("uid".into(), new_uid(&*self.environment).into());
         metadata.insert("creationTimestamp".into(), time(call.now).into());
-        if storage.strategy.tracks_generation() {
+        if call.served.strategy().tracks_generation() {
             metadata.insert("generation".into(), 1.into());
         }
         Ok(())
@@ -125,6 +125,7 @@ impl Registry {
                 None => Ok(Written::imagined(object)),
             };
         }
+        let object = call.for_store(object).await?;
         let stored = bytes::Bytes::from(codec::encode(&object));
         let lease = match storage.strategy.time_to_live() {
             Some(seconds) => Some(self.leases.current(&*self.store, seconds, call.now).await?),

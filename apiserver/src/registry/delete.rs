@@ -62,8 +62,11 @@ impl Registry {
             let current = entry.ok_or_else(|| call.not_found())?;
             let written = Written::of_entry(storage, &current)?;
             check(call, &written.object, &options.preconditions)?;
-            call.admit(Operation::Delete, Value::Null, Some(&written.object)).await?;
-            call.validate(Operation::Delete, Value::Null, Some(&written.object)).await?;
+            if !call.admission.is_empty() {
+                let seen = call.for_write(written.object.clone()).await?;
+                call.admit(Operation::Delete, Value::Null, Some(&seen)).await?;
+                call.validate(Operation::Delete, Value::Null, Some(&seen)).await?;
+            }
             let step = next_step(call, &written.object, options);
             if call.dry_run {
                 return Ok(match step {

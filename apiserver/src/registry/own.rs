@@ -25,10 +25,15 @@ impl OwnObjects {
         Self { registry, user: Arc::new(User::new("system:apiserver", &[SYSTEM_MASTERS])) }
     }
 
+    /// The resource in its stored version, whether or not clients are served that one.
     fn served(&self, resource: GroupResource<'_>) -> Result<Arc<Served>, Status> {
         let storage = self.registry.storage(resource).ok_or_else(Status::no_such_path)?;
         let info = &storage.info;
-        self.registry.served(&info.group, &info.version, &info.plural).ok_or_else(Status::no_such_path)
+        let served = self.registry.served(&info.group, &info.version, &info.plural);
+        Ok(served.unwrap_or_else(|| {
+            let (schema, strategy) = (storage.schema.clone(), storage.strategy.clone());
+            Arc::new(Served::new(Arc::clone(&storage.info), None, schema, strategy, Arc::clone(&storage)))
+        }))
     }
 
     async fn replace(&self, resource: GroupResource<'_>, object: Value, subresource: &str) -> Result<Value, Status> {
@@ -62,6 +67,7 @@ impl OwnObjects {
             dry_run: false,
             warnings,
             manager: "kube-apiserver",
+            converter: None,
         }
     }
 }

@@ -13,9 +13,9 @@ pub(super) fn note(call: &Call<'_>, new: &mut Value, old: Option<&Value>) {
         name: call.manager,
         operation: Operation::Update,
         subresource: call.subresource,
-        api_version: &storage.api_version,
+        api_version: call.api_version(),
         time: &time(call.now),
         status: storage.info.subresource("status").is_some(),
     };
-    note_update(new, old, &storage.schema, &manager);
+    note_update(new, old, call.schema(), &manager);
 }

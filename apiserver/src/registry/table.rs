@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use kubewright_api::resources;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::cache::Limits;
 use super::info::ResourceInfo;
@@ -80,6 +81,7 @@ struct Tables {
 pub(crate) struct Resources {
     tables: RwLock<Tables>,
     limits: Limits,
+    changed: watch::Sender<()>,
 }
 
 /// What became of a definition.
@@ -104,7 +106,7 @@ impl Resources {
         for own in &choice.own {
             tables.add_own(own, limits);
         }
-        Self { tables: RwLock::new(tables), limits }
+        Self { tables: RwLock::new(tables), limits, changed: watch::Sender::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -173,6 +175,13 @@ impl Resources {
             tables.defined.insert(name.to_owned(), definition);
         }
         tables.generation += 1;
+        drop(tables);
+        self.changed.send_replace(());
+    }
+
+    /// Tells of changes of what is served.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The names of the objects that define resources.

@@ -15,7 +15,7 @@ use crate::admission::Operation;
 use crate::kinds::validate::meta;
 use crate::object::{self, codec, metadata_mut};
 
-/// Makes the new object, in its stored version, of the current one.
+/// Makes the new object of the current one: in the stored version, or the request's where a webhook converts.
 pub(crate) type CurrentToNew<'a> = dyn Fn(Option<&Value>) -> Result<Value, Status> + Send + Sync + 'a;
 
 /// What sets kinds of updates apart.
@@ -74,7 +74,7 @@ impl Registry {
         entry: &Arc<Entry>,
     ) -> Result<Attempt, Status> {
         let (storage, strategy) = (call.storage(), call.strategy()?);
-        let old = Self::defaulted(storage, storage.decode(entry)?);
+        let old = call.for_write(storage.decode(entry)?).await?;
         let mut new = change(Some(&old))?;
         keep_system_fields(call, &mut new, &old)?;
         let mut new = call.admit(Operation::Update, new, Some(&old)).await?;
@@ -104,6 +104,7 @@ impl Registry {
 
     async fn store_change(&self, call: &Call<'_>, entry: &Arc<Entry>, new: Value) -> Result<Attempt, Status> {
         let storage = call.storage();
+        let new = call.for_store(new).await?;
         let stored = bytes::Bytes::from(codec::encode(&new));
         if stored == entry.value {
             return Ok(Attempt::Done(Box::new(Written::of_entry(storage, entry)?)));
@@ -152,7 +153,7 @@ fn is_released(strategy: &dyn Strategy, object: &Value) -> bool {
 fn keep_system_fields(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
     let storage = call.storage();
     let name = object::name(old).to_owned();
-    new["apiVersion"] = storage.api_version.as_str().into();
+    new["apiVersion"] = call.api_version().into();
     new["kind"] = (*storage.info.kind).into();
     let uid = object::uid(new);
     if !uid.is_empty() && uid != object::uid(old) {

@@ -22,6 +22,7 @@ use crate::authz::Authorizer;
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
 use crate::custom::{Converter, Definitions};
+use crate::discovery::Check;
 #[cfg(feature = "encryption")]
 use crate::encryption::Encryption;
 use crate::environment::{Environment, SystemEnvironment};
@@ -180,6 +181,13 @@ impl Builder {
     /// Keeps an audit log (default: none).
     pub fn audit(mut self, config: AuditConfig) -> Self {
         self.options.audit = Some(config);
+        self
+    }
+
+    /// Tells of this part of the control plane, too, in `componentstatuses` (default: of the store alone, as `etcd-0`).
+    /// Upstream's names are `scheduler` and `controller-manager`.
+    pub fn component(mut self, name: &str, check: Arc<dyn Check>) -> Self {
+        self.options.components.push((name.to_owned(), check));
         self
     }
 
@@ -342,6 +350,9 @@ impl Builder {
         if !self.bare && parts.objects.serves(GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions")) {
             let definitions = Definitions::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment));
             tasks.spawn(definitions.run(cancel.clone()));
+        }
+        if let Some(local) = standard.local_services(&parts).filter(|_| !self.bare) {
+            tasks.spawn(local.run(cancel.clone()));
         }
         let converter = Converter::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment), remote);
         let core = Arc::new(Core::new(parts, self.settings, converter, tasks, cancel, draining));

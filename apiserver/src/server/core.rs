@@ -77,6 +77,12 @@ impl Core {
         }
     }
 
+    /// Runs something of the server's own, which must end when it drains.
+    #[cfg(feature = "serve")]
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     pub(super) async fn shutdown(&self) {
         self.cancel.cancel();
         self.tasks.close();

@@ -19,7 +19,8 @@ use crate::body::{self, Body};
 use crate::environment::Environment;
 use crate::fairness::Fairness;
 use crate::layers::{
-    Authorize, Encode, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect, StepLayer,
+    Authorize, Compress, Encode, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect,
+    StepLayer,
 };
 use crate::request::Context;
 
@@ -106,7 +107,7 @@ impl Gate {
         let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
         let identify = StepLayer::new(identify);
         let inner = identify.layer(self.audit_requests.layer(self.impersonate.layer(inner)));
-        let inner = StepLayer::new(Encode).layer(self.measure.layer(inner));
+        let inner = StepLayer::new(Compress).layer(StepLayer::new(Encode).layer(self.measure.layer(inner)));
         BoxCloneSyncService::new(self.protect.layer(inner))
     }
 }

@@ -1,6 +1,7 @@
 //! The server: routing, and the service that ties registry and layers together.
 
 mod builder;
+mod components;
 mod core;
 mod endpoint;
 mod gate;
@@ -14,6 +15,8 @@ mod represent;
 mod standard;
 mod transcode;
 mod watch_stream;
+#[cfg(feature = "serve")]
+mod websocket;
 
 pub use builder::{BuildError, Builder};
 pub use endpoint::Endpoint;

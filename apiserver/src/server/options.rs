@@ -42,6 +42,8 @@ pub(super) struct Options {
     pub(super) fairness: Option<FairnessConfig>,
     /// What must be well, beside the store.
     pub(super) checks: Vec<Arc<dyn Check>>,
+    /// What `componentstatuses` tells of, beside the store.
+    pub(super) components: Vec<(String, Arc<dyn Check>)>,
     #[cfg(feature = "serve")]
     pub(super) kubelets: Option<Arc<dyn DialNode>>,
 }
@@ -71,6 +73,7 @@ impl Default for Options {
             audit: None,
             fairness: Some(FairnessConfig::default()),
             checks: Vec::new(),
+            components: Vec::new(),
             #[cfg(feature = "serve")]
             kubelets: None,
         }

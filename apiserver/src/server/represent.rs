@@ -179,7 +179,7 @@ impl Representation<'_> {
     }
 
     /// A whole object or its metadata, in the served version.
-    fn view(&self, object: Value) -> Value {
+    pub(super) fn view(&self, object: Value) -> Value {
         match self.form.view {
             View::Whole | View::Table => self.served.to_served(object),
             View::Partial | View::PartialList => json!({
@@ -188,7 +188,7 @@ impl Representation<'_> {
         }
     }
 
-    fn row(&self, object: &Value) -> Value {
+    pub(super) fn row(&self, object: &Value) -> Value {
         // Columns read defaults, and objects may have been stored before a default came up.
         let mut whole = object.clone();
         match self.served.webhook {
@@ -203,7 +203,7 @@ impl Representation<'_> {
         row
     }
 
-    fn table(&self, rows: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
+    pub(super) fn table(&self, rows: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
         let columns = if with_columns { self.served.strategy().column_definitions() } else { Value::Null };
         let mut table = Map::new();
         table.insert("kind".into(), "Table".into());

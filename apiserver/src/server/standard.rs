@@ -8,10 +8,11 @@ use kubewright_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::components::ComponentStatuses;
 use super::gate::{Gate, Share};
 use super::options::Options;
 use crate::admission;
-use crate::aggregate::{API_SERVICES, Availability, Extensions};
+use crate::aggregate::{API_SERVICES, Availability, Extensions, LocalServices, at_start};
 use crate::allocate::ServiceAllocator;
 use crate::audit::Auditor;
 use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
@@ -106,7 +107,10 @@ impl Standard {
             parts.admission.clone().into(),
         );
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
-        let mut checks: Vec<Arc<dyn Check>> = vec![Arc::new(StoreCheck(store))];
+        let store: Arc<dyn Check> = Arc::new(StoreCheck(store));
+        let mut components = vec![("etcd-0".to_owned(), Arc::clone(&store))];
+        components.extend(self.options.components.iter().cloned());
+        let mut checks = vec![store];
         checks.extend(self.options.checks.iter().cloned());
         #[cfg(feature = "serve")]
         parts.endpoints.push(Arc::new(crate::aggregate::Aggregator::new(
@@ -126,6 +130,9 @@ impl Standard {
             Arc::new(tokens) as _,
             Arc::new(reviews) as _,
         ]);
+        if let Some(statuses) = ComponentStatuses::new(&resources.infos().0, components) {
+            parts.endpoints.push(Arc::new(statuses));
+        }
         #[cfg(feature = "serve")]
         parts.endpoints.push(Arc::new(crate::connect::Connect::new(
             Arc::clone(&objects),
@@ -171,6 +178,15 @@ impl Standard {
         })
     }
 
+    /// What keeps the APIServices of groups that come and go; nothing where there can be none.
+    pub(super) fn local_services(&self, parts: &Parts) -> Option<LocalServices> {
+        parts.objects.serves(API_SERVICES).then(|| LocalServices {
+            resources: Arc::clone(&parts.registry.resources),
+            objects: Arc::clone(&parts.objects),
+            extensions: Arc::clone(&self.extensions),
+        })
+    }
+
     /// The layers around the handlers.
     pub(super) fn gate(
         &self,
@@ -201,7 +217,9 @@ impl Standard {
             service_port: self.options.kubernetes_service_port,
             now: parts.environment.now(),
         };
-        bootstrap::run(&*parts.objects, &config).await
+        bootstrap::run(&*parts.objects, &config).await?;
+        let services = at_start(&parts.registry.resources.infos().0);
+        bootstrap::ensure_all(&*parts.objects, services).await
     }
 }
 

@@ -75,7 +75,8 @@ async fn webhooks_change_and_are_asked_again_where_they_want() {
             let seen = request["object"]["data"]["second"].as_str().unwrap_or("nothing");
             patch(json!([{"op": "add", "path": "/data/first", "value": seen}]))
         }
-        _ => patch(json!([{"op": "add", "path": "/data/second", "value": "here"}])),
+        _ => patch(json!([{"op": "test", "path": "/metadata/annotations", "value": null},
+            {"op": "add", "path": "/data/second", "value": "here"}])),
     };
     let (server, admin, webhooks) = with_webhooks(Box::new(answers)).await;
     let both = json!([webhook("first", json!({"reinvocationPolicy": "IfNeeded"})), webhook("second", json!({}))]);

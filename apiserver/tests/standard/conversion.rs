@@ -71,7 +71,8 @@ fn definition() -> Value {
         json!({"name": name, "served": true, "storage": storage, "subresources": {"status": {}},
             "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": status}}}})
     };
-    let v1 = version("v1", true, json!({"address": {"type": "string"}}));
+    // What version 2 allows and version 1 does not is still version 2's to decide.
+    let v1 = version("v1", true, json!({"address": {"type": "string", "maxLength": 12}}));
     let v2 = version("v2", false, json!({"host": {"type": "string"}, "port": {"type": "integer", "maximum": 65535}}));
     let webhook = json!({"clientConfig": {"url": "https://hook/convert"}, "conversionReviewVersions": ["v1"]});
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -148,6 +149,10 @@ async fn every_verb_speaks_every_version() {
     assert_eq!(table["rows"].as_array().map(Vec::len), Some(3));
     let refused = json(&server, Method::POST, V2, &target("v2", "d", json!({"host": "j", "port": 70_000}))).await;
     assert_eq!(refused.code, 422, "the request's version decides what is valid");
+    let long = target("v2", "d", json!({"host": "a-rather-long-name", "port": 3}));
+    let taken = json(&server, Method::POST, V2, &long).await;
+    assert_eq!(taken.code, 201, "and nothing else: {:?}", taken.fault());
+    assert_eq!(taken.json()["metadata"]["managedFields"][0]["apiVersion"], "example.com/v2");
     server.shutdown().await;
 }
 

@@ -181,8 +181,15 @@ async fn discovery_and_openapi_show_what_is_defined() {
     let schema = &document["components"]["schemas"]["com.example.rail.v1.Train"];
     assert_eq!(schema["properties"]["spec"]["properties"]["wagons"]["x-kubernetes-list-type"], "map");
     assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Train");
-    let older = get(&server, "/openapi/v2").await.json();
-    assert!(older["definitions"]["com.example.rail.v1.TrainList"].is_object());
+    let older = get(&server, "/openapi/v2").await;
+    assert!(older.json()["definitions"]["com.example.rail.v1.TrainList"].is_object());
+    let protobuf = get_as(&server, "/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf").await;
+    assert_eq!(protobuf.headers["content-type"], "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    assert_eq!(protobuf.headers["etag"], older.headers["etag"]);
+    let name = b"com.example.rail.v1.TrainList";
+    assert!(protobuf.bytes.windows(name.len()).any(|window| window == name));
+    let moved = get(&server, uri.replace("hash=", "hash=0").as_str()).await;
+    assert_eq!((moved.code.as_u16(), moved.headers["location"].to_str().unwrap()), (301, uri.as_str()));
     server.shutdown().await;
 }
 
@@ -318,5 +325,43 @@ async fn definitions_come_in_protobuf_and_their_objects_go_in_json() {
         (partial.code.as_u16(), &partial.headers["content-type"]),
         (200, &protobuf::MEDIA_TYPE.parse().unwrap())
     );
+    server.shutdown().await;
+}
+
+const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+
+#[tokio::test]
+async fn groups_have_api_services_as_long_as_they_are_served() {
+    let server = defined().await;
+    let apps = get(&server, &format!("{SERVICES}/v1.apps")).await.json();
+    assert_eq!(apps["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "onstart");
+    assert_eq!(apps["status"]["conditions"][0]["reason"], "Local");
+    let uri = format!("{SERVICES}?watch=true&fieldSelector=metadata.name%3Dv1.rail.example.com");
+    let mut events = Events::open(&server, &uri, "").await;
+    assert_eq!(events.next_name().await.0, "ADDED");
+    let made = get(&server, &format!("{SERVICES}/v1.rail.example.com")).await.json();
+    assert_eq!(made["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "true");
+    let gone = send(&server, Method::DELETE, &format!("{DEFINITIONS}/trains.rail.example.com"), "", "").await;
+    assert_eq!(gone.code, 200);
+    while events.next_name().await.0 != "DELETED" {}
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn objects_go_with_a_definition_whose_stored_version_is_not_served() {
+    let server = super::standard().await.as_user(User::admin());
+    let mut definition = definition();
+    definition["spec"]["versions"][0]["served"] = false.into();
+    assert_eq!(json(&server, Method::POST, DEFINITIONS, &definition).await.code, 201);
+    wait_for(&server, "trains.rail.example.com", "Established").await;
+    let mut train = train("a", json!({"line": "S1"}));
+    train["apiVersion"] = "rail.example.com/v1beta1".into();
+    let trains = TRAINS.replace("/v1/", "/v1beta1/");
+    assert_eq!(json(&server, Method::POST, &trains, &train).await.code, 201);
+    let mut events = Events::open(&server, &format!("{DEFINITIONS}?watch=true"), "").await;
+    let uri = format!("{DEFINITIONS}/trains.rail.example.com");
+    assert_eq!(send(&server, Method::DELETE, &uri, "", "").await.code, 200);
+    while events.next_name().await.0 != "DELETED" {}
+    assert_eq!(get(&server, &uri).await.code, 404);
     server.shutdown().await;
 }

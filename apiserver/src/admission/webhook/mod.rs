@@ -19,6 +19,7 @@ use super::{Admission, AdmissionAttributes};
 use crate::authz::Authorizer;
 use crate::environment::Environment;
 use crate::objects::Objects;
+use crate::patch::apply_operations;
 use crate::remote::Remote;
 
 /// What both sorts of webhooks need.
@@ -134,7 +135,7 @@ fn apply(hook: &Hook, a: &mut AdmissionAttributes<'_>, seen: &Seen, patch: &json
     }
     let before = seen.convert(a, &a.object);
     let mut patched = before.clone();
-    json_patch::patch(&mut patched, patch).map_err(Status::internal)?;
+    apply_operations(&mut patched, patch).map_err(Status::internal)?;
     if patched == before {
         return Ok(false);
     }

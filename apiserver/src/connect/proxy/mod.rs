@@ -136,6 +136,7 @@ pub(crate) async fn pass_on(
     for name in &headers::HOP_BY_HOP {
         parts.headers.remove(name);
     }
+    parts.extensions.insert(body::PassedOn);
     Ok(Response::from_parts(parts, answer.map_err(BoxError::from).boxed_unsync()))
 }
 

@@ -1,13 +1,17 @@
 //! `/openapi/v2` and `/openapi/v3`: the structure of everything served, for clients that validate, explain and patch.
 
+mod descriptions;
+mod document;
+mod merge;
 mod operations;
+mod protobuf;
 mod schemas;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use kubewright_api::status::Status;
 use serde_json::{Map, Value, json};
 
@@ -15,11 +19,17 @@ use super::Document;
 use super::groups::{api_version, groups};
 use crate::aggregate::Extensions;
 use crate::body::{self, Body};
-use crate::custom::{self, Openapi};
 use crate::registry::ResourceInfo;
 use crate::registry::table::Resources;
 use crate::request::RequestInfo;
 use crate::server::Endpoint;
+use document::Row;
+pub(crate) use merge::of_group;
+
+const JSON: &str = "application/json";
+/// What clients of Go ask for.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTOBUF_ASKED: [&str; 2] = [PROTOBUF, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
 
 /// Which version of OpenAPI a document is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,61 +59,6 @@ fn path_of(group: &str, version: &str) -> String {
     format!("{prefix}/{}", api_version(group, version))
 }
 
-fn info() -> Value {
-    json!({"title": "Kubernetes", "version": super::GIT_VERSION})
-}
-
-/// A resource and, where it isn't built in, its published schema.
-type Row = (Arc<ResourceInfo>, Option<Arc<Value>>);
-
-fn parts_of(rows: &[Row], flavor: Flavor) -> (Map<String, Value>, Map<String, Value>) {
-    let mut paths = Map::new();
-    let mut wanted = BTreeSet::new();
-    let mut own = Map::new();
-    for (row, schema) in rows {
-        operations::add(row, schema.is_some(), flavor, &mut paths, &mut wanted);
-        if let Some(schema) = schema {
-            wanted.insert("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-            wanted.insert("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
-            let openapi = if flavor == Flavor::V2 { Openapi::V2 } else { Openapi::V3 };
-            let published = custom::publish(schema, &row.group, &row.version, &row.kind, openapi);
-            let name = operations::custom_name(row, &row.kind);
-            own.insert(operations::custom_name(row, &row.list_kind), list_schema(row, &name, flavor));
-            own.insert(name, published);
-        }
-    }
-    let mut schemas = schemas::closure(wanted, flavor);
-    schemas.append(&mut own);
-    (paths, schemas)
-}
-
-fn list_schema(row: &ResourceInfo, item: &str, flavor: Flavor) -> Value {
-    let metadata = schemas::reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", flavor);
-    json!({
-        "type": "object", "required": ["items"],
-        "properties": {
-            "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": metadata,
-            "items": {"type": "array", "items": schemas::reference(item, flavor)},
-        },
-        "x-kubernetes-group-version-kind":
-            [{"group": row.group, "version": row.version, "kind": row.list_kind}],
-    })
-}
-
-fn v3_document(rows: &[Row]) -> Value {
-    let (paths, schemas) = parts_of(rows, Flavor::V3);
-    let schemes = json!({"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header"}});
-    json!({
-        "openapi": "3.0.0", "info": info(), "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": schemes},
-    })
-}
-
-fn v2_document(rows: &[Row]) -> Value {
-    let (paths, definitions) = parts_of(rows, Flavor::V2);
-    json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions})
-}
-
 impl OpenApi {
     /// Of these resources.
     pub(crate) fn new(resources: Arc<Resources>, extensions: Arc<Extensions>) -> Self {
@@ -116,7 +71,7 @@ impl OpenApi {
     }
 
     /// The document of that path, made if need be; `None` if there is nothing to make it of.
-    fn document(&self, path: &str, make: impl FnOnce() -> Option<Value>) -> Option<Document> {
+    fn document(&self, path: &str, make: impl FnOnce() -> Option<Document>) -> Option<Document> {
         let generation = (self.resources.generation(), self.extensions.generation());
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.0 != generation {
@@ -125,31 +80,62 @@ impl OpenApi {
         if let Some(document) = made.1.get(path) {
             return Some(document.clone());
         }
-        let document = Document::new(&make()?);
+        let document = make()?;
         made.1.insert(path.to_owned(), document.clone());
         Some(document)
     }
 
-    fn v3(&self, path: &str) -> Option<Document> {
-        let groups = groups(&self.resources.infos().0);
-        let versions = groups.iter().flat_map(|group| group.versions.iter().map(move |entry| (group, entry)));
-        let (_, (_, infos)) =
-            versions.into_iter().find(|(group, (version, _))| path_of(&group.name, version) == path)?;
-        let rows = self.rows(infos);
-        if !is_all_built_in(&rows) {
-            return self.document(path, || Some(v3_document(&rows)));
+    /// A document that `make` makes of what there is when it is called: once for the process if that is just what is
+    /// built in.
+    fn made(&self, path: &str, built_in: bool, make: impl FnOnce() -> Option<Document>) -> Option<Document> {
+        if !built_in {
+            return self.document(path, make);
         }
         let mut made = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(made.entry(path.to_owned()).or_insert_with(|| Document::new(&v3_document(&rows))).clone())
+        if let Some(document) = made.get(path) {
+            return Some(document.clone());
+        }
+        let document = make()?;
+        made.insert(path.to_owned(), document.clone());
+        Some(document)
     }
 
+    /// The resources of the group and version of that path.
+    fn version(&self, path: &str) -> Option<Vec<Row>> {
+        groups(&self.resources.infos().0).into_iter().find_map(|group| {
+            let mut versions = group.versions.iter();
+            let (_, infos) = versions.find(|(version, _)| path_of(&group.name, version) == path)?;
+            Some(self.rows(infos))
+        })
+    }
+
+    fn v3(&self, path: &str) -> Option<Document> {
+        let built_in = is_all_built_in(&self.version(path)?);
+        self.made(path, built_in, || Some(Document::new(&document::v3(&self.version(path)?))))
+    }
+
+    /// Everything there is, here and behind, in one document.
     fn v2(&self) -> Option<Document> {
-        let rows = self.rows(&self.resources.infos().0);
-        if !is_all_built_in(&rows) {
-            return self.document("v2", || Some(v2_document(&rows)));
-        }
-        let mut made = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(made.entry("v2".to_owned()).or_insert_with(|| Document::new(&v2_document(&rows))).clone())
+        let rows = || self.rows(&self.resources.infos().0);
+        let parts = || self.extensions.all().into_iter().filter_map(|other| other.openapi.clone());
+        let built_in = parts().next().is_none() && is_everything_built_in(&rows());
+        self.made("v2", built_in, || {
+            let mut document = document::v2(&rows());
+            parts().for_each(|part| merge::add(&mut document, &part));
+            Some(Document::new(&document))
+        })
+    }
+
+    /// The same in protobuf, under the same tag: answers vary by what is accepted.
+    fn v2_protobuf(&self) -> Option<Document> {
+        let json = self.v2()?;
+        let path = format!("v2 {}", json.etag);
+        let make = || {
+            let document: Value = serde_json::from_slice(&json.bytes).ok()?;
+            Some(Document::tagged(protobuf::encode(&document), json.etag.clone()))
+        };
+        let known = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner).get("v2").cloned();
+        self.made(&path, known.is_some_and(|known| known.etag == json.etag), make)
     }
 
     /// Where the documents are. Their structure is named in URLs that clients may cache: the build's, or what was
@@ -159,13 +145,8 @@ impl OpenApi {
             let mut paths = Map::new();
             for group in groups(&self.resources.infos().0) {
                 for (version, infos) in &group.versions {
-                    let rows = self.rows(infos);
                     let path = path_of(&group.name, version);
-                    let mut structure = super::GIT_VERSION.to_owned();
-                    for (info, schema) in rows.iter().filter(|_| !is_all_built_in(&rows)) {
-                        structure.push_str(&format!("{info:?}{schema:?}"));
-                    }
-                    let hash = super::hash(structure.as_bytes());
+                    let hash = hash(&self.rows(infos));
                     paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
                 }
             }
@@ -173,26 +154,73 @@ impl OpenApi {
                 let path = path_of(&extension.group, &extension.version);
                 paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}")}));
             }
-            Some(json!({"paths": paths}))
+            Some(Document::new(&json!({"paths": paths})))
         })
     }
 
-    fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
-        const JSON: &str = "application/json";
-        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let mut accepted = accepted.flat_map(|list| list.split(',')).map(str::trim).peekable();
-        let json =
-            |entry: &str| entry.starts_with(JSON) || entry.starts_with("*/*") || entry.starts_with("application/*");
-        if accepted.peek().is_some() && !accepted.any(json) {
-            return body::text(StatusCode::NOT_ACCEPTABLE, "only application/json can be had\n");
+    /// The document of one group and version. Under the address that names its structure it can be kept for good.
+    fn v3_answer(&self, path: &str, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
+        let asked = uri.query().unwrap_or_default().split('&').find_map(|part| part.strip_prefix("hash="));
+        let current = match asked {
+            Some(_) => hash(&self.version(path)?),
+            None => String::new(),
+        };
+        if asked.is_some_and(|asked| asked != current) {
+            let mut response = Response::new(body::empty());
+            *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+            let place = format!("/openapi/v3/{path}?hash={current}");
+            response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(place).ok()?);
+            return Some(response);
         }
-        match path.trim_end_matches('/') {
-            "/openapi/v2" => self.v2(),
-            "/openapi/v3" => self.index(),
-            path => path.strip_prefix("/openapi/v3/").and_then(|path| self.v3(path)),
-        }
-        .map_or_else(|| body::status(&Status::no_such_path()), |document| document.serve(headers, JSON))
+        let mut response = self.v3(path)?.serve(headers, JSON);
+        let kept = if asked.is_some() { "public, immutable, max-age=31536000" } else { "no-cache, private" };
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
+        Some(response)
     }
+
+    fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+        let path = uri.path().trim_end_matches('/');
+        let choices: &[&'static str] =
+            if path == "/openapi/v2" { &[JSON, PROTOBUF_ASKED[0], PROTOBUF_ASKED[1]] } else { &[JSON] };
+        let Some(form) = accepted(headers, choices) else {
+            return body::text(StatusCode::NOT_ACCEPTABLE, format!("only {} can be had\n", choices.join(" and ")));
+        };
+        let found = match path {
+            "/openapi/v2" if form == JSON => self.v2().map(|document| document.serve(headers, JSON)),
+            "/openapi/v2" => self.v2_protobuf().map(|document| document.serve(headers, PROTOBUF)),
+            "/openapi/v3" => self.index().map(|document| document.serve(headers, JSON)),
+            path => path.strip_prefix("/openapi/v3/").and_then(|path| self.v3_answer(path, uri, headers)),
+        };
+        found.unwrap_or_else(|| body::status(&Status::no_such_path()))
+    }
+}
+
+/// Names the structure of these resources.
+fn hash(rows: &[Row]) -> String {
+    let mut structure = format!("{}{}", super::GIT_VERSION, cfg!(feature = "descriptions"));
+    for (info, schema) in rows.iter().filter(|_| !is_all_built_in(rows)) {
+        structure.push_str(&format!("{info:?}{schema:?}"));
+    }
+    super::hash(structure.as_bytes())
+}
+
+/// The first of the choices that is accepted, in the order of what is accepted.
+fn accepted(headers: &HeaderMap, choices: &[&'static str]) -> Option<&'static str> {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut accepted =
+        accepted.flat_map(|list| list.split(',')).map(str::trim).filter(|entry| !entry.is_empty()).peekable();
+    if accepted.peek().is_none() {
+        return choices.first().copied();
+    }
+    accepted.find_map(|entry| match entry.split(';').next().unwrap_or_default().trim() {
+        "*/*" | "application/*" => choices.first().copied(),
+        entry => choices.iter().copied().find(|choice| *choice == entry),
+    })
+}
+
+/// Whether these are all the built-in resources and nothing else.
+fn is_everything_built_in(rows: &[Row]) -> bool {
+    rows.iter().all(|(_, schema)| schema.is_none()) && rows.len() == kubewright_api::resources::built_in().len()
 }
 
 /// Whether these are all that a group version has when nothing was left out or added.
@@ -215,7 +243,7 @@ impl Endpoint for OpenApi {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        self.answer(request.uri().path(), request.headers())
+        self.answer(request.uri(), request.headers())
     }
 }
 

@@ -44,6 +44,9 @@ type Query = &'static [(&'static str, &'static str)];
 
 /// What one operation is made of.
 struct Operation<'a> {
+    /// What it is called, uniquely in the document: clients are generated with functions of these names.
+    id: String,
+    tag: &'a str,
     action: &'a str,
     kind: (&'a str, &'a str, &'a str),
     query: Vec<(&'a str, &'a str)>,
@@ -70,6 +73,7 @@ impl Operation<'_> {
         let mut parameters: Vec<Value> =
             self.query.iter().map(|(name, kind)| parameter(name, "query", kind, flavor)).collect();
         let mut value = json!({
+            "operationId": self.id, "tags": [self.tag],
             "x-kubernetes-action": self.action,
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         });
@@ -138,12 +142,68 @@ fn on_object(verb: &str) -> Option<(&'static str, &'static str, Query)> {
     })
 }
 
+/// The names of a resource's operations.
+struct Names {
+    tag: String,
+    /// `AppsV1`.
+    version: String,
+    namespaced: bool,
+    kind: String,
+}
+
+/// `rbac.authorization.k8s.io` is `RbacAuthorization`.
+fn camel(group: &str) -> String {
+    let parts = group.trim_end_matches(".k8s.io").split(['.', '-']);
+    parts.map(first_upper).collect()
+}
+
+fn first_upper(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+impl Names {
+    fn of(row: &ResourceInfo) -> Self {
+        let group = if row.group.is_empty() { "core" } else { &*row.group };
+        let group = camel(group);
+        let lower = {
+            let mut letters = group.chars();
+            letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect::<String>())
+        };
+        Self {
+            tag: format!("{lower}_{}", row.version),
+            version: format!("{group}{}", first_upper(&row.version)),
+            namespaced: row.namespaced(),
+            kind: row.kind.to_string(),
+        }
+    }
+
+    /// The operation of that verb: on everything, a collection or one object, or on a subresource.
+    fn id(&self, action: &str, method: &str, sub: &str) -> String {
+        let verb = match action {
+            "post" => "create",
+            "put" => "replace",
+            "get" => "read",
+            "deletecollection" => "delete",
+            other => other,
+        };
+        let collection = if action == "deletecollection" { "Collection" } else { "" };
+        let method = if action == "connect" { first_upper(method) } else { String::new() };
+        let space = if self.namespaced { "Namespaced" } else { "" };
+        format!("{verb}{}{collection}{method}{space}{}{}", self.version, self.kind, camel(sub))
+    }
+
+    fn list_everywhere(&self) -> String {
+        format!("list{}{}ForAllNamespaces", self.version, self.kind)
+    }
+}
+
 fn put_path(paths: &mut Map<String, Value>, path: &str, operations: Map<String, Value>, flavor: Flavor) {
     if operations.is_empty() {
         return;
     }
     let mut entry = Value::Object(operations);
-    let names = ["namespace", "name"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
+    let names = ["namespace", "name", "path"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
     let parameters: Vec<Value> = names.map(|name| parameter(name, "path", "string", flavor)).collect();
     entry["parameters"] = parameters.into();
     paths.insert(path.to_owned(), entry);
@@ -171,8 +231,12 @@ pub(super) fn add(
     let object = if custom { Some(own.as_str()) } else { built_in };
     let list = if custom { Some(own_list.as_str()) } else { built_in_list };
     let kind = (&*row.group, &*row.version, &*row.kind);
+    let names = Names::of(row);
+    let named = |id, action, query: &[(&'static str, &'static str)], takes, gives| {
+        Operation { id, tag: &names.tag, action, kind, query: query.to_vec(), takes, gives, custom }.write(flavor)
+    };
     let operation = |action, query: &[(&'static str, &'static str)], takes, gives| {
-        Operation { action, kind, query: query.to_vec(), takes, gives, custom }.write(flavor)
+        named(names.id(action, action, ""), action, query, takes, gives)
     };
     let mut on_collection = Map::new();
     if row.has_verb("list") {
@@ -187,7 +251,8 @@ pub(super) fn add(
         on_collection.insert("delete".into(), delete);
     }
     if row.namespaced() && row.has_verb("list") {
-        let all = Map::from_iter([("get".to_owned(), operation("list", LIST, None, list))]);
+        let all = named(names.list_everywhere(), "list", LIST, None, list);
+        let all = Map::from_iter([("get".to_owned(), all)]);
         put_path(paths, &format!("{root}/{}", row.plural), all, flavor);
     }
     put_path(paths, &collection, on_collection, flavor);
@@ -204,12 +269,16 @@ pub(super) fn add(
     put_path(paths, &format!("{collection}/{{name}}"), on_one, flavor);
     for sub in &row.subresources {
         let whole = object.filter(|_| custom && sub.kind == row.kind && sub.group == row.group);
-        add_subresource(sub, whole, &format!("{collection}/{{name}}/{}", sub.name), flavor, paths, types);
+        let path = format!("{collection}/{{name}}/{}", sub.name);
+        add_subresource((sub, &names), whole, &path, flavor, paths, types);
+        if sub.name == "proxy" {
+            add_subresource((sub, &names), whole, &format!("{path}/{{path}}"), flavor, paths, types);
+        }
     }
 }
 
 fn add_subresource(
-    sub: &SubresourceInfo,
+    (sub, names): (&SubresourceInfo, &Names),
     whole: Option<&str>,
     path: &str,
     flavor: Flavor,
@@ -221,18 +290,70 @@ fn add_subresource(
     types.extend(built_in);
     let object = whole.or(built_in);
     let mut operations = Map::new();
-    for verb in sub.verbs {
-        let Some((method, action, query)) = on_object(verb) else { continue };
-        let takes = object.filter(|_| *verb != "get" && !connects);
+    let methods = sub.verbs.iter().filter_map(|verb| on_object(verb));
+    // Whatever else a server behind the proxy may be asked.
+    let more = [("head", "", &[] as Query), ("options", "", &[])].into_iter().filter(|_| sub.name == "proxy");
+    for (method, action, query) in methods.chain(more) {
+        let action = if connects { "connect" } else { action };
+        let mut id = names.id(action, method, &sub.name);
+        if path.ends_with("{path}") {
+            id.push_str("WithPath");
+        }
         let operation = Operation {
-            action: if connects { "connect" } else { action },
+            id,
+            tag: &names.tag,
+            action,
             kind: (&sub.group, &sub.version, &sub.kind),
             custom: whole.is_some(),
             query: if connects { Vec::new() } else { query.to_vec() },
-            takes,
+            takes: object.filter(|_| method != "get" && !connects),
             gives: object.filter(|_| !connects),
         };
         operations.insert(method.into(), operation.write(flavor));
     }
     put_path(paths, path, operations, flavor);
+}
+
+/// The pages that tell what there is.
+pub(super) fn add_pages(
+    rows: impl Iterator<Item = (String, String)>,
+    flavor: Flavor,
+    paths: &mut Map<String, Value>,
+    types: &mut BTreeSet<&'static str>,
+) {
+    const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+    let mut add = |path: &str, id: String, kind: &str| {
+        let ty = schema::of_name(&format!("{META}.{kind}")).map(|ty| ty.name);
+        types.extend(ty);
+        let operation = Operation {
+            id,
+            tag: "",
+            action: "get",
+            kind: ("", "v1", kind),
+            query: Vec::new(),
+            takes: None,
+            gives: ty,
+            custom: false,
+        };
+        let mut operation = operation.write(flavor);
+        if let Some(fields) = operation.as_object_mut() {
+            fields.retain(|name, _| !name.starts_with("x-") && name != "tags");
+        }
+        put_path(paths, path, Map::from_iter([("get".to_owned(), operation)]), flavor);
+    };
+    if flavor == Flavor::V2 {
+        add("/api/", "getCoreAPIVersions".into(), "APIVersions");
+        add("/apis/", "getAPIVersions".into(), "APIGroupList");
+        add("/version/", "getCodeVersion".into(), "");
+        add("/.well-known/openid-configuration/", "getServiceAccountIssuerOpenIDConfiguration".into(), "");
+        add("/openid/v1/jwks/", "getServiceAccountIssuerOpenIDKeyset".into(), "");
+    }
+    for (group, version) in rows.collect::<BTreeSet<_>>() {
+        let name = camel(if group.is_empty() { "core" } else { group.as_str() });
+        let list = format!("get{name}{}APIResources", first_upper(&version));
+        add(&format!("/{}/", path_of(&group, &version)), list, "APIResourceList");
+        if flavor == Flavor::V2 && !group.is_empty() {
+            add(&format!("/apis/{group}/"), format!("get{name}APIGroup"), "APIGroup");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kubewright_api::schema::{self, Field, Shape, Topology, Type};
 use serde_json::{Map, Value, json};
 
-use super::Flavor;
+use super::{Flavor, descriptions};
 
 pub(super) fn reference(name: &str, flavor: Flavor) -> Value {
     let place = match flavor {
@@ -13,6 +13,12 @@ pub(super) fn reference(name: &str, flavor: Flavor) -> Value {
         Flavor::V3 => "#/components/schemas",
     };
     json!({"$ref": format!("{place}/{name}")})
+}
+
+/// A reference that other things may stand beside: one in version 3 swallows them.
+pub(super) fn referred_to(name: &str, flavor: Flavor) -> Value {
+    let reference = reference(name, flavor);
+    if flavor == Flavor::V2 { reference } else { json!({"allOf": [reference]}) }
 }
 
 fn shape(shape: &Shape, flavor: Flavor) -> Value {
@@ -29,18 +35,17 @@ fn shape(shape: &Shape, flavor: Flavor) -> Value {
         Shape::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
         Shape::Time | Shape::MicroTime => json!({"type": "string", "format": "date-time"}),
         Shape::Opaque => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
-        Shape::Object(_) => {
-            let name = shape.as_type().map_or("", |ty| ty.name);
-            // A reference in version 3 swallows what stands beside it.
-            if flavor == Flavor::V2 { reference(name, flavor) } else { json!({"allOf": [reference(name, flavor)]}) }
-        }
+        Shape::Object(_) => referred_to(shape.as_type().map_or("", |ty| ty.name), flavor),
         Shape::Array(inner) => json!({"type": "array", "items": self::shape(inner, flavor)}),
         Shape::Map(inner) => json!({"type": "object", "additionalProperties": self::shape(inner, flavor)}),
     }
 }
 
-fn property(field: &Field, flavor: Flavor) -> Value {
+fn property(ty: &Type, field: &Field, flavor: Flavor) -> Value {
     let mut value = shape(&field.shape, flavor);
+    if let Some(text) = descriptions::of_field(ty.name, field.name).filter(|text| !text.is_empty()) {
+        value["description"] = text.into();
+    }
     let is_map = matches!(field.shape, Shape::Object(_) | Shape::Map(_));
     match field.topology {
         Topology::Granular => {}
@@ -68,9 +73,12 @@ fn property(field: &Field, flavor: Flavor) -> Value {
 fn type_schema(ty: &Type, flavor: Flavor) -> Value {
     let mut properties = Map::new();
     for field in ty.fields {
-        properties.insert(field.name.to_owned(), property(field, flavor));
+        properties.insert(field.name.to_owned(), property(ty, field, flavor));
     }
     let mut value = json!({"type": "object", "properties": properties});
+    if let Some(description) = descriptions::of(ty.name).filter(|found| !found.text.is_empty()) {
+        value["description"] = description.text.as_str().into();
+    }
     let required: Vec<&str> = ty.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
     if !required.is_empty() {
         value["required"] = json!(required);

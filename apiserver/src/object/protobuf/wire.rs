@@ -87,17 +87,17 @@ pub(super) const fn signed(number: u64) -> i64 {
 
 /// Writes fields from the last to the first: so the length of a message is known when it is due.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     /// In reverse.
     bytes: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes) }
     }
 
-    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
         self.bytes.reverse();
         self.bytes
     }
@@ -112,29 +112,29 @@ impl Writer {
         self.raw_varint(u64::from(number) << 3 | wire_type);
     }
 
-    pub(super) fn varint(&mut self, number: u32, value: u64) {
+    pub(crate) fn varint(&mut self, number: u32, value: u64) {
         self.raw_varint(value);
         self.tag(number, 0);
     }
 
-    pub(super) fn fixed64(&mut self, number: u32, bits: u64) {
+    pub(crate) fn fixed64(&mut self, number: u32, bits: u64) {
         self.bytes.extend(bits.to_be_bytes());
         self.tag(number, 1);
     }
 
-    pub(super) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.bytes.extend(bytes.iter().rev());
         self.raw_varint(bytes.len() as u64);
         self.tag(number, 2);
     }
 
     /// Where a message ends whose fields are written next.
-    pub(super) fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.bytes.len()
     }
 
     /// Begins the message of that end, after all its fields.
-    pub(super) fn begin(&mut self, number: u32, end: usize) {
+    pub(crate) fn begin(&mut self, number: u32, end: usize) {
         self.raw_varint((self.bytes.len() - end) as u64);
         self.tag(number, 2);
     }

@@ -1,25 +1,16 @@
 //! Between the versions of a custom resource, where a webhook converts them.
 
-use std::sync::Arc;
-
 use kubewright_api::status::Status;
 use serde_json::Value;
 
 use super::Handler;
 use crate::object;
-use crate::registry::storage::Served;
-use crate::registry::{Listed, Registry, Written};
+use crate::registry::{Listed, Written};
 
-impl<'a> Handler<'a> {
-    /// The resource in the version in which writes happen: the stored one where a webhook converts, and otherwise the
-    /// request's.
-    pub(super) fn home(&self) -> &'a Arc<Served> {
-        self.served.home.as_ref().unwrap_or(self.served)
-    }
-
-    /// The same handler for the version in which writes happen.
+impl Handler<'_> {
+    /// The same handler for the version in which objects are stored, where a webhook converts.
     pub(in crate::server) fn at_home(&self) -> Self {
-        Handler { core: self.core, context: self.context, served: self.home() }
+        Handler { core: self.core, context: self.context, served: self.served.home.as_ref().unwrap_or(self.served) }
     }
 
     async fn converted(&self, objects: Vec<Value>, api_version: &str) -> Result<Vec<Value>, Status> {
@@ -52,23 +43,14 @@ impl<'a> Handler<'a> {
         self.converted(objects, &self.served.api_version).await.map(Some)
     }
 
-    /// An object of a request as it is to be stored. Where a webhook converts it, it is first held against the schema of
-    /// the request's version.
-    pub(super) async fn stored(&self, mut object: Value) -> Result<Value, Status> {
+    /// An object of a request in the version in which the write happens, with its defaults: the stored one, or the
+    /// request's where a webhook converts, which the registry asks before it stores.
+    pub(super) fn written_form(&self, mut object: Value) -> Value {
         if self.served.webhook.is_none() {
-            return Ok(self.to_storage(object));
+            return self.to_storage(object);
         }
         self.served.strategy().default(&mut object);
-        if self.context.info.subresource.is_empty() {
-            let faults = self.served.strategy().validate(&object);
-            if !faults.is_empty() {
-                let info = &self.served.info;
-                return Err(Status::invalid(&info.group, &info.kind, object::name(&object), &faults));
-            }
-        }
-        let storage = &self.served.storage;
-        let converted = self.converted_one(object, &storage.api_version).await?;
-        Ok(Registry::defaulted(storage, converted))
+        object
     }
 
     /// Stores an object in the version in which objects are stored now, if it was stored in another. The object as it is
@@ -92,11 +74,5 @@ impl<'a> Handler<'a> {
         };
         let modified = registry.modify(storage, self.namespace(), self.name(), false, &change).await?;
         Ok(Some(modified.object))
-    }
-
-    /// An object in the request's version.
-    pub(super) async fn served_form(&self, object: Value) -> Result<Value, Status> {
-        let converted = self.converted_one(object, &self.served.api_version).await?;
-        Ok(self.served.to_served(converted))
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Handler<'a> {
 
     fn call<'b>(&'b self, name: &'b str, options: &'b Value, dry_run: bool, manager: &'b str) -> Call<'b> {
         Call {
-            served: self.home(),
+            served: self.served,
             user: &self.context.user,
             now: self.context.now,
             namespace: self.namespace(),
@@ -89,6 +89,7 @@ impl<'a> Handler<'a> {
             dry_run,
             warnings: &self.context.warnings,
             manager,
+            converter: Some(&self.core.converter),
         }
     }
 

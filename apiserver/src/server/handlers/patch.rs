@@ -14,7 +14,7 @@ use crate::object::typed::Schema;
 use crate::object::{self, decode, parse};
 use crate::patch;
 use crate::patch::managed::{Manager, Operation};
-use crate::registry::{Call, UpdateRules, Written};
+use crate::registry::UpdateRules;
 
 const MEDIA_TYPES: [&str; 4] = [
     "application/json-patch+json",
@@ -25,9 +25,6 @@ const MEDIA_TYPES: [&str; 4] = [
 
 const MEDIA_TYPES_OF_OTHERS: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
-
-/// How often a patch is tried that needs a webhook, as upstream tries patches.
-const ATTEMPTS: usize = 5;
 
 /// A patch, read but not applied.
 pub(super) enum Patch {
@@ -121,50 +118,16 @@ impl Handler<'_> {
         let applies = matches!(patch, Patch::Apply(..));
         let create = applies && call.subresource.is_empty();
         let rules = UpdateRules { create, manages_fields: applies };
-        let (written, created) = if self.served.webhook.is_some() {
-            self.patch_converted(&call, &patched, rules).await?
-        } else {
-            let change = |current: Option<&Value>| {
-                let current = current.map(|current| self.served.to_served(current.clone()));
-                patched(current).map(|patched| self.to_storage(patched))
-            };
-            self.core.registry.update(&call, &change, rules).await?
+        let change = |current: Option<&Value>| {
+            let current = current.map(|current| match self.served.webhook {
+                Some(_) => current.clone(),
+                None => self.served.to_served(current.clone()),
+            });
+            patched(current).map(|patched| self.written_form(patched))
         };
+        let (written, created) = self.core.registry.update(&call, &change, rules).await?;
         let code = if created { StatusCode::CREATED } else { StatusCode::OK };
         Ok(representation.object(code, self.shown(written).await?))
-    }
-
-    /// Patches an object that a webhook converts into the request's version and back: again and again until nobody else
-    /// changes it meanwhile.
-    async fn patch_converted(
-        &self,
-        call: &Call<'_>,
-        patched: &(dyn Fn(Option<Value>) -> Result<Value, Status> + Send + Sync),
-        rules: UpdateRules,
-    ) -> Result<(Written, bool), Status> {
-        let mut attempts = ATTEMPTS;
-        loop {
-            attempts -= 1;
-            let current = match self.migrated().await? {
-                Some(current) => Some(self.served_form(current).await?),
-                None => None,
-            };
-            let (exists, version) = (current.is_some(), current.as_ref().map_or(0, object::resource_version));
-            let new = patched(current)?;
-            // Who names a version means no other.
-            let again = attempts > 0 && object::resource_version(&new) == version;
-            let new = self.stored(new).await?;
-            let change = |found: Option<&Value>| {
-                if found.is_some() == exists {
-                    return Ok(new.clone());
-                }
-                Err(call.conflict(call.name, "the object was created meanwhile; please try again"))
-            };
-            match self.core.registry.update(call, &change, rules).await {
-                Err(status) if status.code == 409 && again => {}
-                done => return done,
-            }
-        }
     }
 
     /// Server-side apply: the object as the manager wants it, with the owners noted.

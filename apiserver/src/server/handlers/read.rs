@@ -134,7 +134,12 @@ impl Handler<'_> {
             over: false,
         };
         watch.schedule_bookmark(now);
-        Ok(representation.streamed(watch.into_body()))
+        let answer = representation.streamed(watch.into_body());
+        #[cfg(feature = "serve")]
+        if super::super::websocket::is_asked_for(&request.headers) {
+            return super::super::websocket::send(self.core, request, answer);
+        }
+        Ok(answer)
     }
 
     async fn start(&self, options: &ListOptions, selection: Selection) -> Result<Result<Started, Lagged>, Status> {

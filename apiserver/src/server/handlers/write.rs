@@ -21,7 +21,7 @@ impl Handler<'_> {
         let manager = field_manager(&query, &parts.headers);
         let name = object::name(&object).to_owned();
         let call = self.call(&name, &options, dry_run, &manager);
-        let object = self.stored(object).await?;
+        let object = self.written_form(object);
         let written = self.core.registry.create(&call, object).await?;
         Ok(representation.object(StatusCode::CREATED, self.shown(written).await?))
     }
@@ -36,10 +36,7 @@ impl Handler<'_> {
         let options = options_json("UpdateOptions", &query);
         let manager = field_manager(&query, &parts.headers);
         let call = self.call(self.name(), &options, dry_run, &manager);
-        let mut object = self.stored(object).await?;
-        if self.served.webhook.is_some() {
-            self.migrated().await?;
-        }
+        let mut object = self.written_form(object);
         object::metadata_mut(&mut object).insert("name".into(), self.name().into());
         let create = self.context.info.subresource.is_empty() && self.served.strategy().allow_create_on_update();
         let rules = UpdateRules { create, ..UpdateRules::default() };
