@@ -269,8 +269,12 @@ async fn one_can_attach_to_what_runs() {
 
 /// What opens a stream: its headers are in a stored block, for a stream's zlib may leave everything as it is.
 fn open(stream: u32, kind: &str, port: &str) -> Vec<u8> {
-    let mut block = 3_u32.to_be_bytes().to_vec();
-    for text in ["streamtype", kind, "port", port, "requestid", "0"] {
+    open_with(stream, &["streamtype", kind, "port", port, "requestid", "0"])
+}
+
+fn open_with(stream: u32, headers: &[&str]) -> Vec<u8> {
+    let mut block = u32::try_from(headers.len() / 2).unwrap().to_be_bytes().to_vec();
+    for text in headers {
         block.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
         block.extend(text.as_bytes());
     }
@@ -360,5 +364,65 @@ async fn ports_are_forwarded_as_kubectl_does() {
     }
     assert_eq!(forwarded(&received).unwrap()[0], b"hello");
     drop(stream);
+    node.stop().await;
+}
+
+/// What came on a stream so far, and whether it is over.
+fn on_stream(received: &[u8], stream: u32) -> (Vec<u8>, bool) {
+    let (mut data, mut over, mut at) = (Vec::new(), false, 0);
+    while received.len() >= at + 8 {
+        let head = u32::from_be_bytes(received[at..at + 4].try_into().unwrap());
+        let length = u32::from_be_bytes(received[at + 4..at + 8].try_into().unwrap());
+        let (flags, length) = (length >> 24, (length & 0x00ff_ffff) as usize);
+        let Some(body) = received.get(at + 8..at + 8 + length) else { break };
+        if head == stream {
+            data.extend_from_slice(body);
+            over |= flags & 1 == 1;
+        }
+        at += 8 + length;
+    }
+    (data, over)
+}
+
+#[tokio::test]
+async fn commands_run_over_spdy_too() {
+    let ca = ca();
+    let mut node = node(&ca).await;
+    let caller = Caller::new(&node, Some((&ca, "apiserver")));
+    for (versions, agreed, told) in [
+        (
+            "v5.channel.k8s.io\r\nX-Stream-Protocol-Version: v4.channel.k8s.io",
+            "v4.channel.k8s.io",
+            "\"status\":\"Success\"",
+        ),
+        ("v2.channel.k8s.io", "v2.channel.k8s.io", ""),
+    ] {
+        let mut stream = caller.connect().await;
+        let upgrade = format!(
+            "POST /exec/default/p/c?input=1&output=1&command=cat HTTP/1.1\r\nHost: n1\r\nConnection: Upgrade\r\n\
+             Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: {versions}\r\n\r\n"
+        );
+        stream.write_all(upgrade.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap().to_lowercase();
+        assert!(answer.contains(&format!("x-stream-protocol-version: {agreed}")), "{answer}");
+        let frames = [
+            open_with(1, &["streamtype", "error"]),
+            open_with(3, &["streamtype", "stdin"]),
+            open_with(5, &["streamtype", "stdout"]),
+            data(3, b"typed", true),
+        ];
+        stream.write_all(&frames.concat()).await.unwrap();
+        let mut received = Vec::new();
+        while !(on_stream(&received, 1).1 && on_stream(&received, 5).1) {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0);
+        }
+        assert_eq!(on_stream(&received, 5).0, b"typed");
+        let error = String::from_utf8(on_stream(&received, 1).0).unwrap();
+        assert_eq!((error.contains(told), error.is_empty()), (true, told.is_empty()), "{error}");
+    }
     node.stop().await;
 }

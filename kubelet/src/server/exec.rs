@@ -1,18 +1,23 @@
+mod link;
+mod spdy;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use kubewright_runtime_shim::{AttachOptions, BoxRead, BoxWrite, ExecOptions, StreamSession, TerminalSize};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
-use super::channels::{Protocol, REMOTE_COMMAND, exit_status};
+use self::link::{Input, Inputs, Outputs};
+use super::channels::{REMOTE_COMMAND, exit_status};
 use super::query::flag;
 use super::respond::Body;
 use super::route::{Refusal, Streams, Target, bad_request, internal};
-use super::websocket::{Channels, Outgoing, Upgrade, upgrade};
+use super::websocket::{has_token, upgrade};
 use crate::node::Context;
 
 const STDIN: u8 = 0;
@@ -64,11 +69,9 @@ pub(super) async fn exec(
     }
     (options.stdin, options.stdout) = (wanted.stdin, wanted.stdout);
     (options.stderr, options.tty) = (wanted.stderr, wanted.tty);
-    let (response, agreed) = upgrade(request, &REMOTE_COMMAND)?;
     let node = node.clone();
     let open = async move { node.runtime.exec(&target.id, &options).await.map_err(|error| error.to_string()) };
-    run(streams, agreed, wanted, open);
-    Ok(response)
+    run(streams, request, wanted, open)
 }
 
 pub(super) async fn attach(
@@ -83,20 +86,29 @@ pub(super) async fn attach(
     (options.stdin, options.stdout) = (wanted.stdin, wanted.stdout);
     options.tty = target.tty;
     options.stderr = wanted.stderr && !target.tty;
-    let (response, agreed) = upgrade(request, &REMOTE_COMMAND)?;
     let session = node.runtime.attach(&target.id, &options).await.map_err(internal)?;
-    run(streams, agreed, wanted, async move { Ok(session) });
-    Ok(response)
+    run(streams, request, wanted, async move { Ok(session) })
 }
 
-/// Joins a session with a WebSocket, in a task of its own.
+/// Joins a session with its client, over a WebSocket or SPDY, in a task of its own.
 fn run(
     streams: &Streams,
-    agreed: Upgrade,
+    request: Request<Incoming>,
     wanted: Wanted,
     open: impl Future<Output = Result<StreamSession, String>> + Send + 'static,
-) {
+) -> Result<Response<Body>, Refusal> {
     let cancel = streams.cancel.clone();
+    if has_token(request.headers(), header::UPGRADE, "SPDY/3.1") {
+        let (response, upgraded, version) = spdy::agree(request)?;
+        let serving = async move {
+            if let Ok(upgraded) = upgraded.await {
+                spdy::serve(TokioIo::new(upgraded), wanted, version, open).await;
+            }
+        };
+        streams.tasks.spawn(async move { cancel.run_until_cancelled(serving).await });
+        return Ok(response);
+    }
+    let (response, agreed) = upgrade(request, &REMOTE_COMMAND)?;
     streams.tasks.spawn(async move {
         let protocol = agreed.protocol;
         let joined = async {
@@ -104,6 +116,7 @@ fn run(
                 return;
             };
             let work = async move {
+                let outputs = Outputs::Socket(outgoing, protocol);
                 let first = if wanted.stdout {
                     STDOUT
                 } else if wanted.stderr {
@@ -112,57 +125,58 @@ fn run(
                     ERROR
                 };
                 // Something empty, so that the client knows that it is through.
-                drop(outgoing.send(protocol.encode(first, b"")).await);
-                let exit = match open.await {
-                    Ok(session) => join(session, incoming, &outgoing, protocol).await,
-                    Err(why) => Some(Err(why)),
-                };
-                if let Some(exit) = exit {
-                    report(exit, &outgoing, protocol).await;
-                }
+                _ = outputs.send(first, b"").await;
+                carry(open, Inputs::Socket(incoming, protocol), &outputs).await;
             };
             tokio::join!(work, sending);
         };
         cancel.run_until_cancelled(joined).await.unwrap_or_default();
     });
+    Ok(response)
+}
+
+/// Opens a session, carries everything between it and its client, and tells how the command ended.
+async fn carry(open: impl Future<Output = Result<StreamSession, String>>, inputs: Inputs, outputs: &Outputs) {
+    let exit = match open.await {
+        Ok(session) => join(session, inputs, outputs).await,
+        Err(why) => Some(Err(why)),
+    };
+    if let Some(exit) = exit {
+        report(exit, outputs).await;
+    }
 }
 
 /// Carries everything between a session and its client. Returns how the command ended; `None` when the client left.
-async fn join(
-    session: StreamSession,
-    incoming: Channels,
-    outgoing: &Outgoing,
-    protocol: Protocol,
-) -> Option<Result<i32, String>> {
+async fn join(session: StreamSession, inputs: Inputs, outputs: &Outputs) -> Option<Result<i32, String>> {
     let StreamSession { stdin, stdout, stderr, resize, exit, .. } = session;
-    let outputs = async {
-        tokio::join!(pump(stdout, STDOUT, outgoing, protocol), pump(stderr, STDERR, outgoing, protocol));
+    let pumped = async {
+        tokio::join!(pump(stdout, STDOUT, outputs), pump(stderr, STDERR, outputs));
     };
     let ended = async {
-        let mut outputs = std::pin::pin!(outputs);
+        let mut pumped = std::pin::pin!(pumped);
         let mut exit = exit;
         let code = tokio::select! {
-            code = &mut exit => { drop(tokio::time::timeout(DRAIN_MAX, outputs).await); code }
-            () = &mut outputs => exit.await,
+            code = &mut exit => { drop(tokio::time::timeout(DRAIN_MAX, pumped).await); code }
+            () = &mut pumped => exit.await,
         };
         code.map_err(|error| error.to_string())
     };
     let mut ended = std::pin::pin!(ended);
     tokio::select! {
         code = &mut ended => Some(code),
-        gone = feed(stdin, resize, incoming, protocol) => match gone {
+        gone = feed(stdin, resize, inputs) => match gone {
             Fed::ClientLeft => None,
         },
     }
 }
 
-async fn pump(output: Option<BoxRead>, channel: u8, outgoing: &Outgoing, protocol: Protocol) {
+async fn pump(output: Option<BoxRead>, channel: u8, outputs: &Outputs) {
     let Some(mut output) = output else {
         return;
     };
     let mut chunk = vec![0; CHUNK];
     while let Ok(read @ 1..) = output.read(&mut chunk).await {
-        if outgoing.send(protocol.encode(channel, &chunk[..read])).await.is_err() {
+        if outputs.send(channel, &chunk[..read]).await.is_err() {
             return;
         }
     }
@@ -173,15 +187,10 @@ enum Fed {
 }
 
 /// Hands the client's input and sizes to the session, until the client leaves.
-async fn feed(
-    mut stdin: Option<BoxWrite>,
-    resize: Option<mpsc::Sender<TerminalSize>>,
-    mut incoming: Channels,
-    protocol: Protocol,
-) -> Fed {
-    while let Some((channel, data)) = incoming.next().await {
-        match channel {
-            STDIN => {
+async fn feed(mut stdin: Option<BoxWrite>, resize: Option<mpsc::Sender<TerminalSize>>, mut inputs: Inputs) -> Fed {
+    while let Some(input) = inputs.next().await {
+        match input {
+            Input::Data(STDIN, data) => {
                 let failed = match &mut stdin {
                     Some(input) if !data.is_empty() => {
                         input.write_all(&data).await.is_err() || input.flush().await.is_err()
@@ -192,18 +201,18 @@ async fn feed(
                     stdin = None;
                 }
             }
-            CLOSE if protocol.close && data.first() == Some(&STDIN) => {
+            Input::End(STDIN) => {
                 if let Some(mut input) = stdin.take() {
                     drop(input.shutdown().await);
                 }
             }
-            RESIZE => {
+            Input::Data(RESIZE, data) => {
                 for size in sizes(&data) {
                     // One that does not get through is followed by another at the next change.
                     let _ = resize.as_ref().map(|resize| resize.try_send(size));
                 }
             }
-            _ => {}
+            Input::Data(..) | Input::End(_) => {}
         }
     }
     Fed::ClientLeft
@@ -222,8 +231,8 @@ fn sizes(data: &[u8]) -> Vec<TerminalSize> {
     sizes.filter_map(Result::ok).map(|size| TerminalSize::new(size.width, size.height)).collect()
 }
 
-async fn report(exit: Result<i32, String>, outgoing: &Outgoing, protocol: Protocol) {
-    let text = if protocol.status {
+async fn report(exit: Result<i32, String>, outputs: &Outputs) {
+    let text = if outputs.tells_status() {
         exit_status(exit).to_string()
     } else {
         match exit {
@@ -232,7 +241,7 @@ async fn report(exit: Result<i32, String>, outgoing: &Outgoing, protocol: Protoc
             Err(why) => why,
         }
     };
-    drop(outgoing.send(protocol.encode(ERROR, text.as_bytes())).await);
+    _ = outputs.send(ERROR, text.as_bytes()).await;
 }
 
 #[cfg(test)]

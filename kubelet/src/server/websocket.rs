@@ -44,9 +44,6 @@ pub(super) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &s
 /// Agrees on a WebSocket, and on one of the protocols that are spoken.
 pub(super) fn upgrade(mut request: Request<Incoming>, spoken: &[&str]) -> Result<(Response<Body>, Upgrade), Refusal> {
     let headers = request.headers();
-    if has_token(headers, header::UPGRADE, "SPDY/3.1") {
-        return Err(bad_request("SPDY is spoken for portForward only: use WebSocket"));
-    }
     if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(bad_request("Upgrade request required"));
     }

@@ -1,5 +1,5 @@
 //! SPDY/3.1, the server's side: streams that the client opens, over one connection. `kubectl port-forward` speaks it,
-//! in a WebSocket or by itself.
+//! in a WebSocket or by itself; `exec` and `attach` of older clients do.
 //!
 //! There are no windows, for kubectl has none: a stream that is not read holds the connection back.
 
