@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::Clients;
 use crate::flags::{Component, Flags, RuntimeKind};
+use crate::health::Pulses;
 use crate::network::Addresses;
 use crate::node::Nodes;
 use crate::stages::Stages;
@@ -20,6 +21,7 @@ pub(crate) struct Running {
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     nodes: Option<Nodes>,
+    pulses: Pulses,
 }
 
 /// Starts the components that the flags name.
@@ -28,9 +30,11 @@ pub(crate) async fn start(
     addresses: &Addresses,
     clients: &Clients,
     authority: Option<&kubewright::apiserver::pki::Pki>,
+    pulses: &Pulses,
     stages: Stages,
 ) -> anyhow::Result<Running> {
-    let mut running = Running { shutdown: CancellationToken::new(), tasks: Vec::new(), nodes: None };
+    let pulses = pulses.clone();
+    let mut running = Running { shutdown: CancellationToken::new(), tasks: Vec::new(), nodes: None, pulses };
     let started = async {
         if flags.runs(Component::Scheduler) {
             running.start_scheduler(clients, stages).await?;
@@ -57,10 +61,13 @@ impl Running {
         let config = DriverConfig::default();
         let driver = Driver::new(clients.scheduler(), Arc::new(SystemClock), config, vec![profile])?;
         let (mut progress, stop) = (driver.progress(), self.shutdown.clone());
+        let pulse = self.pulses.scheduler.clone();
+        pulse.set(true);
         self.tasks.push(tokio::spawn(async move {
             if let Err(error) = driver.run(stop).await {
                 tracing::error!(%error, "the scheduler ended");
             }
+            pulse.set(false);
         }));
         // It only fails if the scheduler ended, which is logged.
         progress.wait_for(|progress| progress.synced).await.ok();
@@ -99,7 +106,12 @@ impl Running {
         });
         let manager = manager.with_all().build()?;
         let count = manager.controllers().len();
-        self.tasks.push(tokio::spawn(manager.run(self.shutdown.clone())));
+        let (pulse, running) = (self.pulses.controllers.clone(), manager.run(self.shutdown.clone()));
+        pulse.set(true);
+        self.tasks.push(tokio::spawn(async move {
+            running.await;
+            pulse.set(false);
+        }));
         stages.ready("controllers", &format!("{count} of them"));
         Ok(())
     }

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::flags::{Flags, StoreKind};
+use crate::health::Pulses;
 use crate::network::Addresses;
 use crate::stages::Stages;
 
@@ -45,7 +46,12 @@ pub(crate) fn prepare_data_dir(data_dir: &Path) -> anyhow::Result<()> {
 
 impl ControlPlane {
     /// Starts it and writes the kubeconfigs.
-    pub(crate) async fn start(flags: &Flags, addresses: &Addresses, stages: Stages) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        flags: &Flags,
+        addresses: &Addresses,
+        pulses: &Pulses,
+        stages: Stages,
+    ) -> anyhow::Result<Self> {
         let (store, disk) = open_store(flags).await?;
         stages.ready("store", if disk.is_some() { "on disk, recovered" } else { "in memory" });
         // Bound before anything else is made, so that a port in use is told at once.
@@ -66,7 +72,11 @@ impl ControlPlane {
         }
         let authority = pki.authority.certificate_pem();
         let kubelets = KubeletTls::from_pem(&pki.kubelet_client.certificate, &pki.kubelet_client.key, authority)?;
-        let server = ApiServer::builder(store)
+        let mut builder = ApiServer::builder(store);
+        for (name, check) in pulses.checks(flags)? {
+            builder = builder.component(name, check);
+        }
+        let server = builder
             .client_authorities(authority)
             .front_proxy_authorities(pki.front_proxy_authority.certificate_pem())
             .front_proxy_client(&pki.front_proxy_client.certificate, &pki.front_proxy_client.key)

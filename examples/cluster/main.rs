@@ -13,6 +13,7 @@ mod components;
 mod control_plane;
 mod demo;
 mod flags;
+mod health;
 mod network;
 mod node;
 mod stages;
@@ -59,14 +60,16 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let interrupted = on_signals()?;
     control_plane::prepare_data_dir(&flags.data_dir)?;
     let addresses = Addresses::choose(&flags.data_dir, flags.runtime)?;
+    let pulses = health::Pulses::default();
     let plane = match flags.runs(Component::Apiserver) {
-        true => Some(ControlPlane::start(&flags, &addresses, stages).await?),
+        true => Some(ControlPlane::start(&flags, &addresses, &pulses, stages).await?),
         false => None,
     };
     let outcome = async {
         let clients = Clients::new(plane.as_ref(), &flags).await?;
         let running =
-            components::start(&flags, &addresses, &clients, plane.as_ref().map(|plane| &plane.pki), stages).await?;
+            components::start(&flags, &addresses, &clients, plane.as_ref().map(|plane| &plane.pki), &pulses, stages)
+                .await?;
         let shown = tokio::select! {
             () = interrupted.cancelled() => Ok(()),
             shown = show(&flags, &clients, stages, &interrupted) => shown,
