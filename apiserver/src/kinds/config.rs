@@ -10,7 +10,7 @@ use super::edit::{default_text, ensure, remove, set};
 use super::kind::Kind;
 use super::read::Field;
 use crate::registry::{Column, SelectableField};
-use crate::table::{AGE, NAME, integer, text, text_of};
+use crate::table::{AGE, NAME, text, text_of};
 
 /// How many bytes the values of a ConfigMap or a Secret may take together.
 const BYTES_MAX: usize = 1 << 20;
@@ -28,7 +28,7 @@ pub(crate) static CONFIG_MAPS: Kind = Kind {
 
 static CONFIG_MAP_COLUMNS: [Column; 3] = [
     NAME,
-    integer("Data", "How many entries it has.", |object, _| {
+    text("Data", "How many entries it has.", |object, _| {
         let count = |name: &str| object[name].as_object().map_or(0, serde_json::Map::len);
         json!(count("data") + count("binaryData"))
     }),
@@ -101,7 +101,7 @@ pub(crate) static SECRETS: Kind = Kind {
 static SECRET_COLUMNS: [Column; 4] = [
     NAME,
     text("Type", "What kind of secret it is.", |object, _| json!(text_of(&object["type"]))),
-    integer("Data", "How many entries it has.", |object, _| {
+    text("Data", "How many entries it has.", |object, _| {
         json!(object["data"].as_object().map_or(0, serde_json::Map::len))
     }),
     AGE,

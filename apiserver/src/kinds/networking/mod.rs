@@ -42,7 +42,7 @@ pub(crate) static IP_ADDRESSES: Kind = Kind {
     ..Kind::PLAIN
 };
 
-static ADDRESS_COLUMNS: [Column; 3] = [
+static ADDRESS_COLUMNS: [Column; 2] = [
     NAME,
     text("ParentRef", "What has the address.", |object, _| {
         let parent = &object["spec"]["parentRef"];
@@ -59,7 +59,6 @@ static ADDRESS_COLUMNS: [Column; 3] = [
         }
         json!(format!("{shown}/{}", part("name")))
     }),
-    AGE,
 ];
 
 /// ServiceCIDRs.

@@ -9,7 +9,7 @@ use crate::kinds::kind::Kind;
 use crate::kinds::read::Field;
 use crate::kinds::validate::labels::label_name;
 use crate::registry::Column;
-use crate::table::{AGE, NAME, boolean, text, text_of};
+use crate::table::{AGE, NAME, text, text_of};
 
 /// StorageClasses.
 pub(crate) static STORAGE_CLASSES: Kind = Kind {
@@ -54,7 +54,7 @@ static STORAGE_COLUMNS: [Column; 6] = [
     text("VolumeBindingMode", "When volumes are bound.", |object, _| {
         json!(object["volumeBindingMode"].as_str().unwrap_or("Immediate"))
     }),
-    boolean("AllowVolumeExpansion", "Whether volumes can grow.", |object, _| {
+    text("AllowVolumeExpansion", "Whether volumes can grow.", |object, _| {
         json!(object["allowVolumeExpansion"].as_bool().unwrap_or_default())
     }),
     AGE,

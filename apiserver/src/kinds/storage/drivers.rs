@@ -12,7 +12,7 @@ use crate::kinds::same::same;
 use crate::kinds::validate::labels::label_selector;
 use crate::kinds::validate::sources::csi_driver_name;
 use crate::registry::Column;
-use crate::table::{AGE, NAME, boolean, integer, or_none, or_unset, text, text_of};
+use crate::table::{AGE, NAME, boolean, integer, or_none, text, text_of};
 
 /// CSIDrivers.
 pub(crate) static CSI_DRIVERS: Kind = Kind {
@@ -187,13 +187,6 @@ pub(crate) static CSI_STORAGE_CAPACITIES: Kind = Kind {
             capacity.field(name).unchanged(errors, &old.field(name));
         }
     }),
-    columns: &[
-        NAME,
-        text("StorageClassName", "The class whose room this is.", |object, _| {
-            json!(text_of(&object["storageClassName"]))
-        }),
-        text("Capacity", "How much room there is.", |object, _| or_unset(&object["capacity"])),
-    ],
     unconditional_update: false,
     ..Kind::PLAIN
 };
