@@ -119,7 +119,8 @@ impl PodResizeValidator {
             let amount = node["status"]["allocatable"][resource].as_str().and_then(|text| text.parse().ok());
             amount.unwrap_or_default()
         };
-        let shown: [(&str, fn(&Quantity) -> i64); 2] = [("cpu", Quantity::millis), ("memory", Quantity::value)];
+        type Shown = (&'static str, fn(&Quantity) -> i64);
+        let shown: [Shown; 2] = [("cpu", Quantity::millis), ("memory", Quantity::value)];
         let over = shown.into_iter().filter_map(|(resource, number)| {
             let (wanted, there) = (requests.get(resource).copied().unwrap_or_default(), allocatable(resource));
             let told = || format!("{resource}, requested: {}, allocatable: {}", number(&wanted), number(&there));

@@ -153,12 +153,12 @@ impl Admission for ResourceQuota {
     }
 
     fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
-        let grows = match (a.operation, a.group, a.resource, a.subresource) {
-            (Operation::Create, _, _, "") => true,
-            (Operation::Update, "", "pods", "" | "resize") => true,
-            (Operation::Update, "", "services" | "persistentvolumeclaims", "") => true,
-            _ => false,
-        };
+        let grows = matches!(
+            (a.operation, a.group, a.resource, a.subresource),
+            (Operation::Create, _, _, "")
+                | (Operation::Update, "", "pods", "" | "resize")
+                | (Operation::Update, "", "services" | "persistentvolumeclaims", "")
+        );
         // What is asked and not stored counts nothing.
         let stored = !matches!(a.group, "authorization.k8s.io" | "authentication.k8s.io");
         let leaving = a.old.is_some_and(|old| old["metadata"]["deletionTimestamp"].is_string());

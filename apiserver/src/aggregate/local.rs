@@ -24,8 +24,11 @@ const CUSTOM: (i64, i64) = (1000, 100);
 /// How soon something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A group, its versions with their priorities, and its own.
+type Priorities = (&'static str, &'static [(&'static str, i64)], i64);
+
 /// Priorities of the built-in groups, and of their versions, as upstream gives them: greater ones come first.
-const BUILT_IN: [(&str, &[(&str, i64)], i64); 21] = [
+const BUILT_IN: [Priorities; 21] = [
     // First in discovery, and without an APIService of its own.
     ("apiregistration.k8s.io", &[], 18_000),
     ("", &[("v1", 1)], 18_000),
