@@ -144,6 +144,9 @@ mod tests {
     }
 
     proptest! {
+        // A case is a megabyte of messages.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn messages_come_back_however_the_stream_is_cut(
             messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..400),

@@ -75,7 +75,8 @@ impl Replica {
         }
         let network = PeerNetwork::new(peers).expect("a configuration that makes sense");
         config.checkpoint_after = 40;
-        config.request_timeout = PATIENCE;
+        // What was on its way to a leader that went away gets no answer, and is asked for again.
+        config.request_timeout = Duration::from_secs(10);
         let store = Arc::new(RaftStore::open(config, network.transport()).await.expect("open"));
         let (listener, inbox, cancelled) = (door.listener(), store.inbox(), CancellationToken::new());
         let served = tokio::spawn({
