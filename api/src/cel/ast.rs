@@ -172,4 +172,15 @@ impl Node {
             expr => expr.children().into_iter().any(|node| node.reads(variable)),
         }
     }
+
+    /// Whether that field of a variable is selected, or asked for with `has`, anywhere below.
+    pub(super) fn selects(&self, variable: &str, field: &str) -> bool {
+        let here = match &self.expr {
+            Expr::Select { operand, field: selected, .. } | Expr::Has { operand, field: selected } => {
+                selected == field && matches!(&operand.expr, Expr::Ident(name) if name == variable)
+            }
+            _ => false,
+        };
+        here || self.expr.children().into_iter().any(|node| node.selects(variable, field))
+    }
 }

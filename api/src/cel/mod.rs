@@ -204,6 +204,12 @@ impl Program {
         self.root.reads(variable)
     }
 
+    /// Whether it selects that field of a variable, or asks with `has` whether it is there.
+    #[must_use]
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        self.root.selects(variable, field)
+    }
+
     /// Runs it.
     ///
     /// # Errors

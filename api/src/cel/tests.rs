@@ -194,3 +194,20 @@ fn one_call_makes_nothing_enormous() {
     let found = program.eval(&[("self", Value::json(&long))], &mut Budget::per_call()).unwrap();
     assert!(matches!(found, Value::Bool(true)), "{found:?}");
 }
+
+#[test]
+fn claims_of_a_token_are_doubles_found_under_escaped_names() {
+    let claims = json!({"exp": 7, "kubernetes.io": {"pod-name": "a"}, "aud": ["x"]});
+    let env = Env::new().with("claims", Type::map(Type::Dyn));
+    let gives = |source: &str| {
+        let program = Program::compile(source, &env).unwrap();
+        program.eval(&[("claims", Value::claims(&claims))], &mut Budget::per_call()).map(|value| value.to_json())
+    };
+    assert_eq!(gives("type(claims.exp) == double && claims.exp == 7"), Ok(Some(json!(true))));
+    assert_eq!(gives("claims.kubernetes__dot__io.pod__dash__name"), Ok(Some(json!("a"))));
+    assert_eq!(gives("claims['kubernetes.io']['pod-name'] + claims.aud[0]"), Ok(Some(json!("ax"))));
+    assert!(gives("claims.missing").unwrap_err().message.contains("no such key: missing"));
+    let program = Program::compile("has(claims.email) && [1].all(x, claims.?sub.hasValue())", &env).unwrap();
+    assert!(program.selects("claims", "email") && program.selects("claims", "sub"));
+    assert!(!program.selects("claims", "groups") && !program.selects("user", "email"));
+}

@@ -87,6 +87,8 @@ impl Type {
             (Self::Map(_, value), Some(_)) => Some(value),
             (Self::List(element), None) => Some(element),
             (Self::Optional(inner), field) => inner.below(field),
+            // Such as the claims of a token: what is below is of the same kind.
+            (Self::Named(_), _) => Some(self),
             _ => None,
         }
     }

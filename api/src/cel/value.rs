@@ -37,6 +37,18 @@ impl Deref for Text<'_> {
     }
 }
 
+const CLAIMS_NAME: &str = "kubernetes.claims";
+/// Marks JSON that came with a token, and all below it.
+static CLAIMS: Type = Type::Named(CLAIMS_NAME);
+
+/// The property of that name. Among claims an escaped name stands for the plain one.
+fn property<'a>(map: &'a serde_json::Map<String, Json>, name: &str, ty: Option<&Type>) -> Option<&'a Json> {
+    match ty {
+        Some(Type::Named(CLAIMS_NAME)) => map.get(&unescape_property(name)),
+        _ => map.get(name),
+    }
+}
+
 /// What a map goes by. Whole numbers are equal whether signed or not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
@@ -153,6 +165,13 @@ impl<'a> Value<'a> {
         Self::typed(json, None)
     }
 
+    /// JSON that came with a token: all numbers are doubles, and properties are found under their escaped names too
+    /// (`claims.example__dot__com`), as upstream shows the claims of a token to expressions.
+    #[must_use]
+    pub fn claims(json: &'a Json) -> Self {
+        Self::typed(json, Some(&CLAIMS))
+    }
+
     /// JSON of a type, which tells times, durations, bytes and kinds of numbers.
     #[must_use]
     pub fn typed(json: &'a Json, ty: Option<&'a Type>) -> Self {
@@ -160,7 +179,9 @@ impl<'a> Value<'a> {
             Json::Null => Self::Null,
             Json::Bool(truth) => Self::Bool(*truth),
             Json::Number(number) => match (number.as_i64(), ty) {
-                (_, Some(Type::Double)) | (None, _) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
+                (_, Some(Type::Double | Type::Named(CLAIMS_NAME))) | (None, _) => {
+                    Self::Double(number.as_f64().unwrap_or(f64::NAN))
+                }
                 (Some(whole), _) => Self::Int(whole),
             },
             Json::String(text) => match ty {
@@ -296,7 +317,7 @@ impl<'a> Value<'a> {
                     let value = map.get(&property).filter(|json| !json.is_null());
                     return Ok(value.map(|json| Self::typed(json, object.fields.get(name))));
                 }
-                Ok(map.get(name).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
+                Ok(property(map, name, *ty).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
             }
             _ => Err(EvalError::no_overload()),
         }
@@ -309,7 +330,7 @@ impl<'a> Value<'a> {
             Self::MapOr(entries, or) => Ok(Some(entries.get(&index.key()?).unwrap_or(or).clone())),
             Self::Json(Json::Object(map), ty) => match index {
                 Self::String(name) => {
-                    Ok(map.get(&**name).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
+                    Ok(property(map, name, *ty).map(|json| Self::typed(json, ty.and_then(|ty| ty.below(Some(name))))))
                 }
                 _ => Ok(None),
             },
