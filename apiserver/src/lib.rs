@@ -42,7 +42,8 @@
 //! # Features
 //!
 //! None is on by default; each only adds. `serve`: listening with TLS, client certificates, connections into pods
-//! through kubelets. `encryption`: objects encrypted in the store. `pki`: certificate authorities, certificates, keys and kubeconfigs in a directory.
+//! through kubelets. `encryption`: objects encrypted in the store. `pki`: certificate authorities, certificates, keys and
+//! kubeconfigs in a directory. `traces`: OpenTelemetry spans of requests.
 //!
 //! # Where next
 //!
@@ -86,5 +87,9 @@ pub mod serve;
 pub mod server;
 pub mod subresources;
 pub mod table;
+#[cfg(feature = "traces")]
+pub mod traces;
+mod ttl_cache;
+mod watched_file;
 
 pub use kubewright_api::cel;

@@ -3,6 +3,8 @@
 mod common;
 #[path = "bad_input/fuzz.rs"]
 mod fuzz;
+#[path = "bad_input/fuzz_config.rs"]
+mod fuzz_config;
 #[path = "bad_input/fuzz_gate.rs"]
 mod fuzz_gate;
 

@@ -6,6 +6,8 @@ mod common;
 mod attacks;
 #[path = "gate/audit.rs"]
 mod audit;
+#[path = "gate/configured.rs"]
+mod configured;
 #[path = "gate/pod_security.rs"]
 mod pod_security;
 #[path = "gate/policies.rs"]
@@ -163,7 +165,8 @@ async fn acting_as_others_takes_a_right_for_each_of_them() {
     let as_bob = [("impersonate-user", "bob"), ("impersonate-group", "system:masters")];
     let (code, _, message) = with_headers(&server.as_user(alice()), PODS, &as_bob).await.fault();
     assert_eq!(code, 403);
-    assert!(message.starts_with("users \"bob\" is forbidden: User \"alice\" cannot impersonate"), "{message}");
+    let why = "pods is forbidden: User \"alice\" cannot impersonate-on:user-info:list resource \"pods\"";
+    assert!(message.starts_with(why), "{message}");
     let (_, _, message) = with_headers(&admin, PODS, &as_bob[..1]).await.fault();
     assert!(message.contains("User \"bob\" cannot list"), "{message}");
     assert_eq!(with_headers(&admin, PODS, &as_bob).await.code, 200);

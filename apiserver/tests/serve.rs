@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
 use kubewright_apiserver::pki::{Authority, Certificate, Pki, PkiConfig, Profile};
 use kubewright_apiserver::remote::{Https, Remote, RemoteError, Target};
-use kubewright_apiserver::serve::{Listener, Tls};
+use kubewright_apiserver::serve::{FollowedTls, Listener, Tls, TlsFiles};
 use kubewright_apiserver::server::ApiServer;
 use kubewright_store::MemoryStore;
 use rustls::{ClientConfig, RootCertStore};
@@ -268,4 +268,64 @@ async fn watches_come_over_a_websocket_too() {
     while let Some(Ok(message)) = socket.next().await {
         assert!(!message.is_text());
     }
+}
+
+#[tokio::test]
+async fn certificates_and_authorities_are_replaced_without_a_restart() {
+    let now = Timestamp::now();
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::generate("old", now).unwrap(), Authority::generate("new", now).unwrap());
+    let serving =
+        |authority: &Authority| authority.issue(&Profile::server("kube", vec!["localhost".into()]), now).unwrap();
+    let files = TlsFiles {
+        certificate: directory.path().join("tls.crt"),
+        key: directory.path().join("tls.key"),
+        client_authorities: directory.path().join("ca.crt"),
+    };
+    let write = |certificate: &Certificate, authority: &Authority| {
+        std::fs::write(&files.certificate, &certificate.certificate).unwrap();
+        std::fs::write(&files.key, &certificate.key).unwrap();
+        std::fs::write(&files.client_authorities, authority.certificate_pem()).unwrap();
+    };
+    write(&serving(&old), &old);
+    let followed = FollowedTls::open(files.clone()).await.unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), followed.tls()).await.unwrap();
+    let address = listener.local_address();
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new())).client_authorities_file(&files.client_authorities);
+    let server = builder.build().await.unwrap();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
+    let connect = |trusted: &Authority, client: &Authority| {
+        let client = client.issue(&Profile::client("admin", &["system:masters"]), now).unwrap();
+        let mut target = Target::new(format!("https://localhost:{}/", address.port()).parse().unwrap());
+        target.connect = Some(("127.0.0.1".into(), address.port()));
+        target.authorities = Some(trusted.certificate_pem().into());
+        target.identity = Some((client.certificate.as_str().into(), client.key.as_str().into()));
+        let request = Request::get("/api/v1/namespaces").body(Bytes::new()).unwrap();
+        async move { Https::default().send(&target, request).await.map(|answer| answer.status().as_u16()) }
+    };
+    assert_eq!(connect(&old, &old).await.unwrap(), 200);
+    assert!(connect(&new, &old).await.is_err());
+
+    // A key that is not the certificate's yet: the files are being written.
+    let next = serving(&new);
+    std::fs::write(&files.certificate, &next.certificate).unwrap();
+    assert!(followed.reload().await.is_err());
+    assert_eq!(connect(&old, &old).await.unwrap(), 200);
+    write(&next, &new);
+    assert!(followed.reload().await.unwrap());
+    assert!(!followed.reload().await.unwrap());
+    assert!(connect(&old, &new).await.is_err());
+    let until = async {
+        while connect(&new, &new).await.unwrap() != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), until).await.expect("the authorities are followed");
+    // Whom the old authority signed is nobody any more.
+    assert_eq!(connect(&new, &old).await.unwrap(), 401);
+    server.drain();
+    shutdown.cancel();
+    running.await.unwrap();
+    server.shutdown().await;
 }

@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use k8s_openapi::jiff::Timestamp;
-use kubewright::apiserver::authn::Anonymous;
+use kubewright::apiserver::authn::StructuredAuthentication;
 use kubewright::apiserver::authn::token::{Issuer, SigningKey};
+use kubewright::apiserver::authz::StructuredAuthorization;
 use kubewright::apiserver::connect::KubeletTls;
+use kubewright::apiserver::environment::SystemEnvironment;
 use kubewright::apiserver::pki::{Pki, PkiConfig};
+use kubewright::apiserver::remote;
 use kubewright::apiserver::request::User;
 use kubewright::apiserver::serve::{Listener, Tls};
-use kubewright::apiserver::server::ApiServer;
+use kubewright::apiserver::server::{ApiServer, Builder};
 use kubewright::controllers::grant_access;
 use kubewright::store::{DiskConfig, DiskStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
@@ -72,7 +75,7 @@ impl ControlPlane {
         }
         let authority = pki.authority.certificate_pem();
         let kubelets = KubeletTls::from_pem(&pki.kubelet_client.certificate, &pki.kubelet_client.key, authority)?;
-        let mut builder = ApiServer::builder(store);
+        let mut builder = configured(flags, ApiServer::builder(store)).await?;
         for (name, check) in pulses.checks(flags)? {
             builder = builder.component(name, check);
         }
@@ -81,7 +84,6 @@ impl ControlPlane {
             .front_proxy_authorities(pki.front_proxy_authority.certificate_pem())
             .front_proxy_client(&pki.front_proxy_client.certificate, &pki.front_proxy_client.key)
             .service_account_issuer(Issuer::new(ISSUER, SigningKey::from_pem(&pki.service_account_key)?))
-            .anonymous(Anonymous::HealthPaths)
             .service_addresses(services)
             .advertise(advertise, addresses.kubernetes_port())
             .kubelets(Arc::new(kubelets))
@@ -100,14 +102,30 @@ impl ControlPlane {
 
     /// Ends watches, lets requests in flight finish, and closes the store.
     pub(crate) async fn stop(self) {
+        self.server.drain();
         self.shutdown.cancel();
-        self.server.shutdown().await;
         // It only fails if it panicked, and then there is nothing left to wait for.
         self.serving.await.ok();
+        self.server.shutdown().await;
         if let Some(disk) = self.disk {
             disk.close().await;
         }
     }
+}
+
+/// With what the configuration files say of who is believed and who decides.
+async fn configured(flags: &Flags, mut builder: Builder) -> anyhow::Result<Builder> {
+    if let Some(path) = &flags.authentication_config {
+        let (remote, environment) = (remote::standard(), Arc::new(SystemEnvironment));
+        let authentication = StructuredAuthentication::from_file(path.clone(), remote, environment).await?;
+        builder = builder.authentication(authentication);
+    }
+    if let Some(path) = &flags.authorization_config {
+        let (remote, environment) = (remote::standard(), Arc::new(SystemEnvironment));
+        let authorization = StructuredAuthorization::from_file(path.clone(), remote, environment).await?;
+        builder = builder.authorization(authorization);
+    }
+    Ok(builder)
 }
 
 async fn open_store(flags: &Flags) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<DiskStore>>)> {

@@ -21,6 +21,15 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 
+    /// Whose tokens are believed, by this `AuthenticationConfiguration`, which is followed while the cluster runs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authentication_config: Option<PathBuf>,
+
+    /// Who decides who may do what, by this `AuthorizationConfiguration`, which is followed while the cluster runs
+    /// [default: Node and RBAC].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authorization_config: Option<PathBuf>,
+
     /// How many nodes to run, each a kubelet in this process.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=200))]
     pub(crate) nodes: u16,

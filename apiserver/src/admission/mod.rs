@@ -4,9 +4,11 @@
 
 mod certificates;
 mod conditions;
+mod deciding;
 mod default_tolerations;
 mod limit_ranger;
 mod matching;
+mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_nodes;
@@ -25,6 +27,7 @@ mod webhook;
 pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
 pub use default_tolerations::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
+pub use metrics::AdmissionMetrics;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::NodeRestriction;
 pub use pod_nodes::{NodeDeclaredFeatureValidator, PodResizeValidator, PodTopologyLabels};

@@ -16,10 +16,13 @@ pub fn standard(
     environment: &Arc<dyn Environment>,
     pod_security: PodSecurityConfig,
     remote: &Arc<dyn Remote>,
+    metrics: &AdmissionMetrics,
 ) -> Vec<Arc<dyn Admission>> {
     let objects = || Arc::clone(objects);
     let authorizer = || Arc::clone(authorizer);
     let (environment, remote) = (|| Arc::clone(environment), || Arc::clone(remote));
+    let mutating = MutatingWebhooks::new(objects(), authorizer(), environment(), remote());
+    let validating = ValidatingWebhooks::new(objects(), authorizer(), environment(), remote());
     vec![
         Arc::new(NamespaceLifecycle::new(objects())),
         Arc::new(LimitRanger::new(objects())),
@@ -41,9 +44,9 @@ pub fn standard(
         Arc::new(NodeDeclaredFeatureValidator::new(objects())),
         Arc::new(PodResizeValidator::new(objects())),
         Arc::new(MutatingPolicies::new(objects(), authorizer())),
-        Arc::new(MutatingWebhooks::new(objects(), authorizer(), environment(), remote())),
+        Arc::new(mutating.measured(metrics.clone())),
         Arc::new(ValidatingPolicies::new(objects(), authorizer())),
-        Arc::new(ValidatingWebhooks::new(objects(), authorizer(), environment(), remote())),
+        Arc::new(validating.measured(metrics.clone())),
         // Last: what it counts nobody refuses any more.
         Arc::new(ResourceQuota::new(objects())),
     ]

@@ -43,6 +43,8 @@ pub(super) struct Draft {
     pub(super) verb: String,
     pub(super) user: User,
     pub(super) impersonated: Option<User>,
+    /// The verb that allowed it, if only some of it is allowed.
+    pub(super) impersonation_constraint: Option<String>,
     pub(super) source_ips: Vec<String>,
     pub(super) user_agent: String,
     pub(super) info: RequestInfo,
@@ -73,6 +75,8 @@ impl Draft {
             }
         };
         set("impersonatedUser", self.impersonated.as_ref().map(user_info));
+        let constraint = self.impersonation_constraint.as_ref();
+        set("authenticationMetadata", constraint.map(|verb| json!({"impersonationConstraint": verb})));
         set("sourceIPs", (!self.source_ips.is_empty()).then(|| json!(self.source_ips)));
         set("userAgent", (!self.user_agent.is_empty()).then(|| json!(self.user_agent)));
         set("objectRef", self.object_reference());

@@ -39,9 +39,11 @@ impl Handle {
 }
 
 /// Notes whom the request acts as.
-pub(crate) fn impersonated(extensions: &http::Extensions, user: &User) {
+pub(crate) fn impersonated(extensions: &http::Extensions, user: &User, constraint: Option<String>) {
     if let Some(handle) = extensions.get::<Handle>() {
-        handle.draft().impersonated = Some(user.clone());
+        let mut draft = handle.draft();
+        draft.impersonated = Some(user.clone());
+        draft.impersonation_constraint = constraint;
     }
 }
 
@@ -67,6 +69,7 @@ fn draft(
         verb: info.verb.clone(),
         user,
         impersonated: None,
+        impersonation_constraint: None,
         source_ips,
         user_agent: text("user-agent").unwrap_or_default().chars().take(1024).collect(),
         info,

@@ -66,6 +66,35 @@ impl Bearer {
     }
 }
 
+/// An authenticator whose tokens name no audiences: they are good for the API server's own, and for no others.
+#[derive(Clone, Debug)]
+pub struct AudienceAgnostic<T> {
+    inner: T,
+    audiences: Vec<String>,
+}
+
+impl<T> AudienceAgnostic<T> {
+    /// Its tokens are good for these audiences: the API server's own.
+    pub const fn new(inner: T, audiences: Vec<String>) -> Self {
+        Self { inner, audiences }
+    }
+}
+
+#[async_trait]
+impl<T: TokenAuthenticator> TokenAuthenticator for AudienceAgnostic<T> {
+    async fn authenticate_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, AuthnError> {
+        let shared: Vec<String> = audiences.iter().filter(|wanted| self.audiences.contains(wanted)).cloned().collect();
+        if shared.is_empty() {
+            return Ok(None);
+        }
+        self.inner.authenticate_token(token, &shared).await
+    }
+}
+
 fn bearer_token(parts: &Parts) -> Option<&str> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
@@ -133,6 +162,19 @@ mod tests {
             builder = builder.header(AUTHORIZATION, *value);
         }
         bearer_token(&builder.body(()).unwrap().into_parts().0).map(str::to_owned)
+    }
+
+    #[tokio::test]
+    async fn tokens_without_audiences_are_for_the_api_server_alone() {
+        let tokens = StaticTokens::new([("t".to_owned(), User::new("alice", &[]))]);
+        let tokens = AudienceAgnostic::new(tokens, vec!["api".into(), "other".into()]);
+        let ask = |audiences: &[&str]| {
+            let audiences: Vec<String> = audiences.iter().map(|&audience| audience.to_owned()).collect();
+            let tokens = tokens.clone();
+            async move { tokens.authenticate_token("t", &audiences).await.unwrap().map(|(_, shared)| shared) }
+        };
+        assert_eq!(ask(&["api", "vault"]).await.unwrap(), ["api"]);
+        assert_eq!(ask(&["vault"]).await, None);
     }
 
     #[test]

@@ -5,24 +5,33 @@
 
 mod bearer;
 mod bootstrap_token;
+mod config;
+mod jwt;
+mod metrics;
 #[cfg(feature = "serve")]
 mod request_header;
 pub mod token;
+mod webhook;
 #[cfg(feature = "serve")]
 mod x509;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::request::Parts;
 
-pub use bearer::{Bearer, StaticTokens, TokenAuthenticator};
+pub use bearer::{AudienceAgnostic, Bearer, StaticTokens, TokenAuthenticator};
 pub use bootstrap_token::BootstrapTokens;
+pub use config::{AuthenticationConfig, AuthenticationConfigError};
+pub use jwt::StructuredAuthentication;
+pub use metrics::AuthnMetrics;
 #[cfg(feature = "serve")]
 pub use request_header::RequestHeader;
+pub use webhook::{TokenReviewVersion, TokenWebhook, TokenWebhookConfig};
 #[cfg(feature = "serve")]
-pub use x509::{ClientCertificates, PeerCertificates};
+pub use x509::{ClientAuthorities, ClientCertificates, PeerCertificates};
 
 use crate::request::User;
 
@@ -57,21 +66,24 @@ pub trait Authenticator: Send + Sync + 'static {
 }
 
 /// Who may come without credentials, as `system:anonymous`. Authorization still decides what they may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Anonymous {
     /// Nobody.
     Never,
     /// Who asks for `/livez`, `/readyz` or `/healthz`.
     #[default]
     HealthPaths,
+    /// Who asks for one of these paths, letter by letter.
+    Paths(Vec<String>),
     /// Everyone.
     Everywhere,
 }
 
 impl Anonymous {
-    fn admits(self, path: &str) -> bool {
+    fn admits(&self, path: &str) -> bool {
         match self {
             Self::Never => false,
+            Self::Paths(paths) => paths.iter().any(|known| known == path),
             Self::Everywhere => true,
             Self::HealthPaths => matches!(path, "/livez" | "/readyz" | "/healthz"),
         }
@@ -83,6 +95,7 @@ impl Anonymous {
 pub struct Authentication {
     authenticators: Arc<[Arc<dyn Authenticator>]>,
     anonymous: Anonymous,
+    metrics: AuthnMetrics,
 }
 
 impl fmt::Debug for Authentication {
@@ -95,7 +108,14 @@ impl Authentication {
     /// Asks these authenticators, the first one first.
     #[must_use]
     pub fn new(authenticators: Vec<Arc<dyn Authenticator>>, anonymous: Anonymous) -> Self {
-        Self { authenticators: authenticators.into(), anonymous }
+        Self { authenticators: authenticators.into(), anonymous, metrics: AuthnMetrics::default() }
+    }
+
+    /// Measures into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: AuthnMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Who asks.
@@ -103,6 +123,14 @@ impl Authentication {
     /// # Errors
     /// The credentials are no good, or there are none and anonymous requests are not let in here.
     pub async fn authenticate(&self, parts: &Parts) -> Result<User, AuthnError> {
+        let started = Instant::now();
+        let outcome = self.identify(parts).await;
+        let name = outcome.as_ref().ok().map(|user| user.name.as_str());
+        self.metrics.attempted(name, started.elapsed());
+        outcome
+    }
+
+    async fn identify(&self, parts: &Parts) -> Result<User, AuthnError> {
         let mut refused = Vec::new();
         for authenticator in self.authenticators.iter() {
             match authenticator.authenticate(parts).await {
@@ -163,5 +191,10 @@ mod tests {
     async fn anonymous_requests_are_let_in_where_asked_for() {
         assert!(authentication(Anonymous::Everywhere).authenticate(&parts("/api", None)).await.is_ok());
         assert!(authentication(Anonymous::Never).authenticate(&parts("/livez", None)).await.is_err());
+        let paths = authentication(Anonymous::Paths(vec!["/version".into()]));
+        assert!(paths.authenticate(&parts("/version", None)).await.is_ok());
+        for other in ["/livez", "/version/", "/Version"] {
+            assert!(paths.authenticate(&parts(other, None)).await.is_err(), "{other}");
+        }
     }
 }

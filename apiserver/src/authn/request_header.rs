@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::x509::{ClientCertificates, PeerCertificates};
+use super::x509::{ClientAuthorities, ClientCertificates, PeerCertificates};
 use super::{Authenticator, AuthnError};
 use crate::environment::Environment;
 use crate::request::{User, unescape_header_key};
@@ -44,7 +44,8 @@ impl RequestHeader {
         if names.is_empty() {
             return Err(AuthnError::new("front proxy: name the common names that its certificate may have"));
         }
-        let certificates = ClientCertificates::new(authorities_pem, Arc::clone(&environment))?;
+        let authorities = ClientAuthorities::new(authorities_pem)?;
+        let certificates = ClientCertificates::new(authorities, Arc::clone(&environment));
         Ok(Self { certificates, names, environment })
     }
 }

@@ -1,7 +1,7 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use http::request::Parts;
@@ -11,11 +11,13 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Authenticator, AuthnError};
 use crate::environment::Environment;
 use crate::request::User;
+use crate::watched_file::{self, WatchedFile};
 
 /// Where a certificate may carry the user's UID.
 const USER_UID_OID: &str = "1.3.6.1.4.1.57683.2";
@@ -25,8 +27,14 @@ const USER_UID_OID: &str = "1.3.6.1.4.1.57683.2";
 #[derive(Clone)]
 pub struct PeerCertificates {
     chain: Arc<[CertificateDer<'static>]>,
-    /// The signatures are checked once a connection, the times with every request.
-    verdict: Arc<OnceLock<Result<Identity, String>>>,
+    /// The signatures are checked once a connection and set of authorities, the times with every request.
+    verdict: Arc<Mutex<Option<Verdict>>>,
+}
+
+/// What came of the check by the authorities of that generation.
+struct Verdict {
+    generation: u64,
+    identity: Result<Identity, String>,
 }
 
 #[derive(Clone)]
@@ -50,9 +58,85 @@ impl PeerCertificates {
     }
 }
 
+/// The authorities whose client certificates are believed. Clones are handles onto the same authorities, which can be
+/// replaced while the server runs: from then on a certificate of one that is gone is refused, also on connections that
+/// there are.
+#[derive(Clone)]
+pub struct ClientAuthorities(Arc<RwLock<Trusted>>);
+
+#[derive(Clone)]
+struct Trusted {
+    verifier: Arc<dyn ClientCertVerifier>,
+    generation: u64,
+}
+
+impl fmt::Debug for ClientAuthorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClientAuthorities").field(&self.trusted().generation).finish()
+    }
+}
+
+impl ClientAuthorities {
+    /// The authorities in the PEM text.
+    ///
+    /// # Errors
+    /// The text holds no certificate of an authority.
+    pub fn new(pem: &str) -> Result<Self, AuthnError> {
+        Ok(Self(Arc::new(RwLock::new(Trusted { verifier: verifier(pem)?, generation: 0 }))))
+    }
+
+    /// Believes the authorities in this PEM text from now on.
+    ///
+    /// # Errors
+    /// The text holds no certificate of an authority; nothing changes then.
+    pub fn replace(&self, pem: &str) -> Result<(), AuthnError> {
+        let verifier = verifier(pem)?;
+        let mut trusted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *trusted = Trusted { verifier, generation: trusted.generation + 1 };
+        Ok(())
+    }
+
+    fn trusted(&self) -> Trusted {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what is written into the file until cancelled.
+    pub(crate) async fn follow(self, file: WatchedFile, cancel: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(watched_file::INTERVAL) => {}
+            }
+            let replaced = match file.changed().await {
+                Ok(None) => continue,
+                Ok(Some(text)) => {
+                    let replaced = self.replace(&text).map_err(|error| error.reason);
+                    file.see(text);
+                    replaced
+                }
+                Err(reason) => Err(reason),
+            };
+            match replaced {
+                Ok(()) => tracing::info!("the client authorities were read anew"),
+                Err(reason) => tracing::warn!(reason, "the client authorities stay as they were"),
+            }
+        }
+    }
+}
+
+fn verifier(pem: &str) -> Result<Arc<dyn ClientCertVerifier>, AuthnError> {
+    let fault = |what: &dyn fmt::Display| AuthnError::new(format!("client authorities: {what}"));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.map_err(|e| fault(&e))?).map_err(|e| fault(&e))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|e| fault(&e))
+}
+
 /// Believes client certificates that one of these authorities signed.
 pub struct ClientCertificates {
-    verifier: Arc<dyn ClientCertVerifier>,
+    authorities: ClientAuthorities,
     environment: Arc<dyn Environment>,
 }
 
@@ -63,27 +147,20 @@ impl fmt::Debug for ClientCertificates {
 }
 
 impl ClientCertificates {
-    /// Believes what the authorities in the PEM text signed.
-    ///
-    /// # Errors
-    /// The text holds no certificate of an authority.
-    pub fn new(authorities_pem: &str, environment: Arc<dyn Environment>) -> Result<Self, AuthnError> {
-        let fault = |what: &dyn fmt::Display| AuthnError::new(format!("client authorities: {what}"));
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authorities_pem.as_bytes()) {
-            roots.add(certificate.map_err(|e| fault(&e))?).map_err(|e| fault(&e))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        let verifier = verifier.build().map_err(|e| fault(&e))?;
-        Ok(Self { verifier, environment })
+    /// Believes what these authorities signed.
+    #[must_use]
+    pub fn new(authorities: ClientAuthorities, environment: Arc<dyn Environment>) -> Self {
+        Self { authorities, environment }
     }
 
     /// The common name of a certificate, if one of the authorities signed it and it is in force.
     pub(super) fn holder(&self, peer: &PeerCertificates, now: u64) -> Option<String> {
-        self.verify(&peer.chain, now).ok().map(|identity| identity.user.name)
+        let trusted = self.authorities.trusted();
+        trusted.verify(&peer.chain, now).ok().map(|identity| identity.user.name)
     }
+}
 
+impl Trusted {
     fn verify(&self, chain: &[CertificateDer<'_>], now: u64) -> Result<Identity, String> {
         let (first, rest) = chain.split_first().ok_or("no certificate")?;
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
@@ -114,13 +191,19 @@ impl Authenticator for ClientCertificates {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, AuthnError> {
         let Some(peer) = parts.extensions.get::<PeerCertificates>() else { return Ok(None) };
         let now = self.environment.now().as_second();
-        let verify = || self.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
-        match peer.verdict.get_or_init(verify) {
-            Ok(identity) if now > identity.not_after => Err(AuthnError::new("x509: certificate has expired")),
+        let trusted = self.authorities.trusted();
+        let mut verdict = peer.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        if verdict.as_ref().is_none_or(|verdict| verdict.generation != trusted.generation) {
+            let identity = trusted.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
+            *verdict = Some(Verdict { generation: trusted.generation, identity });
+        }
+        match verdict.as_ref().map(|verdict| &verdict.identity) {
+            Some(Ok(identity)) if now > identity.not_after => Err(AuthnError::new("x509: certificate has expired")),
             // Without a name it is nobody's.
-            Ok(identity) if identity.user.name.is_empty() => Ok(None),
-            Ok(identity) => Ok(Some(identity.user.clone())),
-            Err(problem) => Err(AuthnError::new(format!("verifying certificate failed: {problem}"))),
+            Some(Ok(identity)) if identity.user.name.is_empty() => Ok(None),
+            Some(Ok(identity)) => Ok(Some(identity.user.clone())),
+            Some(Err(problem)) => Err(AuthnError::new(format!("verifying certificate failed: {problem}"))),
+            None => Ok(None),
         }
     }
 }

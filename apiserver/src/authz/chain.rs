@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Attributes, Authorizer, Decision};
-use crate::request::SYSTEM_MASTERS;
+use crate::request::{SYSTEM_MASTERS, User};
 
 /// Asks in turn; the first yes or no counts, and without either the answer is no.
 #[derive(Clone)]
@@ -45,6 +45,10 @@ impl Authorizer for Chain {
             }
         }
         Decision::NoOpinion(reasons.join("\n"))
+    }
+
+    fn cannot_list_rules(&self, user: &User) -> Vec<String> {
+        self.0.iter().flat_map(|authorizer| authorizer.cannot_list_rules(user)).collect()
     }
 }
 

@@ -4,13 +4,24 @@
 //! `system:masters` may do everything, then [`node`] decides for kubelets and [`rbac`] for everyone.
 
 mod chain;
+mod config;
+mod metrics;
 pub mod node;
 pub mod rbac;
 pub mod reviews;
+mod structured;
+mod webhook;
 
 use async_trait::async_trait;
 
 pub use chain::{Chain, SystemMasters};
+pub use config::{
+    AuthorizationConfig, AuthorizationConfigError, AuthorizationWebhookConfig, AuthorizerConfig, FailurePolicy,
+};
+pub use metrics::AuthzMetrics;
+pub use structured::StructuredAuthorization;
+pub(crate) use structured::{Lent, counted};
+pub use webhook::AuthorizationWebhook;
 
 use crate::request::{RequestInfo, User};
 
@@ -88,6 +99,12 @@ impl Decision {
 pub trait Authorizer: Send + Sync + 'static {
     /// Decides.
     async fn authorize(&self, attributes: &Attributes) -> Decision;
+
+    /// Why not all that it allows that user can be listed; nothing if its rules are roles and bindings.
+    fn cannot_list_rules(&self, user: &User) -> Vec<String> {
+        let _ = user;
+        Vec::new()
+    }
 }
 
 /// Allows everything: for tests and for servers behind something that decides.

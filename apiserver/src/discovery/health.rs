@@ -8,6 +8,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::uri::InvalidUri;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
@@ -67,6 +72,50 @@ impl Check for RemoteHealth {
 pub struct Health {
     checks: Arc<[Arc<dyn Check>]>,
     draining: CancellationToken,
+    metrics: HealthMetrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    name: String,
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    name: String,
+    r#type: &'static str,
+    status: &'static str,
+}
+
+/// What came of checks, under upstream's names. Clones share it.
+#[derive(Clone, Default)]
+pub struct HealthMetrics {
+    current: Family<CheckLabels, Gauge>,
+    outcomes: Family<OutcomeLabels, Counter>,
+}
+
+impl fmt::Debug for HealthMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HealthMetrics")
+    }
+}
+
+impl HealthMetrics {
+    /// Metrics that this registry shows.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("kubernetes_healthcheck", "The last outcome of each check", metrics.current.clone());
+        registry.register("kubernetes_healthchecks", "Outcomes of all checks", metrics.outcomes.clone());
+        metrics
+    }
+
+    fn record(&self, path: &str, name: &str, well: bool) {
+        let Some(kind) = ["livez", "readyz", "healthz"].into_iter().find(|known| *known == path) else { return };
+        self.current.get_or_create(&CheckLabels { name: name.into(), r#type: kind }).set(i64::from(well));
+        let status = if well { "success" } else { "error" };
+        self.outcomes.get_or_create(&OutcomeLabels { name: name.into(), r#type: kind, status }).inc();
+    }
 }
 
 impl fmt::Debug for Health {
@@ -79,7 +128,14 @@ impl Health {
     /// Well if all checks pass; ready if, besides, the server doesn't drain.
     #[must_use]
     pub fn new(checks: Vec<Arc<dyn Check>>, draining: CancellationToken) -> Self {
-        Self { checks: checks.into(), draining }
+        Self { checks: checks.into(), draining, metrics: HealthMetrics::default() }
+    }
+
+    /// Counts outcomes into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: HealthMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Name and outcome of everything that this path checks.
@@ -92,6 +148,9 @@ impl Health {
             let draining = self.draining.is_cancelled();
             let outcome = if draining { Err("process is shutting down".to_owned()) } else { Ok(()) };
             outcomes.push(("shutdown".to_owned(), outcome));
+        }
+        for (name, outcome) in &outcomes {
+            self.metrics.record(path, name, outcome.is_ok());
         }
         outcomes
     }

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 pub use groups::Groups;
-pub use health::{Check, Health, RemoteHealth};
+pub use health::{Check, Health, HealthMetrics, RemoteHealth};
 pub use openapi::OpenApi;
 pub(crate) use openapi::of_group;
 pub use pages::{GIT_VERSION, MetricsPage, TokenKeys, Version};

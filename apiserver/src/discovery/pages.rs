@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use kubewright_store::Store;
 use serde_json::json;
 
 use crate::authn::token::Issuer;
 use crate::body::{self, Body};
 use crate::layers::Metrics;
+use crate::registry::StorageMetrics;
 use crate::request::RequestInfo;
 use crate::server::Endpoint;
 
@@ -47,14 +49,30 @@ fn platform() -> &'static str {
 }
 
 /// Answers `/metrics`.
-#[derive(Clone, Debug)]
-pub struct MetricsPage(Metrics);
+#[derive(Clone)]
+pub struct MetricsPage {
+    metrics: Metrics,
+    /// Asked how large it is whenever someone looks.
+    store: Option<(StorageMetrics, Arc<dyn Store>)>,
+}
+
+impl std::fmt::Debug for MetricsPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("MetricsPage").field(&self.metrics).finish()
+    }
+}
 
 impl MetricsPage {
     /// Shows these.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self(metrics)
+        Self { metrics, store: None }
+    }
+
+    /// Shows how large that store is too.
+    pub(crate) fn of_store(mut self, metrics: StorageMetrics, store: Arc<dyn Store>) -> Self {
+        self.store = Some((metrics, store));
+        self
     }
 }
 
@@ -65,7 +83,10 @@ impl Endpoint for MetricsPage {
     }
 
     async fn call(&self, _: Request<Body>) -> Response<Body> {
-        let mut response = body::text(StatusCode::OK, self.0.render());
+        if let Some((metrics, store)) = &self.store {
+            metrics.measure(&**store).await;
+        }
+        let mut response = body::text(StatusCode::OK, self.metrics.render());
         let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response

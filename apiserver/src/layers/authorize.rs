@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::{Request, Response};
 use kubewright_api::status::Status;
 
 use super::{Next, Step};
-use crate::authz::{Attributes, Authorizer, Decision};
+use crate::authz::{Attributes, Authorizer, AuthzMetrics, Decision};
 use crate::body::{self, Body};
 use crate::request::Context;
 
 /// The step.
 pub struct Authorize {
     authorizer: Arc<dyn Authorizer>,
+    metrics: AuthzMetrics,
 }
 
 impl fmt::Debug for Authorize {
@@ -27,7 +29,14 @@ impl Authorize {
     /// Asks this authorizer.
     #[must_use]
     pub fn new(authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { authorizer }
+        Self { authorizer, metrics: AuthzMetrics::default() }
+    }
+
+    /// Measures into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: AuthzMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 }
 
@@ -72,14 +81,15 @@ impl Step for Authorize {
         let Some(context) = request.extensions().get::<Context>() else {
             return body::status(&Status::internal("the request was not identified"));
         };
-        let attributes = Attributes::new(&context.user, &context.info);
-        let mut attributes = attributes;
+        let mut attributes = Attributes::new(&context.user, &context.info);
+        let started = Instant::now();
         let mut decision = self.authorizer.authorize(&attributes).await;
         if decision.is_allowed() && opens_a_connection(&attributes) {
             // WebSockets begin with a GET: reading must not be enough to run commands.
             attributes.verb = "create".into();
             decision = self.authorizer.authorize(&attributes).await;
         }
+        self.metrics.attempted(&decision, started.elapsed());
         let (Decision::Allow(reason) | Decision::Deny(reason) | Decision::NoOpinion(reason)) = &decision;
         let verdict = if decision.is_allowed() { "allow" } else { "forbid" };
         context.warnings.annotate("authorization.k8s.io/decision", verdict);

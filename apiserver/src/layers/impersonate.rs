@@ -1,5 +1,7 @@
 //! Acting as someone else: the `Impersonate-…` headers, for those who may.
 
+mod modes;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +10,8 @@ use async_trait::async_trait;
 use http::{HeaderMap, Request, Response};
 use kubewright_api::status::Status;
 
-use super::{Next, Step, forbidden};
+use super::{Next, Step};
 use crate::audit;
-use crate::authn::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use crate::authz::{Attributes, Authorizer};
 use crate::body::{self, Body};
 use crate::request::{Context, User, unescape_header_key};
@@ -32,7 +33,7 @@ impl fmt::Debug for Impersonate {
 }
 
 /// Whom the headers ask for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wanted {
     user: String,
     groups: Vec<String>,
@@ -64,62 +65,16 @@ impl Wanted {
             }
         }
         if any && wanted.user.is_empty() {
-            let why = "requested [{...}] without impersonating a user";
-            return Err(Status::internal(why));
+            let why = "requested groups, uid or extra without impersonating a user name";
+            return Err(Status::bad_request(why));
         }
         Ok(any.then_some(wanted))
     }
 
-    /// Everything that must be allowed: verb `impersonate` on each of these.
-    fn checks(&self, asking: &User) -> Vec<Attributes> {
-        let base = |group: &str, resource: &str, name: &str| Attributes {
-            user: asking.clone(),
-            verb: "impersonate".into(),
-            group: group.into(),
-            version: "v1".into(),
-            resource: resource.into(),
-            name: name.into(),
-            is_resource_request: true,
-            ..Attributes::default()
-        };
-        let mut checks = Vec::new();
-        match service_account(&self.user) {
-            Some((namespace, name)) => {
-                checks.push(Attributes { namespace: namespace.into(), ..base("", "serviceaccounts", name) });
-            }
-            None => checks.push(base("", "users", &self.user)),
-        }
-        checks.extend(self.groups.iter().map(|group| base("", "groups", group)));
-        for (key, values) in &self.extra {
-            let check = |value: &String| Attributes {
-                subresource: key.clone(),
-                ..base("authentication.k8s.io", "userextras", value)
-            };
-            checks.extend(values.iter().map(check));
-        }
-        if !self.uid.is_empty() {
-            checks.push(base("authentication.k8s.io", "uids", &self.uid));
-        }
-        checks
+    /// Whether nothing but a user name is asked for.
+    fn is_only_a_name(&self) -> bool {
+        self.groups.is_empty() && self.uid.is_empty() && self.extra.is_empty()
     }
-
-    fn into_user(self) -> User {
-        let mut groups = self.groups;
-        if groups.is_empty()
-            && let Some((namespace, _)) = service_account(&self.user)
-        {
-            groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
-        }
-        let membership = if self.user == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
-        if !groups.iter().any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED) {
-            groups.push(membership.into());
-        }
-        User { name: self.user, uid: self.uid, groups, extra: self.extra }
-    }
-}
-
-fn service_account(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(ns, n)| !ns.is_empty() && !n.is_empty())
 }
 
 impl Impersonate {
@@ -129,15 +84,10 @@ impl Impersonate {
         Self { authorizer }
     }
 
-    async fn user(&self, headers: &HeaderMap, asking: &User) -> Result<Option<User>, Status> {
+    async fn user(&self, headers: &HeaderMap, context: &Context) -> Result<Option<(User, Option<String>)>, Status> {
         let Some(wanted) = Wanted::read(headers)? else { return Ok(None) };
-        for check in wanted.checks(asking) {
-            let decision = self.authorizer.authorize(&check).await;
-            if !decision.is_allowed() {
-                return Err(forbidden(&check, decision));
-            }
-        }
-        Ok(Some(wanted.into_user()))
+        let request = Attributes::new(&context.user, &context.info);
+        modes::impersonate(&self.authorizer, &wanted, &request).await.map(Some)
     }
 }
 
@@ -148,12 +98,12 @@ impl Step for Impersonate {
         let Some(context) = parts.extensions.get::<Context>().cloned() else {
             return body::status(&Status::internal("the request was not identified"));
         };
-        match self.user(&parts.headers, &context.user).await {
+        match self.user(&parts.headers, &context).await {
             Err(status) => return body::status(&status),
             Ok(None) => {}
-            Ok(Some(user)) => {
-                tracing::debug!(by = context.user.name, user = user.name, "impersonating");
-                audit::impersonated(&parts.extensions, &user);
+            Ok(Some((user, constraint))) => {
+                tracing::debug!(by = context.user.name, user = user.name, constraint, "impersonating");
+                audit::impersonated(&parts.extensions, &user, constraint);
                 parts.extensions.insert(Context { user, ..context });
                 let names: Vec<_> =
                     parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
@@ -169,6 +119,8 @@ impl Step for Impersonate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::AUTHENTICATED;
+    use crate::authz::Decision;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -179,35 +131,105 @@ mod tests {
         headers
     }
 
-    #[test]
-    fn every_header_needs_its_own_right() {
-        let wanted = Wanted::read(&headers(&[
-            (USER, "bob"),
-            (GROUP, "a"),
-            (GROUP, "b"),
-            ("Impersonate-Extra-acme.com%2fscope", "x"),
-        ]));
-        let wanted = wanted.unwrap().unwrap();
-        let checks = wanted.checks(&User::new("alice", &[]));
-        let seen: Vec<String> = checks.iter().map(|c| format!("{}/{} {}", c.resource, c.subresource, c.name)).collect();
-        assert_eq!(seen, ["users/ bob", "groups/ a", "groups/ b", "userextras/acme.com/scope x"]);
-        assert_eq!(wanted.into_user().groups, ["a", "b", AUTHENTICATED]);
+    /// Allows what is in the list, as `verb resource[/subresource] [namespace/]name`.
+    struct Allows(&'static [&'static str]);
+
+    #[async_trait]
+    impl Authorizer for Allows {
+        async fn authorize(&self, a: &Attributes) -> Decision {
+            let subresource = if a.subresource.is_empty() { String::new() } else { format!("/{}", a.subresource) };
+            let namespace = if a.namespace.is_empty() { String::new() } else { format!("{}/", a.namespace) };
+            let asked = format!("{} {}{subresource} {namespace}{}", a.verb, a.resource, a.name);
+            let allowed = self.0.iter().any(|known| *known == asked);
+            if allowed { Decision::Allow(String::new()) } else { Decision::NoOpinion(String::new()) }
+        }
+    }
+
+    /// The user that a client who may do this becomes when it lists pods of `web` with these headers.
+    async fn become_user(
+        allows: &'static [&'static str],
+        asking: User,
+        pairs: &[(&str, &str)],
+    ) -> Result<(User, Option<String>), String> {
+        let info = crate::request::RequestInfo::parse(&http::Method::GET, "/api/v1/namespaces/web/pods", None);
+        let context = Context::new(asking, info, jiff::Timestamp::UNIX_EPOCH);
+        let step = Impersonate::new(Arc::new(Allows(allows)));
+        let found = step.user(&headers(pairs), &context).await.map_err(|status| status.message)?;
+        Ok(found.expect("headers ask for it"))
+    }
+
+    #[tokio::test]
+    async fn of_old_every_header_needs_its_own_right() {
+        let pairs = [(USER, "bob"), (GROUP, "a"), (UID, "7"), ("Impersonate-Extra-acme.com%2fscope", "x")];
+        const RIGHTS: &[&str] = &[
+            "impersonate users bob",
+            "impersonate groups a",
+            "impersonate uids 7",
+            "impersonate userextras/acme.com/scope x",
+        ];
+        let alice = User::new("alice", &[]);
+        let (bob, constraint) = become_user(RIGHTS, alice.clone(), &pairs).await.unwrap();
+        assert_eq!((bob.name.as_str(), bob.uid.as_str(), constraint), ("bob", "7", None));
+        assert_eq!(bob.groups, ["a", AUTHENTICATED]);
+        const FEWER: [&[&str]; 4] = [
+            &["impersonate groups a", "impersonate uids 7", "impersonate userextras/acme.com/scope x"],
+            &["impersonate users bob", "impersonate uids 7", "impersonate userextras/acme.com/scope x"],
+            &["impersonate users bob", "impersonate groups a", "impersonate userextras/acme.com/scope x"],
+            &["impersonate users bob", "impersonate groups a", "impersonate uids 7"],
+        ];
+        for fewer in FEWER {
+            assert!(become_user(fewer, alice.clone(), &pairs).await.is_err(), "{fewer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_constrained_way_needs_the_user_and_the_deed() {
+        let alice = || User::new("alice", &[]);
+        const BOTH: &[&str] = &["impersonate-on:user-info:list pods web/", "impersonate:user-info users bob"];
+        let (bob, constraint) = become_user(BOTH, alice(), &[(USER, "bob")]).await.unwrap();
+        assert_eq!((bob.name.as_str(), constraint.as_deref()), ("bob", Some("impersonate:user-info")));
+        for half in [&BOTH[..1], &BOTH[1..]] {
+            assert!(become_user(half, alice(), &[(USER, "bob")]).await.is_err());
+        }
+        // Nobody gets into this group so, and no account of the cluster is an ordinary user.
+        const ALL: &[&str] = &[
+            "impersonate-on:user-info:list pods web/",
+            "impersonate:user-info users bob",
+            "impersonate:user-info groups system:masters",
+            "impersonate:user-info users system:serviceaccount:a:b",
+        ];
+        let masters = become_user(ALL, alice(), &[(USER, "bob"), (GROUP, "system:masters")]).await.unwrap_err();
+        assert!(masters.contains("impersonating the system:masters group is not allowed"), "{masters}");
+        assert!(become_user(ALL, alice(), &[(USER, "system:serviceaccount:a:b")]).await.is_err());
+        const ACCOUNT: &[&str] =
+            &["impersonate-on:serviceaccount:list pods web/", "impersonate:serviceaccount serviceaccounts a/b"];
+        let (account, _) = become_user(ACCOUNT, alice(), &[(USER, "system:serviceaccount:a:b")]).await.unwrap();
+        assert_eq!(account.groups, ["system:serviceaccounts", "system:serviceaccounts:a", AUTHENTICATED]);
+    }
+
+    #[tokio::test]
+    async fn an_agent_acts_as_the_node_it_runs_on() {
+        const RIGHTS: &[&str] =
+            &["impersonate-on:associated-node:list pods web/", "impersonate:associated-node nodes *"];
+        let agent = |node: &str| User {
+            name: "system:serviceaccount:kube-system:agent".into(),
+            extra: BTreeMap::from([("authentication.kubernetes.io/node-name".into(), vec![node.into()])]),
+            ..User::default()
+        };
+        let node = [(USER, "system:node:n1")];
+        let (n1, constraint) = become_user(RIGHTS, agent("n1"), &node).await.unwrap();
+        assert_eq!((n1.name.as_str(), constraint.as_deref()), ("system:node:n1", Some("impersonate:associated-node")));
+        assert_eq!(n1.groups, ["system:nodes", AUTHENTICATED]);
+        assert!(become_user(RIGHTS, agent("n2"), &node).await.is_err());
+        assert!(become_user(RIGHTS, User { name: "alice".into(), ..agent("n1") }, &node).await.is_err());
+        assert!(become_user(RIGHTS, agent("n1"), &[(USER, "system:node:n1"), (GROUP, "a")]).await.is_err());
+        const ANY: &[&str] = &["impersonate-on:arbitrary-node:list pods web/", "impersonate:arbitrary-node nodes n1"];
+        assert_eq!(become_user(ANY, User::new("alice", &[]), &node).await.unwrap().0.groups[0], "system:nodes");
     }
 
     #[test]
     fn groups_without_a_user_are_refused() {
-        assert!(Wanted::read(&headers(&[(GROUP, "system:masters")])).is_err());
+        assert_eq!(Wanted::read(&headers(&[(GROUP, "system:masters")])).unwrap_err().code, 400);
         assert_eq!(Wanted::read(&headers(&[("accept", "x")])).unwrap(), None);
-    }
-
-    #[test]
-    fn service_accounts_come_with_their_groups() {
-        let wanted = Wanted::read(&headers(&[(USER, "system:serviceaccount:a:b")])).unwrap().unwrap();
-        let check = &wanted.checks(&User::default())[0];
-        assert_eq!(
-            (check.resource.as_str(), check.namespace.as_str(), check.name.as_str()),
-            ("serviceaccounts", "a", "b")
-        );
-        assert_eq!(wanted.into_user().groups, ["system:serviceaccounts", "system:serviceaccounts:a", AUTHENTICATED]);
     }
 }

@@ -8,6 +8,7 @@ mod delete;
 mod errors;
 mod info;
 mod list;
+mod metrics;
 mod modify;
 mod own;
 mod ownership;
@@ -20,6 +21,7 @@ pub(crate) use call::{Call, Written};
 pub(crate) use delete::{DeleteOptions, Deleted, Preconditions};
 pub use info::{ResourceInfo, SubresourceInfo, Text};
 pub(crate) use list::{ListParams, Listed};
+pub(crate) use metrics::StorageMetrics;
 pub(crate) use own::OwnObjects;
 pub use strategy::{
     Column, CommitHook, GarbageCollection, Reservation, Scale, Scaling, SelectableField, Strategy, StrategyContext,

@@ -6,6 +6,8 @@
 mod client_config;
 #[cfg(feature = "serve")]
 mod https;
+mod kubeconfig;
+mod review;
 mod service;
 
 use std::fmt;
@@ -18,6 +20,8 @@ use http::{Request, Response, Uri};
 pub(crate) use client_config::of_client_config;
 #[cfg(feature = "serve")]
 pub use https::Https;
+pub use kubeconfig::{Kubeconfig, KubeconfigError};
+pub(crate) use review::Reviewer;
 pub use service::of_service;
 
 /// Largest answer that is read, in bytes.

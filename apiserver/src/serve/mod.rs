@@ -13,6 +13,7 @@
 //! # Ok(()) }
 //! ```
 
+mod files;
 mod tls;
 
 use std::convert::Infallible;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
+pub use files::{FollowedTls, TlsFiles};
 pub(crate) use tls::certificates;
 pub use tls::{Tls, TlsError};
 
@@ -75,7 +77,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Tls,
 }
 
 impl std::fmt::Debug for Listener {
@@ -100,7 +102,7 @@ impl Listener {
     /// It is no longer bound.
     pub fn from_socket(socket: TcpListener, tls: Tls) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, tls: TlsAcceptor::from(tls.into_config()) })
+        Ok(Self { socket, address, tls })
     }
 
     /// The bound address.
@@ -145,7 +147,7 @@ impl Listener {
                     continue;
                 }
             };
-            let (tls, service) = (self.tls.clone(), service.clone());
+            let (tls, service) = (TlsAcceptor::from(self.tls.config()), service.clone());
             let (builder, watcher) = (Arc::clone(&builder), graceful.watcher());
             let shutdown = shutdown.clone();
             connections.spawn(async move {

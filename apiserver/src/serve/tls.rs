@@ -1,6 +1,6 @@
 //! The TLS side: the serving certificate, and asking clients for theirs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
@@ -20,9 +20,10 @@ impl TlsError {
     }
 }
 
-/// How connections are secured.
+/// How connections are secured. Clones are handles onto the same certificate, which can be replaced while connections
+/// come in.
 #[derive(Clone, Debug)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls(Arc<RwLock<Arc<ServerConfig>>>);
 
 impl Tls {
     /// Serves with this certificate chain and key, and asks clients for certificates of these authorities. All PEM.
@@ -33,23 +34,37 @@ impl Tls {
     /// # Errors
     /// One of them is not what it should be.
     pub fn new(certificate: &str, key: &str, client_authorities: &str) -> Result<Self, TlsError> {
-        let chain = certificates("serving certificate", certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| TlsError::new("serving key", e))?;
-        let provider = ring::default_provider();
-        let verifier = AskForCertificate::new(client_authorities, &provider)?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|e| TlsError::new("protocol versions", e))?
-            .with_client_cert_verifier(Arc::new(verifier))
-            .with_single_cert(chain, key)
-            .map_err(|e| TlsError::new("serving certificate and key", e))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Arc::new(RwLock::new(config(certificate, key, client_authorities)?))))
     }
 
-    pub(super) fn into_config(self) -> Arc<ServerConfig> {
-        self.0
+    /// Secures connections that come in from now on so; those there are stay as they are.
+    ///
+    /// # Errors
+    /// One of them is not what it should be, or the key is not the certificate's; nothing changes then.
+    pub fn replace(&self, certificate: &str, key: &str, client_authorities: &str) -> Result<(), TlsError> {
+        let config = config(certificate, key, client_authorities)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
     }
+
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn config(certificate: &str, key: &str, client_authorities: &str) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = certificates("serving certificate", certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| TlsError::new("serving key", e))?;
+    let provider = ring::default_provider();
+    let verifier = AskForCertificate::new(client_authorities, &provider)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|e| TlsError::new("protocol versions", e))?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(chain, key)
+        .map_err(|e| TlsError::new("serving certificate and key", e))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 pub(crate) fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,6 +1,8 @@
 //! Putting a server together.
 
 use std::net::SocketAddr;
+#[cfg(feature = "serve")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +18,11 @@ use super::{ApiServer, Parts};
 use crate::admission::{PodSecurityConfig, PolicyStatuses};
 use crate::allocate::{AddressRange, PortRange};
 use crate::audit::{AuditConfig, Auditor};
+#[cfg(feature = "serve")]
+use crate::authn::ClientAuthorities;
 use crate::authn::token::Issuer;
-use crate::authn::{Anonymous, Authenticator};
-use crate::authz::Authorizer;
+use crate::authn::{Anonymous, Authenticator, StructuredAuthentication, TokenWebhookConfig};
+use crate::authz::{Authorizer, StructuredAuthorization};
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
 use crate::custom::{Converter, Definitions};
@@ -35,6 +39,8 @@ use crate::registry::table::{Choice, Resources};
 use crate::registry::{OwnObjects, Registry};
 use crate::remote::Remote;
 use crate::request::User;
+#[cfg(feature = "serve")]
+use crate::watched_file::WatchedFile;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +139,14 @@ impl Builder {
         self
     }
 
+    /// Takes client certificates that the authorities in this file (PEM) signed, and follows the file while the server
+    /// runs.
+    #[cfg(feature = "serve")]
+    pub fn client_authorities_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.client_authorities_file = Some(path.into());
+        self
+    }
+
     /// Tells extension servers that the front proxy's certificate is signed by these authorities (PEM).
     pub fn front_proxy_authorities(mut self, pem: impl Into<String>) -> Self {
         self.options.front_proxy_authorities = Some(pem.into());
@@ -191,6 +205,13 @@ impl Builder {
         self
     }
 
+    /// Traces requests so (default: it does not).
+    #[cfg(feature = "traces")]
+    pub fn traces(mut self, traces: crate::traces::Traces) -> Self {
+        self.options.traces = Some(traces);
+        self
+    }
+
     /// Encrypts objects in the store so (default: it does not).
     #[cfg(feature = "encryption")]
     pub fn encryption(mut self, encryption: Encryption) -> Self {
@@ -212,7 +233,25 @@ impl Builder {
 
     /// Says who may come without credentials (default: who asks for `/livez`, `/readyz` or `/healthz`).
     pub fn anonymous(mut self, anonymous: Anonymous) -> Self {
-        self.options.anonymous = anonymous;
+        self.options.anonymous = Some(anonymous);
+        self
+    }
+
+    /// Takes tokens of these issuers too, and lets anonymous requests in where that configuration says.
+    pub fn authentication(mut self, authentication: StructuredAuthentication) -> Self {
+        self.options.authentication = Some(authentication);
+        self
+    }
+
+    /// Asks a webhook whose the tokens are that nobody else knows.
+    pub fn token_webhook(mut self, config: TokenWebhookConfig) -> Self {
+        self.options.token_webhook = Some(config);
+        self
+    }
+
+    /// Asks the authorizers of this configuration who may do what, in place of Node and RBAC.
+    pub fn authorization(mut self, authorization: StructuredAuthorization) -> Self {
+        self.options.authorization = Some(authorization);
         self
     }
 
@@ -304,7 +343,14 @@ impl Builder {
     /// The store cannot be read, or the objects that every server has cannot be written.
     pub async fn build(mut self) -> Result<ApiServer, BuildError> {
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        #[cfg(feature = "traces")]
+        if let Some(traces) = &self.options.traces {
+            self.store = Arc::new(crate::traces::TracedStore::new(self.store, traces.clone()));
+            let remote = crate::traces::TracedRemote::new(Arc::clone(&self.options.remote), traces.clone());
+            self.options.remote = Arc::new(remote);
+        }
         let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
+        let unready = cancel.child_token();
         #[cfg(feature = "encryption")]
         if let Some(encryption) = self.encryption.take() {
             self.store = encryption.store(self.store);
@@ -320,6 +366,14 @@ impl Builder {
         let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
         let auditor = self.options.audit.take().map(|config| Auditor::start(config, &tasks, &cancel));
         let remote = Arc::clone(&self.options.remote);
+        #[cfg(feature = "serve")]
+        trust_clients(&mut self.options, &tasks, &cancel).await?;
+        if let Some(authentication) = self.options.authentication.clone() {
+            tasks.spawn(authentication.run(cancel.clone()));
+        }
+        if let Some(authorization) = self.options.authorization.clone() {
+            tasks.spawn(authorization.run(cancel.clone()));
+        }
         let standard = Standard::new(self.options, &objects, &self.environment);
         let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;
         let mut parts = Parts {
@@ -331,7 +385,7 @@ impl Builder {
             registry,
         };
         if !self.bare {
-            standard.install(&mut parts, store, &draining);
+            standard.install(&mut parts, store, &unready, &draining);
             tasks.spawn(PolicyStatuses::new(Arc::clone(&parts.objects)).run(cancel.clone()));
             if let Some(availability) = standard.availability(&parts) {
                 tasks.spawn(availability.run(cancel.clone()));
@@ -355,7 +409,7 @@ impl Builder {
             tasks.spawn(local.run(cancel.clone()));
         }
         let converter = Converter::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment), remote);
-        let core = Arc::new(Core::new(parts, self.settings, converter, tasks, cancel, draining));
+        let core = Arc::new(Core::new(parts, self.settings, converter, tasks, cancel, unready, draining));
         if let Err(status) = bootstrapped {
             core.shutdown().await;
             return Err(BuildError::Bootstrap(status));
@@ -363,4 +417,30 @@ impl Builder {
         let stack = gate.stack(gate.by_credentials(), &core);
         Ok(ApiServer { core, gate, stack })
     }
+}
+
+/// Reads the client authorities, and has their file followed.
+#[cfg(feature = "serve")]
+async fn trust_clients(
+    options: &mut Options,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Result<(), BuildError> {
+    let wrong = |problem: String| BuildError::Configuration { problem };
+    let mut file = None;
+    if let Some(path) = options.client_authorities_file.take() {
+        if options.client_authorities.is_some() {
+            return Err(wrong("client authorities: give either the text or a file".into()));
+        }
+        let (watched, text) = WatchedFile::open(path).await.map_err(wrong)?;
+        options.client_authorities = Some(text);
+        file = Some(watched);
+    }
+    let Some(pem) = &options.client_authorities else { return Ok(()) };
+    let trust = ClientAuthorities::new(pem).map_err(|error| wrong(error.reason))?;
+    if let Some(file) = file {
+        tasks.spawn(trust.clone().follow(file, cancel.clone()));
+    }
+    options.client_trust = Some(trust);
+    Ok(())
 }

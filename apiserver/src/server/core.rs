@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) converter: Arc<Converter>,
     pub(crate) cancel: CancellationToken,
+    /// Cancelled before, or with, `draining`: `/readyz` fails.
+    pub(super) unready: CancellationToken,
     /// Cancelled before, or with, `cancel`.
     pub(super) draining: CancellationToken,
     endpoints: Vec<Arc<dyn Endpoint>>,
@@ -61,6 +63,7 @@ impl Core {
         converter: Converter,
         tasks: TaskTracker,
         cancel: CancellationToken,
+        unready: CancellationToken,
         draining: CancellationToken,
     ) -> Self {
         Self {
@@ -72,6 +75,7 @@ impl Core {
             settings,
             converter: Arc::new(converter),
             cancel,
+            unready,
             draining,
             tasks,
         }

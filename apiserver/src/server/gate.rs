@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 use super::Core;
 use crate::audit::{AuditObjects, AuditRequests, Auditor};
 use crate::authn::Authentication;
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, AuthzMetrics};
 use crate::body::{self, Body};
 use crate::environment::Environment;
 use crate::fairness::Fairness;
@@ -57,12 +57,16 @@ pub(crate) struct Gate {
     auditor: Option<Arc<Auditor>>,
     audit_requests: StepLayer<AuditRequests>,
     audit_objects: StepLayer<AuditObjects>,
+    #[cfg(feature = "traces")]
+    trace: StepLayer<crate::traces::TraceRequests>,
 }
 
 impl Gate {
+    #[allow(clippy::too_many_arguments, reason = "each layer has its own")]
     pub(super) fn new(
         authentication: Authentication,
         authorizer: &Arc<dyn Authorizer>,
+        authz_metrics: AuthzMetrics,
         metrics: Metrics,
         share: Share,
         environment: Arc<dyn Environment>,
@@ -71,7 +75,7 @@ impl Gate {
     ) -> Self {
         Self {
             authentication,
-            authorize: StepLayer::new(Authorize::new(Arc::clone(authorizer))),
+            authorize: StepLayer::new(Authorize::new(Arc::clone(authorizer)).measured(authz_metrics)),
             impersonate: StepLayer::new(Impersonate::new(Arc::clone(authorizer))),
             share,
             limit_body: StepLayer::new(LimitBody::default()),
@@ -81,7 +85,16 @@ impl Gate {
             audit_objects: StepLayer::new(AuditObjects::new(auditor.clone())),
             environment,
             auditor,
+            #[cfg(feature = "traces")]
+            trace: StepLayer::new(crate::traces::TraceRequests::new(None)),
         }
+    }
+
+    /// Traces requests so, if at all.
+    #[cfg(feature = "traces")]
+    pub(super) fn traced(mut self, traces: Option<crate::traces::Traces>) -> Self {
+        self.trace = StepLayer::new(crate::traces::TraceRequests::new(traces));
+        self
     }
 
     /// Who asks by their credentials.
@@ -106,7 +119,10 @@ impl Gate {
     {
         let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
         let identify = StepLayer::new(identify);
-        let inner = identify.layer(self.audit_requests.layer(self.impersonate.layer(inner)));
+        let inner = self.audit_requests.layer(self.impersonate.layer(inner));
+        #[cfg(feature = "traces")]
+        let inner = self.trace.layer(inner);
+        let inner = identify.layer(inner);
         let inner = StepLayer::new(Compress).layer(StepLayer::new(Encode).layer(self.measure.layer(inner)));
         BoxCloneSyncService::new(self.protect.layer(inner))
     }

@@ -29,6 +29,7 @@ pub(crate) use negotiate::prefers_protobuf;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -74,7 +75,16 @@ impl ApiServer {
     /// Stops being ready and ends watches and connections into pods, while other requests are still answered: what
     /// comes first when a served server goes down. Then stop listening, then [`shutdown`](Self::shutdown).
     pub fn drain(&self) {
+        self.core.unready.cancel();
         self.core.draining.cancel();
+    }
+
+    /// As [`drain`](Self::drain), but between not being ready and ending watches everything is served for so long: that
+    /// load balancers see it, and send nobody here any more (upstream's `--shutdown-delay-duration`).
+    pub async fn drain_after(&self, shutdown_delay: Duration) {
+        self.core.unready.cancel();
+        tokio::time::sleep(shutdown_delay).await;
+        self.drain();
     }
 
     /// Ends all watches and all tasks, and waits for the tasks. Requests are refused from then on.

@@ -1,14 +1,18 @@
 //! What a server can be told about its standard parts.
 
 use std::net::SocketAddr;
+#[cfg(feature = "serve")]
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::admission::PodSecurityConfig;
 use crate::allocate::{AddressRange, PortRange};
 use crate::audit::AuditConfig;
+#[cfg(feature = "serve")]
+use crate::authn::ClientAuthorities;
 use crate::authn::token::Issuer;
-use crate::authn::{Anonymous, Authenticator};
-use crate::authz::Authorizer;
+use crate::authn::{Anonymous, Authenticator, StructuredAuthentication, TokenWebhookConfig};
+use crate::authz::{Authorizer, StructuredAuthorization};
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
 use crate::discovery::Check;
@@ -23,12 +27,20 @@ pub(super) struct Options {
     pub(super) authorizers: Vec<Arc<dyn Authorizer>>,
     pub(super) static_tokens: Vec<(String, User)>,
     pub(super) issuer: Option<Issuer>,
-    pub(super) anonymous: Anonymous,
+    pub(super) anonymous: Option<Anonymous>,
+    pub(super) authentication: Option<StructuredAuthentication>,
+    pub(super) authorization: Option<StructuredAuthorization>,
+    pub(super) token_webhook: Option<TokenWebhookConfig>,
     pub(super) service_addresses: AddressRange,
     pub(super) node_ports: PortRange,
     pub(super) advertise: Option<SocketAddr>,
     pub(super) kubernetes_service_port: u16,
     pub(super) client_authorities: Option<String>,
+    #[cfg(feature = "serve")]
+    pub(super) client_authorities_file: Option<PathBuf>,
+    /// What became of the two, to be replaced when the file changes.
+    #[cfg(feature = "serve")]
+    pub(super) client_trust: Option<ClientAuthorities>,
     pub(super) front_proxy_authorities: Option<String>,
     /// Certificate and key.
     pub(super) front_proxy_client: Option<(Arc<str>, Arc<str>)>,
@@ -39,6 +51,8 @@ pub(super) struct Options {
     pub(super) pod_security: PodSecurityConfig,
     pub(super) remote: Arc<dyn Remote>,
     pub(super) audit: Option<AuditConfig>,
+    #[cfg(feature = "traces")]
+    pub(super) traces: Option<crate::traces::Traces>,
     pub(super) fairness: Option<FairnessConfig>,
     /// What must be well, beside the store.
     pub(super) checks: Vec<Arc<dyn Check>>,
@@ -56,12 +70,19 @@ impl Default for Options {
             authorizers: Vec::new(),
             static_tokens: Vec::new(),
             issuer: None,
-            anonymous: Anonymous::default(),
+            anonymous: None,
+            authentication: None,
+            authorization: None,
+            token_webhook: None,
             service_addresses: AddressRange::default(),
             node_ports: PortRange::default(),
             advertise: None,
             kubernetes_service_port: 443,
             client_authorities: None,
+            #[cfg(feature = "serve")]
+            client_authorities_file: None,
+            #[cfg(feature = "serve")]
+            client_trust: None,
             front_proxy_authorities: None,
             front_proxy_client: None,
             admission_off: Vec::new(),
@@ -71,6 +92,8 @@ impl Default for Options {
             pod_security: PodSecurityConfig::default(),
             remote: remote::standard(),
             audit: None,
+            #[cfg(feature = "traces")]
+            traces: None,
             fairness: Some(FairnessConfig::default()),
             checks: Vec::new(),
             components: Vec::new(),

@@ -11,23 +11,28 @@ use super::Parts;
 use super::components::ComponentStatuses;
 use super::gate::{Gate, Share};
 use super::options::Options;
-use crate::admission;
+use crate::admission::{self, AdmissionMetrics};
 use crate::aggregate::{API_SERVICES, Availability, Extensions, LocalServices, at_start};
 use crate::allocate::ServiceAllocator;
 use crate::audit::Auditor;
 use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
-use crate::authn::{Authentication, Authenticator, Bearer, BootstrapTokens, StaticTokens, TokenAuthenticator};
+use crate::authn::{
+    AudienceAgnostic, Authentication, Authenticator, AuthnMetrics, Bearer, BootstrapTokens, StaticTokens,
+    StructuredAuthentication, TokenAuthenticator, TokenWebhook,
+};
 use crate::authz::node::NodeAuthorizer;
 use crate::authz::rbac::{EscalationCheck, Rbac};
 use crate::authz::reviews::Reviews;
-use crate::authz::{AllowAll, Authorizer, Chain, SystemMasters};
+use crate::authz::{AllowAll, Authorizer, AuthorizerConfig, AuthzMetrics, Chain, Lent, SystemMasters, counted};
 use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
-use crate::discovery::{Check, Groups, Health, MetricsPage, OpenApi, TokenKeys, Version};
+use crate::discovery::{Check, Groups, Health, HealthMetrics, MetricsPage, OpenApi, TokenKeys, Version};
 use crate::environment::Environment;
 use crate::fairness::{Fairness, FairnessMetrics};
 use crate::layers::Metrics;
 use crate::objects::{GroupResource, Objects};
+use crate::registry::StorageMetrics;
+use crate::watched_file::ReloadMetrics;
 
 /// The issuer of service account tokens where none is given; upstream's default.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -56,6 +61,10 @@ pub(super) struct Standard {
     issuer: Arc<Issuer>,
     metrics: Metrics,
     fairness_metrics: FairnessMetrics,
+    authz_metrics: AuthzMetrics,
+    admission_metrics: AdmissionMetrics,
+    health_metrics: HealthMetrics,
+    storage_metrics: StorageMetrics,
     extensions: Arc<Extensions>,
     options: Options,
 }
@@ -71,18 +80,52 @@ impl Standard {
             None => Issuer::new(ISSUER, SigningKey::generate().map_err(|error| error.to_string())?),
         };
         let issuer = Arc::new(issuer);
+        if let Some(authentication) = &options.authentication {
+            authentication.disallow(&issuer.names()).map_err(|error| error.to_string())?;
+        }
         let bearer = bearer(&mut options, &issuer, objects, environment);
-        let authentication = authentication(&mut options, &bearer, environment)?;
-        let (authorizer, rbac) = authorizer(&mut options, objects);
         let mut registry = prometheus_client::registry::Registry::default();
+        let authentication = authentication(&mut options, &bearer, environment)?;
+        let authentication = authentication.measured(AuthnMetrics::new(&mut registry));
+        let admission_metrics = AdmissionMetrics::new(&mut registry);
+        let health_metrics = HealthMetrics::new(&mut registry);
+        let storage_metrics = StorageMetrics::new(&mut registry);
         let fairness_metrics = FairnessMetrics::new(&mut registry);
+        let authz_metrics = AuthzMetrics::new(&mut registry);
+        if let Some(authentication) = &options.authentication {
+            authentication.measure(ReloadMetrics::new(&mut registry, "authentication"));
+        }
+        if let Some(authorization) = &options.authorization {
+            authorization.measure(ReloadMetrics::new(&mut registry, "authorization"));
+        }
+        let (authorizer, rbac) = authorizer(&mut options, objects, &authz_metrics);
         let metrics = Metrics::with_registry(registry);
         let extensions = Extensions::observing(&**objects);
-        Ok(Self { authorizer, authentication, bearer, rbac, issuer, metrics, fairness_metrics, extensions, options })
+        Ok(Self {
+            authorizer,
+            authentication,
+            bearer,
+            rbac,
+            issuer,
+            metrics,
+            fairness_metrics,
+            authz_metrics,
+            admission_metrics,
+            health_metrics,
+            storage_metrics,
+            extensions,
+            options,
+        })
     }
 
     /// Adds the standard admission plugins, endpoints and hooks.
-    pub(super) fn install(&self, parts: &mut Parts, store: Arc<dyn Store>, draining: &CancellationToken) {
+    pub(super) fn install(
+        &self,
+        parts: &mut Parts,
+        store: Arc<dyn Store>,
+        unready: &CancellationToken,
+        draining: &CancellationToken,
+    ) {
         let (objects, environment) = (Arc::clone(&parts.objects), Arc::clone(&parts.environment));
         parts.admission = admission::standard(
             &objects,
@@ -90,6 +133,7 @@ impl Standard {
             &environment,
             self.options.pod_security.clone(),
             &self.options.remote,
+            &self.admission_metrics,
         );
         parts.admission.retain(|plugin| !self.options.admission_off.iter().any(|off| off == plugin.name()));
         if !objects.serves(GroupResource::core("namespaces")) {
@@ -100,6 +144,9 @@ impl Standard {
             let check = EscalationCheck::new(rbac.clone(), Arc::clone(&self.authorizer));
             parts.admission.insert(0, Arc::new(check));
         }
+        for plugin in &mut parts.admission {
+            *plugin = self.admission_metrics.measured(Arc::clone(plugin));
+        }
         let tokens = TokenRequests::new(
             Arc::clone(&self.issuer),
             Arc::clone(&objects),
@@ -107,6 +154,9 @@ impl Standard {
             parts.admission.clone().into(),
         );
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
+        self.storage_metrics.follow(&parts.registry);
+        let metrics = MetricsPage::new(self.metrics.clone());
+        let metrics = metrics.of_store(self.storage_metrics.clone(), Arc::clone(&store));
         let store: Arc<dyn Check> = Arc::new(StoreCheck(store));
         let mut components = vec![("etcd-0".to_owned(), Arc::clone(&store))];
         components.extend(self.options.components.iter().cloned());
@@ -124,8 +174,8 @@ impl Standard {
             Arc::new(Groups::new(Arc::clone(resources), Arc::clone(extensions))) as _,
             Arc::new(OpenApi::new(Arc::clone(resources), Arc::clone(extensions))) as _,
             Arc::new(Version) as _,
-            Arc::new(Health::new(checks, draining.clone())) as _,
-            Arc::new(MetricsPage::new(self.metrics.clone())) as _,
+            Arc::new(Health::new(checks, unready.clone()).measured(self.health_metrics.clone())) as _,
+            Arc::new(metrics) as _,
             Arc::new(TokenKeys::new(Arc::clone(&self.issuer))) as _,
             Arc::new(tokens) as _,
             Arc::new(reviews) as _,
@@ -195,15 +245,19 @@ impl Standard {
         draining: CancellationToken,
         auditor: Option<Arc<Auditor>>,
     ) -> Gate {
-        Gate::new(
+        let gate = Gate::new(
             self.authentication.clone(),
             &self.authorizer,
+            self.authz_metrics.clone(),
             self.metrics.clone(),
             Share::new(fairness),
             Arc::clone(&parts.environment),
             draining,
             auditor,
-        )
+        );
+        #[cfg(feature = "traces")]
+        let gate = gate.traced(self.options.traces.clone());
+        gate
     }
 
     /// Makes the objects that a standard server makes when it starts.
@@ -230,15 +284,25 @@ fn bearer(
     environment: &Arc<dyn Environment>,
 ) -> Bearer {
     let mut authenticators: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    let audiences = &issuer.audiences;
     if !options.static_tokens.is_empty() {
-        authenticators.push(Arc::new(StaticTokens::new(std::mem::take(&mut options.static_tokens))));
+        let tokens = StaticTokens::new(std::mem::take(&mut options.static_tokens));
+        authenticators.push(Arc::new(AudienceAgnostic::new(tokens, audiences.clone())));
     }
     let accounts = ServiceAccountTokens::new(Arc::clone(issuer), Arc::clone(objects), Arc::clone(environment));
     authenticators.push(Arc::new(accounts));
     if options.bootstrap_tokens {
-        authenticators.push(Arc::new(BootstrapTokens::new(Arc::clone(objects), Arc::clone(environment))));
+        let tokens = BootstrapTokens::new(Arc::clone(objects), Arc::clone(environment));
+        authenticators.push(Arc::new(AudienceAgnostic::new(tokens, audiences.clone())));
     }
-    Bearer::new(authenticators, issuer.audiences.clone())
+    if let Some(issuers) = options.authentication.clone() {
+        authenticators.push(Arc::new(AudienceAgnostic::new(issuers, audiences.clone())));
+    }
+    if let Some(config) = options.token_webhook.take() {
+        let (remote, environment) = (Arc::clone(&options.remote), Arc::clone(environment));
+        authenticators.push(Arc::new(TokenWebhook::new(config, audiences.clone(), remote, environment)));
+    }
+    Bearer::new(authenticators, audiences.clone())
 }
 
 fn authentication(
@@ -253,24 +317,41 @@ fn authentication(
         authenticators.push(Arc::new(proxy.map_err(|error| error.to_string())?));
     }
     #[cfg(feature = "serve")]
-    if let Some(pem) = &options.client_authorities {
-        let certificates = crate::authn::ClientCertificates::new(pem, Arc::clone(environment));
-        authenticators.push(Arc::new(certificates.map_err(|error| format!("client authorities: {error}"))?));
+    if let Some(trust) = &options.client_trust {
+        let certificates = crate::authn::ClientCertificates::new(trust.clone(), Arc::clone(environment));
+        authenticators.push(Arc::new(certificates));
     }
     #[cfg(not(feature = "serve"))]
     let _ = environment;
     authenticators.push(Arc::new(bearer.clone()));
-    Ok(Authentication::new(authenticators, options.anonymous))
+    let configured = options.authentication.as_ref().and_then(StructuredAuthentication::anonymous);
+    if configured.is_some() && options.anonymous.is_some() {
+        let why = "anonymous: Forbidden: may not be chosen when the authentication configuration has it";
+        return Err(why.to_owned());
+    }
+    let anonymous = configured.or_else(|| options.anonymous.take()).unwrap_or_default();
+    Ok(Authentication::new(authenticators, anonymous))
 }
 
-fn authorizer(options: &mut Options, objects: &Arc<dyn Objects>) -> (Arc<dyn Authorizer>, Option<Rbac>) {
+fn authorizer(
+    options: &mut Options,
+    objects: &Arc<dyn Objects>,
+    metrics: &AuthzMetrics,
+) -> (Arc<dyn Authorizer>, Option<Rbac>) {
     if options.allow_all {
         return (Arc::new(AllowAll), None);
     }
     let rbac = Rbac::observing(&**objects);
+    let node: Arc<dyn Authorizer> = Arc::new(NodeAuthorizer::observing(&**objects, bootstrap::rbac::node_rules()));
     let mut chain: Vec<Arc<dyn Authorizer>> = vec![Arc::new(SystemMasters)];
     chain.append(&mut options.authorizers);
-    chain.push(Arc::new(NodeAuthorizer::observing(&**objects, bootstrap::rbac::node_rules())));
-    chain.push(Arc::new(rbac.clone()));
-    (Arc::new(Chain::new(chain)), Some(rbac))
+    let Some(configured) = options.authorization.clone() else {
+        chain.push(counted(&AuthorizerConfig::Node, node, metrics));
+        chain.push(counted(&AuthorizerConfig::Rbac, Arc::new(rbac.clone()), metrics));
+        return (Arc::new(Chain::new(chain)), Some(rbac));
+    };
+    configured.lend(Lent { node, rbac: Arc::new(rbac.clone()), metrics: metrics.clone() });
+    let has_rbac = configured.has_rbac();
+    chain.push(Arc::new(configured));
+    (Arc::new(Chain::new(chain)), has_rbac.then_some(rbac))
 }

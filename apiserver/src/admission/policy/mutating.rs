@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::compiled::{Binding, Expression, Mutation, Policy};
 use super::{BUDGET, Policies, namespace_object, params};
 use crate::admission::conditions::{Asked, Outcome, Variables};
+use crate::admission::deciding::deciding;
 use crate::admission::matching::{Seen, configures_admission};
 use crate::admission::{Admission, AdmissionAttributes};
 use crate::authz::Authorizer;
@@ -65,10 +66,11 @@ impl MutatingPolicies {
             let id = format!("{}|{}|{}", policy.name, binding.name, params.as_ref().map(of).unwrap_or_default());
             let namespace = namespace_object(a, &*self.objects).await.map_err(|status| status.message)?;
             let mut asked = Asked::new(a, &seen, namespace, params);
-            match policy
-                .conditions
-                .judge_with(&Variables::over(&policy.variables, asked.variables(Some(&self.authorizer))))
-            {
+            let judge = |authorizer: &Arc<dyn Authorizer>| {
+                let variables = Variables::over(&policy.variables, asked.variables(Some(authorizer)));
+                policy.conditions.judge_with(&variables)
+            };
+            match deciding(&self.authorizer, judge).await {
                 Outcome::Matches => {}
                 Outcome::Skips => continue,
                 Outcome::Fails(why) => return Err(why),
@@ -76,14 +78,14 @@ impl MutatingPolicies {
             if !a.reinvocation.asks(Self::NAME, &id) {
                 continue;
             }
-            let changed = if a.object.is_null() { false } else { self.change(a, policy, &seen, &mut asked)? };
+            let changed = if a.object.is_null() { false } else { self.change(a, policy, &seen, &mut asked).await? };
             a.reinvocation.asked(Self::NAME, &id, changed, policy.reinvoke);
         }
         Ok(())
     }
 
     /// Makes a policy's changes; says whether there were any.
-    fn change(
+    async fn change(
         &self,
         a: &mut AdmissionAttributes<'_>,
         policy: &Policy,
@@ -93,7 +95,8 @@ impl MutatingPolicies {
         let before = a.object.clone();
         for mutation in &policy.mutations {
             let (Mutation::Apply(expression) | Mutation::Patch(expression)) = mutation;
-            let given = self.evaluate(policy, expression, asked)?;
+            let evaluate = |authorizer: &Arc<dyn Authorizer>| Self::evaluate(policy, expression, asked, authorizer);
+            let given = deciding(&self.authorizer, evaluate).await?;
             let changed = match mutation {
                 Mutation::Apply(_) => applied(asked.object(), given, seen)?,
                 Mutation::Patch(_) => match patched(asked.object(), given)? {
@@ -110,8 +113,13 @@ impl MutatingPolicies {
         Ok(a.object != before)
     }
 
-    fn evaluate(&self, policy: &Policy, expression: &Expression, asked: &Asked) -> Result<Value, String> {
-        let variables = Variables::over(&policy.variables, asked.variables(Some(&self.authorizer)));
+    fn evaluate(
+        policy: &Policy,
+        expression: &Expression,
+        asked: &Asked,
+        authorizer: &Arc<dyn Authorizer>,
+    ) -> Result<Value, String> {
+        let variables = Variables::over(&policy.variables, asked.variables(Some(authorizer)));
         let program = expression.program.as_ref().map_err(Clone::clone)?;
         let given = program.eval(&variables, &mut Budget::new(BUDGET));
         let given: Cel<'_> = given

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::compiled::{Binding, Expression, Policy, Validation};
 use super::{BUDGET, Policies, namespace_object, params};
 use crate::admission::conditions::{Asked, Outcome, Variables};
+use crate::admission::deciding::deciding;
 use crate::admission::matching::{Seen, configures_admission};
 use crate::admission::{Admission, AdmissionAttributes};
 use crate::authz::Authorizer;
@@ -74,8 +75,8 @@ impl ValidatingPolicies {
         Self { policies, objects, authorizer }
     }
 
-    fn evaluate(&self, policy: &Policy, asked: &Asked) -> Judgement {
-        let with = Variables::over(&policy.variables, asked.variables(Some(&self.authorizer)));
+    fn evaluate(policy: &Policy, asked: &Asked, authorizer: &Arc<dyn Authorizer>) -> Judgement {
+        let with = Variables::over(&policy.variables, asked.variables(Some(authorizer)));
         let without = Variables::over(&policy.variables, asked.variables(None));
         let mut judgement = Judgement::default();
         match policy.conditions.judge_with(&with) {
@@ -212,7 +213,8 @@ impl ValidatingPolicies {
         params: Option<Value>,
     ) -> Result<Judgement, Status> {
         let namespace = namespace_object(a, &*self.objects).await?;
-        Ok(self.evaluate(policy, &Asked::new(a, seen, namespace, params)))
+        let asked = Asked::new(a, seen, namespace, params);
+        Ok(deciding(&self.authorizer, |authorizer| Self::evaluate(policy, &asked, authorizer)).await)
     }
 
     /// Does what the binding asks for; says whether that is a refusal.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -12,7 +13,9 @@ use serde_json::Value;
 use super::hook::Hook;
 use super::review::{self, Verdict};
 use crate::admission::AdmissionAttributes;
+use crate::admission::AdmissionMetrics;
 use crate::admission::matching::Seen;
+use crate::admission::metrics::{Called, Half};
 use crate::environment::{self, Environment};
 use crate::objects::Objects;
 use crate::remote::{self, Remote, RemoteError};
@@ -24,6 +27,7 @@ pub(super) struct Caller {
     pub(super) environment: Arc<dyn Environment>,
     pub(super) remote: Arc<dyn Remote>,
     pub(super) turn: Arc<AtomicUsize>,
+    pub(super) metrics: AdmissionMetrics,
 }
 
 impl fmt::Debug for Caller {
@@ -44,6 +48,26 @@ pub(super) enum Failure {
 impl Caller {
     /// Calls it and reads the answer.
     pub(super) async fn call(
+        &self,
+        hook: &Hook,
+        a: &AdmissionAttributes<'_>,
+        seen: &Seen,
+        mutating: bool,
+    ) -> Result<Verdict, Failure> {
+        let started = Instant::now();
+        let outcome = self.exchange(hook, a, seen, mutating).await;
+        let half = if mutating { Half::Mutating } else { Half::Validating };
+        let called = match &outcome {
+            Ok(verdict) if verdict.allowed => Called::Accepted,
+            Ok(verdict) => Called::Refused(review::refusal(&hook.name, verdict.status.clone()).code),
+            Err(Failure::Call(_)) => Called::Failed,
+            Err(Failure::Refused(status)) => Called::Forbidden(status.code),
+        };
+        self.metrics.called(&hook.name, half, a.operation, hook.ignores_failures, &called, started.elapsed());
+        outcome
+    }
+
+    async fn exchange(
         &self,
         hook: &Hook,
         a: &AdmissionAttributes<'_>,

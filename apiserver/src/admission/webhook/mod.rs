@@ -14,8 +14,9 @@ use serde_json::json;
 use self::call::{Caller, Failure, failed_closed};
 use self::hook::{Hook, Hooks};
 use super::conditions::{Asked, Outcome};
+use super::deciding::deciding;
 use super::matching::{Seen, configures_admission};
-use super::{Admission, AdmissionAttributes};
+use super::{Admission, AdmissionAttributes, AdmissionMetrics};
 use crate::authz::Authorizer;
 use crate::environment::Environment;
 use crate::objects::Objects;
@@ -45,7 +46,11 @@ impl Shared {
         remote: Arc<dyn Remote>,
     ) -> Self {
         let hooks = Hooks::observing(&*objects, resource);
-        Self { hooks, caller: Caller { objects, environment, remote, turn: Arc::default() }, authorizer }
+        Self {
+            hooks,
+            caller: Caller { objects, environment, remote, turn: Arc::default(), metrics: AdmissionMetrics::default() },
+            authorizer,
+        }
     }
 
     /// Whether the webhook is to be called, and in which version it sees the objects.
@@ -55,7 +60,7 @@ impl Shared {
             return Ok(Some(seen));
         }
         let asked = Asked::new(a, &seen, None, None);
-        match hook.conditions.judge(&asked, &self.authorizer) {
+        match deciding(&self.authorizer, |authorizer| hook.conditions.judge(&asked, authorizer)).await {
             Outcome::Matches => Ok(Some(seen)),
             Outcome::Skips => Ok(None),
             Outcome::Fails(why) => Err(Status::forbidden(a.group, a.resource, a.name, &why)),
@@ -79,6 +84,13 @@ impl MutatingWebhooks {
         remote: Arc<dyn Remote>,
     ) -> Self {
         Self { shared: Shared::new("mutatingwebhookconfigurations", objects, authorizer, environment, remote) }
+    }
+
+    /// Measures calls into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: AdmissionMetrics) -> Self {
+        self.shared.caller.metrics = metrics;
+        self
     }
 
     async fn ask(&self, at: usize, hook: &Hook, a: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
@@ -182,6 +194,13 @@ impl ValidatingWebhooks {
         remote: Arc<dyn Remote>,
     ) -> Self {
         Self { shared: Shared::new("validatingwebhookconfigurations", objects, authorizer, environment, remote) }
+    }
+
+    /// Measures calls into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: AdmissionMetrics) -> Self {
+        self.shared.caller.metrics = metrics;
+        self
     }
 
     async fn ask(&self, at: usize, hook: &Hook, a: &AdmissionAttributes<'_>, seen: &Seen) -> Result<(), Status> {

@@ -188,6 +188,12 @@ impl SigningKey {
         &self.verifying
     }
 
+    /// Signs a message that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.sign(message)
+    }
+
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.pair {
             Pair::Ecdsa(pair) => {

@@ -24,6 +24,8 @@ use crate::request::User;
 pub struct Issuer {
     /// The issuer's name in tokens, a URL.
     pub name: String,
+    /// Names under which tokens were issued before: they are taken still.
+    pub accepted: Vec<String>,
     /// Who the API server is: tokens without a wish are for these.
     pub audiences: Vec<String>,
     /// Signs new tokens.
@@ -43,7 +45,13 @@ impl Issuer {
     #[must_use]
     pub fn new(name: &str, signing: SigningKey) -> Self {
         let verifying = vec![signing.verifying_key().clone()];
-        Self { name: name.into(), audiences: vec![name.into()], signing, verifying }
+        Self { name: name.into(), accepted: Vec::new(), audiences: vec![name.into()], signing, verifying }
+    }
+
+    /// The issuer's names: that of new tokens first, then those of tokens that are taken still.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        std::iter::once(&self.name).chain(&self.accepted).cloned().collect()
     }
 
     /// The key set that others verify tokens with (`/openid/v1/jwks`).
@@ -72,6 +80,7 @@ impl Issuer {
 /// Tells whose a service account token is, and that neither the account nor what it is bound to is gone.
 pub struct ServiceAccountTokens {
     issuer: Arc<Issuer>,
+    names: Vec<String>,
     objects: Arc<dyn Objects>,
     environment: Arc<dyn Environment>,
 }
@@ -92,7 +101,7 @@ impl ServiceAccountTokens {
     /// Tokens of that issuer, checked against these objects.
     #[must_use]
     pub fn new(issuer: Arc<Issuer>, objects: Arc<dyn Objects>, environment: Arc<dyn Environment>) -> Self {
-        Self { issuer, objects, environment }
+        Self { names: issuer.names(), issuer, objects, environment }
     }
 
     fn fact(&self, resource: &str, namespace: &str, name: &str, now: i64) -> Option<Fact> {
@@ -160,7 +169,7 @@ impl TokenAuthenticator for ServiceAccountTokens {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, AuthnError> {
-        let claims = match verify(token, std::slice::from_ref(&self.issuer.name), &self.issuer.verifying) {
+        let claims = match verify(token, &self.names, &self.issuer.verifying) {
             Ok(claims) => claims,
             Err(TokenError::NotOurs) => return Ok(None),
             Err(error) => return Err(AuthnError::new(error.to_string())),

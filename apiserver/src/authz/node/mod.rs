@@ -236,6 +236,12 @@ impl Authorizer for NodeAuthorizer {
     async fn authorize(&self, attributes: &Attributes) -> Decision {
         self.decide(attributes)
     }
+
+    fn cannot_list_rules(&self, user: &User) -> Vec<String> {
+        // Whom it allows nothing it need not list anything for.
+        let is_node = node_of(user).is_some();
+        is_node.then(|| "node authorizer does not support user rule resolution".to_owned()).into_iter().collect()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Asking the API server who one is and who may do what: the reviews of `authorization.k8s.io` and
 //! `authentication.k8s.io`.
 
+mod selectors;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +12,6 @@ use kubewright_api::field::{FieldError, Path};
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
-use super::node::node_of;
 use super::rbac::Rbac;
 use super::{Attributes, Authorizer, Decision};
 use crate::authn::Bearer;
@@ -92,7 +93,16 @@ impl Reviews {
                 return invalid(&[FieldError::invalid(&at.child("user"), "", why)]);
             }
         }
+        let faults = selectors::check(&spec["resourceAttributes"], &at.child("resourceAttributes"));
+        if !faults.is_empty() {
+            return invalid(&faults);
+        }
         let attributes = attributes_of(user, spec);
+        if kind == "LocalSubjectAccessReview" && path {
+            let field = at.child("nonResourceAttributes");
+            let value = spec["nonResourceAttributes"].clone();
+            return invalid(&[FieldError::invalid(&field, value, "disallowed on this kind of request")]);
+        }
         if kind == "LocalSubjectAccessReview" && attributes.namespace != context.info.namespace {
             let why = format!("must match metadata.namespace: {}", context.info.namespace);
             let field = at.child("resourceAttributes").child("namespace");
@@ -119,9 +129,7 @@ impl Reviews {
                 status[list].as_array_mut().into_iter().for_each(|list| list.push(rule.clone()));
             }
         }
-        if node_of(&context.user).is_some() {
-            faults.push("node authorizer does not support user rule resolution".into());
-        }
+        faults.extend(self.authorizer.cannot_list_rules(&context.user));
         if !faults.is_empty() {
             status["incomplete"] = true.into();
             status["evaluationError"] = faults.join(", ").into();
@@ -199,26 +207,9 @@ fn attributes_of(user: User, spec: &Value) -> Attributes {
         name: text(&asked["name"]),
         is_resource_request: true,
         path: String::new(),
-        label_selector: selector(&asked["labelSelector"]),
-        field_selector: selector(&asked["fieldSelector"]),
+        label_selector: selectors::of_labels(&asked["labelSelector"]),
+        field_selector: selectors::of_fields(&asked["fieldSelector"]),
     }
-}
-
-/// The selector as text; what cannot be written as such is left out, which asks for more and never less.
-fn selector(given: &Value) -> String {
-    if let Some(raw) = given["rawSelector"].as_str() {
-        return raw.to_owned();
-    }
-    let requirements = given["requirements"].as_array().into_iter().flatten();
-    let written = requirements.filter_map(|requirement| {
-        let key = requirement["key"].as_str()?;
-        match (requirement["operator"].as_str()?, requirement["values"].as_array()?.as_slice()) {
-            ("In", [value]) => Some(format!("{key}={}", value.as_str()?)),
-            ("NotIn", [value]) => Some(format!("{key}!={}", value.as_str()?)),
-            _ => None,
-        }
-    });
-    written.collect::<Vec<_>>().join(",")
 }
 
 #[async_trait]

@@ -1,0 +1,302 @@
+//! Tokens of an issuer that answers out of this test: what is believed, and what is not.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use bytes::Bytes;
+use http::{Request, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::authn::token::SigningKey;
+use crate::remote::{RemoteError, Target};
+
+const NOW: i64 = 1_000_000;
+
+/// A clock that the test moves.
+struct Clock(AtomicI64);
+
+impl Environment for Clock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+/// An issuer: its keys can be changed, and it can be away.
+#[derive(Default)]
+struct IssuerSite {
+    keys: Mutex<Vec<Value>>,
+    away: std::sync::atomic::AtomicBool,
+    fetches: AtomicUsize,
+}
+
+#[async_trait]
+impl Remote for IssuerSite {
+    async fn send(&self, target: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(RemoteError::unreachable("connection refused"));
+        }
+        assert_eq!(target.url.scheme_str(), Some("https"));
+        let body = match request.uri().path() {
+            "/.well-known/openid-configuration" => {
+                let issuer = format!("https://{}", target.url.host().unwrap());
+                json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")})
+            }
+            "/keys" => {
+                self.fetches.fetch_add(1, Ordering::Relaxed);
+                json!({"keys": *self.keys.lock().unwrap()})
+            }
+            _ => return Ok(Response::builder().status(404).body(Bytes::new()).unwrap()),
+        };
+        Ok(Response::new(body.to_string().into()))
+    }
+}
+
+struct Test {
+    site: Arc<IssuerSite>,
+    clock: Arc<Clock>,
+    key: SigningKey,
+    authentication: StructuredAuthentication,
+}
+
+fn config(mappings: &str) -> AuthenticationConfig {
+    let text = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n\
+         - issuer: {{url: 'https://id.test', audiences: [a, b], audienceMatchPolicy: MatchAny}}\n  {mappings}\n"
+    );
+    AuthenticationConfig::parse(&text).unwrap()
+}
+
+const BY_CLAIMS: &str = "claimMappings: {username: {claim: sub, prefix: 'x:'}, groups: {claim: roles, prefix: 'g:'}}";
+
+fn test(mappings: &str) -> Test {
+    let key = SigningKey::generate().unwrap();
+    let site = Arc::new(IssuerSite { keys: Mutex::new(vec![key.verifying_key().jwk()]), ..IssuerSite::default() });
+    let clock = Arc::new(Clock(AtomicI64::new(NOW)));
+    let authentication =
+        StructuredAuthentication::new(config(mappings), Arc::clone(&site) as _, Arc::clone(&clock) as _);
+    Test { site, clock, key, authentication }
+}
+
+fn claims() -> Value {
+    json!({"iss": "https://id.test", "aud": "a", "sub": "ann", "exp": NOW + 60, "roles": ["dev"], "jti": "7"})
+}
+
+/// A token signed with that key, under a header that names that algorithm.
+fn token(key: &SigningKey, algorithm: &str, claims: &Value) -> String {
+    let header = json!({"alg": algorithm, "kid": key.verifying_key().id()});
+    let message = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+    let signature = key.sign_message(message.as_bytes()).unwrap();
+    format!("{message}.{}", B64.encode(signature))
+}
+
+impl Test {
+    async fn ask(&self, claims: &Value) -> Result<Option<User>, String> {
+        self.ask_token(&token(&self.key, "ES256", claims)).await
+    }
+
+    async fn ask_token(&self, token: &str) -> Result<Option<User>, String> {
+        let found = self.authentication.authenticate_token(token, &["api".into()]).await;
+        found.map(|found| found.map(|(user, _)| user)).map_err(|error| error.reason)
+    }
+
+    async fn refuses(&self, change: Value, why: &str) {
+        let mut claims = claims();
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let error = self.ask(&claims).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn claims_become_a_user() {
+    let test = test(BY_CLAIMS);
+    let user = test.ask(&claims()).await.unwrap().unwrap();
+    assert_eq!((user.name.as_str(), user.groups.as_slice()), ("x:ann", &["g:dev".to_owned()][..]));
+    assert_eq!(user.extra["authentication.kubernetes.io/credential-id"], ["JTI=7"]);
+    test.refuses(json!({"sub": 7}), "parse username claims \"sub\"").await;
+    test.refuses(json!({"roles": [7]}), "parse groups claim \"roles\"").await;
+    let mut one = claims();
+    one["roles"] = "ops".into();
+    assert_eq!(test.ask(&one).await.unwrap().unwrap().groups, ["g:ops"]);
+    // All that took one fetch of the keys.
+    assert_eq!(test.site.fetches.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn expressions_and_rules_decide() {
+    let test = test(
+        "claimValidationRules: [{expression: 'claims.exp - claims.nbf <= 120.0', message: 'lives too long'}, \
+           {claim: hd, requiredValue: corp}]\n  \
+         claimMappings: {username: {expression: 'claims.sub + \":\" + claims.hd'}, \
+           groups: {expression: 'claims.roles.map(r, \"g:\" + r)'}, uid: {claim: oid}, \
+           extra: [{key: id.test/tier, valueExpression: 'claims.?tier.orValue(\"\")'}, \
+             {key: id.test/app, valueExpression: claims.app__dot__io.name}]}\n  \
+         userValidationRules: [{expression: \"!user.username.startsWith('system:')\", message: 'reserved name'}]",
+    );
+    let good = json!({"hd": "corp", "nbf": NOW, "oid": "u", "tier": "gold", "app.io": {"name": "cli"}});
+    let with = |change: Value| {
+        let mut all = claims();
+        for part in [&good, &change] {
+            for (name, value) in part.as_object().unwrap() {
+                all[name] = value.clone();
+            }
+        }
+        all
+    };
+    let user = test.ask(&with(json!({}))).await.unwrap().unwrap();
+    assert_eq!((user.name.as_str(), user.uid.as_str()), ("ann:corp", "u"));
+    assert_eq!(
+        (user.extra["id.test/tier"].as_slice(), user.extra["id.test/app"].as_slice()),
+        (&["gold".to_owned()][..], &["cli".to_owned()][..])
+    );
+    assert!(!test.ask(&with(json!({"tier": ""}))).await.unwrap().unwrap().extra.contains_key("id.test/tier"));
+    for (change, why) in [
+        (json!({"hd": "other"}), "required claim hd value does not match. Got = other, want = corp"),
+        (json!({"exp": NOW + 600}), "failed: lives too long"),
+        (json!({"sub": "system:admin"}), "failed: reserved name"),
+        (json!({"roles": [1]}), "error evaluating group claim expression"),
+        (json!({"sub": 1}), "error evaluating username claim expression"),
+    ] {
+        let error = test.ask(&with(change)).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_for_others_and_out_of_time_are_refused() {
+    let test = test(BY_CLAIMS);
+    test.refuses(json!({"aud": "c"}), "expected audience in [\"a\", \"b\"] got [\"c\"]").await;
+    test.refuses(json!({"exp": NOW - 1}), "token is expired").await;
+    test.refuses(json!({"exp": null}), "claim \"exp\"").await;
+    test.refuses(json!({"exp": "soon"}), "is no number").await;
+    test.refuses(json!({"nbf": NOW + 301}), "before the nbf").await;
+    let mut many = claims();
+    many["aud"] = json!(["c", "b"]);
+    assert!(test.ask(&many).await.unwrap().is_some());
+    // Someone else's token is not ours to judge.
+    let mut other = claims();
+    other["iss"] = "https://other.test".into();
+    assert_eq!(test.ask(&other).await, Ok(None));
+    for text in ["", "a", "a.b", "a.b.c", "....", "e30.e30.e30"] {
+        assert_eq!(test.ask_token(text).await, Ok(None), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_key_of_the_issuer_signed_is_refused() {
+    let test = test(BY_CLAIMS);
+    let stranger = SigningKey::generate().unwrap();
+    assert!(test.ask_token(&token(&stranger, "ES256", &claims())).await.unwrap_err().contains("failed to verify"));
+    for algorithm in ["none", "HS256", "ES512", ""] {
+        let error = test.ask_token(&token(&test.key, algorithm, &claims())).await.unwrap_err();
+        assert!(error.contains("unsupported algorithm"), "{error}");
+    }
+    // The right key under the name of another algorithm.
+    for algorithm in ["RS256", "ES384", "PS512"] {
+        assert!(
+            test.ask_token(&token(&test.key, algorithm, &claims())).await.unwrap_err().contains("failed to verify")
+        );
+    }
+    let sound = token(&test.key, "ES256", &claims());
+    let (message, signature) = sound.rsplit_once('.').unwrap();
+    let (header, _) = message.split_once('.').unwrap();
+    let mut forged = claims();
+    forged["sub"] = "root".into();
+    let forged = format!("{header}.{}.{signature}", B64.encode(forged.to_string()));
+    assert!(test.ask_token(&forged).await.unwrap_err().contains("failed to verify"));
+}
+
+#[tokio::test]
+async fn keys_are_rotated_and_grow_old() {
+    let test = test(BY_CLAIMS);
+    assert!(test.ask(&claims()).await.unwrap().is_some());
+    let next = SigningKey::generate().unwrap();
+    *test.site.keys.lock().unwrap() = vec![next.verifying_key().jwk()];
+    let rotated = token(&next, "ES256", &claims());
+    // A second has not passed since the last fetch.
+    assert!(test.ask_token(&rotated).await.is_err());
+    test.clock.0.fetch_add(1, Ordering::Relaxed);
+    assert!(test.ask_token(&rotated).await.unwrap().is_some());
+    // The key that was taken away is not believed any more.
+    assert!(test.ask(&claims()).await.is_err());
+    // Floods of strangers' tokens are one fetch a second.
+    let before = test.site.fetches.load(Ordering::Relaxed);
+    test.clock.0.fetch_add(1, Ordering::Relaxed);
+    for _ in 0..50 {
+        assert!(test.ask(&claims()).await.is_err());
+    }
+    assert_eq!(test.site.fetches.load(Ordering::Relaxed), before + 1);
+    // An issuer that is away does not lock its users out, and keys are looked after when it is back.
+    test.site.away.store(true, Ordering::Relaxed);
+    test.clock.0.fetch_add(3600, Ordering::Relaxed);
+    let mut later = claims();
+    later["exp"] = (NOW + 7200).into();
+    let later = token(&next, "ES256", &later);
+    assert!(test.ask_token(&later).await.unwrap().is_some());
+    test.site.away.store(false, Ordering::Relaxed);
+    test.site.keys.lock().unwrap().clear();
+    test.clock.0.fetch_add(1, Ordering::Relaxed);
+    assert!(test.ask_token(&later).await.is_err());
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_at_first_is_found_later() {
+    let test = test(BY_CLAIMS);
+    test.site.away.store(true, Ordering::Relaxed);
+    assert!(test.ask(&claims()).await.unwrap_err().contains("connection refused"));
+    test.site.away.store(false, Ordering::Relaxed);
+    test.clock.0.fetch_add(1, Ordering::Relaxed);
+    assert!(test.ask(&claims()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_file_is_followed_and_a_bad_one_changes_nothing() {
+    let test = test(BY_CLAIMS);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("authn.yaml");
+    let text = |prefix: &str| {
+        format!(
+            "{{apiVersion: apiserver.config.k8s.io/v1, kind: AuthenticationConfiguration, jwt: [{{issuer: {{url: \
+             'https://id.test', audiences: [a]}}, claimMappings: {{username: {{claim: sub, prefix: '{prefix}'}}}}}}]}}"
+        )
+    };
+    std::fs::write(&path, text("one:")).unwrap();
+    let (remote, clock) = (Arc::clone(&test.site) as Arc<dyn Remote>, Arc::clone(&test.clock));
+    let followed = StructuredAuthentication::from_file(path.clone(), remote, clock as _).await.unwrap();
+    let sound = token(&test.key, "ES256", &claims());
+    let name = || async {
+        followed.authenticate_token(&sound, &["api".into()]).await.unwrap().map(|(user, _)| user.name).unwrap()
+    };
+    assert_eq!((name().await.as_str(), followed.reload().await), ("one:ann", Ok(false)));
+    std::fs::write(&path, text("two:")).unwrap();
+    assert_eq!((followed.reload().await, name().await.as_str()), (Ok(true), "two:ann"));
+    std::fs::write(&path, "nonsense").unwrap();
+    assert!(followed.reload().await.is_err());
+    // Told once.
+    assert_eq!((followed.reload().await, name().await.as_str()), (Ok(false), "two:ann"));
+    // An issuer that can't be reached does not take over, and is tried again.
+    test.site.away.store(true, Ordering::Relaxed);
+    std::fs::write(&path, text("three:")).unwrap();
+    for _ in 0..2 {
+        assert!(followed.reload().await.unwrap_err().problem.contains("is not healthy"));
+        assert_eq!(name().await, "two:ann");
+    }
+    test.site.away.store(false, Ordering::Relaxed);
+    assert_eq!((followed.reload().await, name().await.as_str()), (Ok(true), "three:ann"));
+    // Who may come without credentials is not for a reload to say.
+    std::fs::write(&path, text("four:").replace("jwt:", "anonymous: {enabled: true}, jwt:")).unwrap();
+    assert!(followed.reload().await.unwrap_err().problem.contains("changed from initial configuration file"));
+    followed.disallow(&["https://mine.test".into()]).unwrap();
+    std::fs::write(&path, text("five:").replace("id.test", "mine.test")).unwrap();
+    assert!(followed.reload().await.unwrap_err().problem.contains("must not overlap with disallowed issuers"));
+}
