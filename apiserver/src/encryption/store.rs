@@ -8,8 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kubewright_store::{
-    Committed, Entry, Error, Event, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, OpResult, Page, RangeOptions,
-    ReadOptions, Revision, Store, StoreStatus, Txn, WatchEvents, WatchOptions, WatchStream,
+    Committed, Compare, CompareTarget, Entry, Error, Event, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, OpResult,
+    Page, RangeOptions, ReadOptions, Revision, Store, StoreStatus, Txn, WatchEvents, WatchOptions, WatchStream,
 };
 
 use super::Encryption;
@@ -47,10 +47,25 @@ impl EncryptedStore {
 
     fn seal_txn<'a>(&'a self, txn: &'a mut Txn) -> BoxFuture<'a, Result<(), Error>> {
         async move {
+            self.refuse_comparing(txn)?;
             self.seal_ops(&mut txn.success).await?;
             self.seal_ops(&mut txn.failure).await
         }
         .boxed()
+    }
+
+    /// The same value is sealed differently each time, so what is compared would never be equal.
+    fn refuse_comparing(&self, txn: &Txn) -> Result<(), Error> {
+        let sealed = |compare: &&Compare| {
+            matches!(compare.target, CompareTarget::Value(_)) && self.encryption.covers(compare.range.start())
+        };
+        match txn.compares.iter().find(sealed) {
+            None => Ok(()),
+            Some(compare) => Err(Error::invalid(format!(
+                "encryption: values of {} are encrypted and cannot be compared; compare mod revisions",
+                String::from_utf8_lossy(compare.range.start())
+            ))),
+        }
     }
 
     fn open_results<'a>(&'a self, results: &'a mut [OpResult]) -> BoxFuture<'a, Result<(), Error>> {

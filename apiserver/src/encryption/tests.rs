@@ -305,3 +305,39 @@ async fn without_its_service_nothing_is_written_in_the_clear() {
     let refused = nobody.seal(AT.as_bytes(), &Bytes::from("x")).await.unwrap_err();
     assert!(matches!(refused, Fault::Unavailable(_)), "{refused:?}");
 }
+
+/// Everything that a store promises holds through this wrapper, too.
+mod as_a_store {
+    use kubewright_store::ManualClock;
+    use kubewright_store::conformance::Fixture;
+
+    use super::*;
+
+    async fn fresh() -> Fixture {
+        let clock = ManualClock::new();
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(Arc::new(clock.clone())));
+        let encryption = encryption(&config("secrets", &[keys("secretbox", &[("first", KEY_A)])])).await;
+        let store: Arc<dyn Store> = Arc::new(store::EncryptedStore::new(inner, encryption));
+        Fixture::new(store).clock(clock)
+    }
+    kubewright_store::conformance_suite!(fresh);
+}
+
+#[tokio::test]
+async fn what_is_encrypted_differently_each_time_cannot_be_compared() {
+    use kubewright_store::{Compare, CompareOp, CompareTarget, Error, Op, Txn};
+
+    let encryption = encryption(&config("secrets", &[keys("secretbox", &[("first", KEY_A)])])).await;
+    let store = store::EncryptedStore::new(Arc::new(MemoryStore::new()), encryption);
+    store.put(AT, "red").await.unwrap();
+    let is_red =
+        |key: &'static str| Compare::new(KeyRange::key(key), CompareOp::Equal, CompareTarget::Value("red".into()));
+    let within = Op::Txn(Txn::new().when(is_red(AT)));
+    for txn in [Txn::new().when(is_red(AT)), Txn::new().then(within)] {
+        let refused = store.commit(txn.then(Op::put("other", "1"))).await;
+        assert!(matches!(&refused, Err(Error::InvalidRequest { reason }) if reason.contains(AT)), "{refused:?}");
+    }
+    store.put("/registry/core/configmaps/default/color", "red").await.unwrap();
+    let open = Txn::new().when(is_red("/registry/core/configmaps/default/color"));
+    assert!(store.commit(open).await.unwrap().succeeded);
+}
