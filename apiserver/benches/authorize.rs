@@ -46,7 +46,7 @@ fn request(user: &str, groups: &[&str], verb: &str) -> Attributes {
 }
 
 fn authorize(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let rbac = runtime.block_on(policy());
     let groups = ["team-42", "system:authenticated"];
     for (name, asked, allowed) in [

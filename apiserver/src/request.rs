@@ -101,9 +101,9 @@ impl Warnings {
 #[non_exhaustive]
 pub struct Context {
     /// Who asks.
-    pub user: User,
+    pub user: Arc<User>,
     /// For what.
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     /// When the request came.
     pub now: Timestamp,
     /// What the answer will warn of.
@@ -113,8 +113,8 @@ pub struct Context {
 impl Context {
     /// A request by that user.
     #[must_use]
-    pub fn new(user: User, info: RequestInfo, now: Timestamp) -> Self {
-        Self { user, info, now, warnings: Warnings::default() }
+    pub fn new(user: impl Into<Arc<User>>, info: impl Into<Arc<RequestInfo>>, now: Timestamp) -> Self {
+        Self { user: user.into(), info: info.into(), now, warnings: Warnings::default() }
     }
 }
 

@@ -138,9 +138,9 @@ impl Step for AuditRequests {
             return next(request).await;
         }
         let from = (request.uri(), request.headers(), request.extensions());
-        let info = context.info.clone();
+        let info = RequestInfo::clone(&context.info);
         let long_running = is_long_running(&info);
-        let draft = draft(from, context.user.clone(), info, verdict.level, &*self.environment);
+        let draft = draft(from, User::clone(&context.user), info, verdict.level, &*self.environment);
         let id = draft.id.clone();
         let handle = Handle(Arc::new(Mutex::new(draft)));
         request.extensions_mut().insert(handle.clone());

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use http::{Request, Response};
 use kubewright_api::status::Status;
 
-use super::{Next, Step};
+use super::{Next, Step, info_of};
 use crate::audit::{self, Auditor};
 use crate::authn::Authentication;
 use crate::body::{self, Body};
 use crate::environment::Environment;
-use crate::request::{Context, RequestInfo, User};
+use crate::request::{Context, User};
 
 /// How to tell who asks.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ impl Identify {
 #[async_trait]
 impl Step for Identify {
     async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
+        let info = info_of(&request);
         let (mut parts, body) = request.into_parts();
-        let info = RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query());
         let user = match &self.identity {
             Identity::Fixed(user) => user.clone(),
             Identity::Credentials(authentication) => match authentication.authenticate(&parts).await {

@@ -104,7 +104,7 @@ impl Step for Impersonate {
             Ok(Some((user, constraint))) => {
                 tracing::debug!(by = context.user.name, user = user.name, constraint, "impersonating");
                 audit::impersonated(&parts.extensions, &user, constraint);
-                parts.extensions.insert(Context { user, ..context });
+                parts.extensions.insert(Context { user: user.into(), ..context });
                 let names: Vec<_> =
                     parts.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
                 for name in names {

@@ -9,9 +9,9 @@ use http_body_util::BodyExt;
 use kubewright_api::status::Status;
 use tokio::sync::Semaphore;
 
-use super::{Next, Step, is_long_running};
+use super::{Next, Step, info_of, is_long_running};
 use crate::body::{self, Body};
-use crate::request::{Context, RequestInfo};
+use crate::request::Context;
 
 /// Largest body of a request, in bytes: 3 MiB, as upstream.
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -97,7 +97,7 @@ impl LimitInFlight {
 #[async_trait]
 impl Step for LimitInFlight {
     async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
-        let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query());
+        let info = info_of(&request);
         if is_long_running(&info) {
             return next(request).await;
         }

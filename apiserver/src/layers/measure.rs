@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::{Next, Step, is_long_running};
+use super::{Next, Step, info_of, is_long_running};
 use crate::body::Body;
 use crate::request::RequestInfo;
 
@@ -171,7 +171,7 @@ impl Drop for Running {
 #[async_trait]
 impl Step for Measure {
     async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
-        let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query());
+        let info = info_of(&request);
         let labels = labels(&info);
         let long_running = is_long_running(&info);
         let reads = matches!(info.verb.as_str(), "get" | "list" | "head");

@@ -118,6 +118,14 @@ where
     }
 }
 
+/// What a request asks for: read once, by the outermost step.
+pub(crate) fn info_of<B>(request: &Request<B>) -> Arc<RequestInfo> {
+    match request.extensions().get::<Arc<RequestInfo>>() {
+        Some(info) => Arc::clone(info),
+        None => RequestInfo::parse(request.method(), request.uri().path(), request.uri().query()).into(),
+    }
+}
+
 /// Whether a request may stay open as long as it likes: watches, and connections into pods.
 #[must_use]
 pub fn is_long_running(info: &RequestInfo) -> bool {

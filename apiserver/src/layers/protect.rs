@@ -46,8 +46,11 @@ impl Protect {
 
 #[async_trait]
 impl Step for Protect {
-    async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
+    async fn call(&self, mut request: Request<Body>, next: Next) -> Response<Body> {
         let info = RequestInfo::parse(request.method(), request.uri().path(), request.uri().query());
+        let info = Arc::new(info);
+        // Whatever was there before: it is what this request says that counts.
+        request.extensions_mut().insert(Arc::clone(&info));
         let answer = AssertUnwindSafe(next(request)).catch_unwind();
         let outcome =
             if is_long_running(&info) { Ok(answer.await) } else { tokio::time::timeout(self.timeout, answer).await };

@@ -8,7 +8,7 @@ mod fields;
 mod schemas;
 mod wire;
 
-pub use encode::{encode, envelope, list, message, metadata_message, watch_frame};
+pub use encode::{LIST_TAIL, encode, envelope, item_size, list_head, message, metadata_message, put_item, watch_frame};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

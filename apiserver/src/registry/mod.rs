@@ -18,7 +18,7 @@ pub(crate) mod table;
 mod update;
 
 pub(crate) use call::{Call, Written};
-pub(crate) use delete::{DeleteOptions, Deleted, Preconditions};
+pub(crate) use delete::{DeleteOptions, Preconditions};
 pub use info::{ResourceInfo, SubresourceInfo, Text};
 pub(crate) use list::{ListParams, Listed};
 pub(crate) use metrics::StorageMetrics;

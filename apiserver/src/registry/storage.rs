@@ -116,14 +116,19 @@ impl Storage {
     /// Stored bytes with the resource version in them. What was written in another form is put into ours: by someone
     /// else, in another version, or under another schema.
     pub(crate) fn splice(&self, stored: &[u8], revision: u64) -> Result<Bytes, Status> {
-        let renews = self.schema.custom().is_some();
-        if !renews && stored.starts_with(self.head.as_bytes()) {
-            return Ok(codec::splice(stored, self.head.len(), revision));
+        if let Some(bytes) = self.splice_as_stored(stored, revision) {
+            return Ok(bytes);
         }
         check_decrypted(stored)?;
         let object = self.read(stored, revision).map_err(Status::internal)?;
         let encoded = codec::encode(&object);
         Ok(codec::splice(&encoded, self.offset_in(&encoded), revision))
+    }
+
+    /// The same of what is stored in our form already; `None` of everything else.
+    pub(crate) fn splice_as_stored(&self, stored: &[u8], revision: u64) -> Option<Bytes> {
+        let is_ours = self.schema.custom().is_none() && stored.starts_with(self.head.as_bytes());
+        is_ours.then(|| codec::splice(stored, self.head.len(), revision))
     }
 
     /// The object in stored bytes.

@@ -14,20 +14,23 @@
 //! ```
 
 mod files;
+mod limits;
+mod opening;
+mod stall;
 mod tls;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -37,6 +40,9 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 pub use files::{FollowedTls, TlsFiles};
+pub use limits::Limits;
+use opening::Opening;
+use stall::Stall;
 pub(crate) use tls::certificates;
 pub use tls::{Tls, TlsError};
 
@@ -62,22 +68,12 @@ impl Service<Request<Body>> for Unspecified {
     }
 }
 
-/// Most connections at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 10_000;
-/// How long a client may take for the TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to send the headers of a request.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(32);
-/// Most requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 250;
-/// How long requests in flight may take to finish at shutdown.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// A bound address that takes TLS connections.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: Tls,
+    limits: Limits,
 }
 
 impl std::fmt::Debug for Listener {
@@ -102,7 +98,14 @@ impl Listener {
     /// It is no longer bound.
     pub fn from_socket(socket: TcpListener, tls: Tls) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, tls })
+        Ok(Self { socket, address, tls, limits: Limits::default() })
+    }
+
+    /// Holds connections to these limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The bound address.
@@ -119,13 +122,8 @@ impl Listener {
         S::Future: Send + 'static,
     {
         let service: AnyService = BoxCloneSyncService::new(service);
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
-        builder.http2().keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(15));
-        let builder = Arc::new(builder);
-        let graceful = Arc::new(GracefulShutdown::new());
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let (limits, protocols) = (self.limits, Arc::new(Protocols::new(&self.limits)));
+        let slots = Arc::new(Semaphore::new(limits.connections_max));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -148,11 +146,10 @@ impl Listener {
                 }
             };
             let (tls, service) = (TlsAcceptor::from(self.tls.config()), service.clone());
-            let (builder, watcher) = (Arc::clone(&builder), graceful.watcher());
-            let shutdown = shutdown.clone();
+            let (protocols, shutdown) = (Arc::clone(&protocols), shutdown.clone());
             connections.spawn(async move {
                 let _slot = slot;
-                let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept(tls, stream));
+                let handshake = tokio::time::timeout(limits.handshake_timeout, accept(tls, stream, limits));
                 let handshake = tokio::select! {
                     () = shutdown.cancelled() => return,
                     handshake = handshake => handshake,
@@ -165,22 +162,23 @@ impl Listener {
                 let service = hyper::service::service_fn(move |request| {
                     call(service.clone(), request, certificates.clone(), peer)
                 });
-                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-                let connection = watcher.watch(connection);
-                if let Err(error) = connection.await {
+                // As the handshake agreed: nobody has to guess by what comes first.
+                let done = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    let stream = TokioIo::new(Opening::new(stream, limits.headers_timeout));
+                    let connection = protocols.http2.serve_connection(stream, service);
+                    drive(connection, http2::Connection::graceful_shutdown, &shutdown).await
+                } else {
+                    let connection = protocols.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
+                    drive(connection, http1::UpgradeableConnection::graceful_shutdown, &shutdown).await
+                };
+                if let Err(error) = done {
                     tracing::debug!(%peer, %error, "connection failed");
                 }
             });
         }
         drop(self.socket);
-        // Every connection holds a clone; those still shaking hands give theirs up.
-        let finish = async {
-            if let Some(graceful) = Arc::into_inner(graceful) {
-                graceful.shutdown().await;
-            }
-            while connections.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(FINISH_TIMEOUT, finish).await.is_err() {
+        let finish = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(limits.finish_timeout, finish).await.is_err() {
             tracing::warn!("requests in flight did not finish in time");
         }
         connections.shutdown().await;
@@ -188,11 +186,53 @@ impl Listener {
 }
 
 type AnyService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
-type Accepted = (tokio_rustls::server::TlsStream<TcpStream>, Option<PeerCertificates>);
+type Accepted = (tokio_rustls::server::TlsStream<Stall<TcpStream>>, Option<PeerCertificates>);
 
-async fn accept(tls: TlsAcceptor, stream: TcpStream) -> io::Result<Accepted> {
-    stream.set_nodelay(true)?;
-    let stream = tls.accept(stream).await?;
+/// Drives a connection to its end; when the server goes down, to the end of the requests that are under way.
+async fn drive<C>(connection: C, finish: fn(Pin<&mut C>), shutdown: &CancellationToken) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
+    tokio::select! {
+        done = connection.as_mut() => return done,
+        () = shutdown.cancelled() => {}
+    }
+    finish(connection.as_mut());
+    connection.await
+}
+
+/// How connections are spoken to.
+struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(limits: &Limits) -> Self {
+        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
+        let headers_bytes_max = usize::try_from(limits.headers_bytes_max).unwrap_or(usize::MAX);
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.headers_timeout)
+            .max_buf_size(headers_bytes_max.max(HTTP1_BUFFER_MIN));
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .max_header_list_size(limits.headers_bytes_max)
+            .max_pending_accept_reset_streams(limits.resets_max)
+            .keep_alive_interval(limits.keep_alive_interval)
+            .keep_alive_timeout(limits.keep_alive_timeout);
+        Self { http1, http2 }
+    }
+}
+
+/// What hyper needs at least.
+const HTTP1_BUFFER_MIN: usize = 8 << 10;
+
+async fn accept(tls: TlsAcceptor, stream: TcpStream, limits: Limits) -> io::Result<Accepted> {
+    limits.apply(&stream)?;
+    let stream = tls.accept(Stall::new(stream, limits.stall_timeout)).await?;
     let certificates = PeerCertificates::new(stream.get_ref().1.peer_certificates());
     Ok((stream, certificates))
 }

@@ -6,6 +6,7 @@ mod core;
 mod endpoint;
 mod gate;
 mod handlers;
+mod list_body;
 mod negotiate;
 mod options;
 mod parts;

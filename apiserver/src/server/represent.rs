@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use kubewright_api::status::Status;
 use serde_json::{Map, Value, json};
 
+use super::list_body::{ListBody, ListEncoding, items_bytes};
 use super::negotiate::{Encoding, Form, View};
 use crate::body::{self, Body};
 use crate::object::protobuf;
@@ -53,7 +55,7 @@ impl Representation<'_> {
     /// A list.
     ///
     /// What a webhook converted is `shown` in place of what is listed.
-    pub(super) fn list(&self, listed: &Listed, shown: Option<Vec<Value>>) -> Result<Response<Body>, Status> {
+    pub(super) fn list(&self, listed: Listed, shown: Option<Vec<Value>>) -> Result<Response<Body>, Status> {
         let mut metadata = json!({ "resourceVersion": listed.revision.to_string() });
         if let Some(token) = &listed.continue_token {
             metadata["continue"] = token.as_str().into();
@@ -62,14 +64,22 @@ impl Representation<'_> {
             metadata["remainingItemCount"] = remaining.into();
         }
         if self.is_natural() {
-            return Ok(body::json_bytes(StatusCode::OK, self.concatenate(&metadata, listed)));
+            let head = format!(
+                "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+                self.served.info.list_kind, self.served.api_version
+            );
+            let list = ListBody::new(ListEncoding::Json, head.into_bytes(), listed.objects, b"]}");
+            return Ok(body::json_bytes(StatusCode::OK, Bytes::new()).map(|_| whole(list)));
         }
         if self.form.encoding == Encoding::Protobuf && self.is_stored_form() {
-            let items = listed.objects.iter().map(|cached| cached.protobuf(&self.served.storage));
-            let items = items.collect::<Result<Vec<_>, _>>()?;
+            for cached in &listed.objects {
+                cached.protobuf(&self.served.storage)?;
+            }
             let (api_version, kind) = (&self.served.api_version, &self.served.info.list_kind);
-            let bytes = protobuf::list(api_version, kind, &metadata, items.iter().map(AsRef::as_ref));
-            return Ok(body::protobuf(StatusCode::OK, bytes.map_err(Status::internal)?));
+            let items = items_bytes(ListEncoding::Protobuf, &listed.objects);
+            let head = protobuf::list_head(api_version, kind, &metadata, items).map_err(Status::internal)?;
+            let list = ListBody::new(ListEncoding::Protobuf, head, listed.objects, protobuf::LIST_TAIL);
+            return Ok(body::protobuf(StatusCode::OK, Bytes::new()).map(|_| whole(list)));
         }
         let decoded: Vec<Value> = match shown {
             Some(shown) => shown,
@@ -90,25 +100,6 @@ impl Representation<'_> {
             }
         };
         Ok(self.document(StatusCode::OK, &value))
-    }
-
-    /// The bytes of a list: those of its objects, with commas between.
-    fn concatenate(&self, metadata: &Value, listed: &Listed) -> Vec<u8> {
-        let length: usize = listed.objects.iter().map(|cached| cached.bytes.len() + 1).sum();
-        let mut out = Vec::with_capacity(length + 256);
-        let head = format!(
-            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
-            self.served.info.list_kind, self.served.api_version
-        );
-        out.extend_from_slice(head.as_bytes());
-        for (at, cached) in listed.objects.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&cached.bytes);
-        }
-        out.extend_from_slice(b"]}");
-        out
     }
 
     /// An event of a watch about an object.
@@ -238,6 +229,11 @@ impl Representation<'_> {
             Err(error) => body::status(&Status::internal(error)),
         }
     }
+}
+
+/// A list as a body.
+fn whole(list: ListBody) -> Body {
+    list.map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An event as a line of JSON.

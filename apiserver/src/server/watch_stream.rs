@@ -1,17 +1,18 @@
 //! The body of a watch: events one after the other, until the time is up, the server stops or the watcher falls behind.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use jiff::Timestamp;
 use kubewright_api::status::Status;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::negotiate::Form;
 use super::represent::Representation;
@@ -39,12 +40,31 @@ pub(super) struct WatchStream {
     /// Whether and how often to send bookmarks.
     pub(super) bookmarks: Option<Duration>,
     pub(super) deadline: Instant,
-    pub(super) cancel: CancellationToken,
+    pub(super) wakers: Wakers,
+    /// Every event is sent by itself.
+    pub(super) one_by_one: bool,
     pub(super) pending: VecDeque<Delivery>,
     pub(super) next_bookmark: Instant,
     /// Tables name their columns in the first event alone.
     pub(super) first: bool,
     pub(super) over: bool,
+}
+
+/// Events that are there at the same time are sent together, up to about so many bytes.
+const TOGETHER: usize = 16 << 10;
+
+/// What wakes a watch beside changes. They are waited for again and again, and so made once.
+pub(super) struct Wakers {
+    timer: Pin<Box<Sleep>>,
+    ended: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
+}
+
+impl Wakers {
+    /// The watch ends when one of these is cancelled.
+    pub(super) fn new(ended: [CancellationToken; 2]) -> Self {
+        let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self { timer, ended: ended.map(|token| Box::pin(token.cancelled_owned())) }
+    }
 }
 
 impl WatchStream {
@@ -68,13 +88,15 @@ impl WatchStream {
                 return None;
             }
             if let Some(delivery) = self.pending.pop_front() {
-                return Some(self.line(&delivery).await);
+                let line = self.line(&delivery).await;
+                let alone = self.one_by_one || self.pending.is_empty();
+                return Some(if alone { line } else { self.together(line).await });
             }
             // Read before looking for events: what is published is in the window.
             let published = self.registry.published();
             if let Err(lagged) = self.watcher.poll(&mut self.pending) {
                 self.over = true;
-                return Some(self.error(lagged));
+                return Some(self.fail(&too_slow(lagged)));
             }
             if !self.pending.is_empty() {
                 continue;
@@ -88,13 +110,31 @@ impl WatchStream {
                 return None;
             }
             let wake = if self.bookmarks.is_some() { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            let Wakers { timer, ended: [stopped, gone] } = &mut self.wakers;
+            if timer.deadline() != wake {
+                timer.as_mut().reset(wake);
+            }
             tokio::select! {
-                () = self.cancel.cancelled() => return None,
-                () = self.served.gone.cancelled() => return None,
+                biased;
+                () = stopped => return None,
+                () = gone => return None,
                 () = self.watcher.changed() => {}
-                () = tokio::time::sleep_until(wake) => {}
+                () = timer => {}
             }
         }
+    }
+
+    /// A line, and those that are pending behind it as far as they fit.
+    async fn together(&mut self, first: Bytes) -> Bytes {
+        let mut lines = BytesMut::from(first);
+        while lines.len() < TOGETHER
+            && !self.over
+            && let Some(delivery) = self.pending.pop_front()
+        {
+            let line = self.line(&delivery).await;
+            lines.extend_from_slice(&line);
+        }
+        lines.freeze()
     }
 
     /// The next bookmark comes after the interval, or two seconds before the end so that the client can resume.
@@ -134,10 +174,6 @@ impl WatchStream {
         event.unwrap_or_else(|status| self.fail(&status))
     }
 
-    fn error(&mut self, lagged: Lagged) -> Bytes {
-        self.fail(&expired(lagged))
-    }
-
     fn fail(&mut self, status: &Status) -> Bytes {
         self.over = true;
         failure(&self.representation(Timestamp::UNIX_EPOCH), status)
@@ -148,6 +184,15 @@ impl WatchStream {
 pub(super) fn failure(representation: &Representation<'_>, status: &Status) -> Bytes {
     let status = serde_json::to_value(status).unwrap_or_default();
     representation.event_of("ERROR", &status).unwrap_or_default()
+}
+
+/// 410: the watcher did not take what came before it was dropped.
+fn too_slow(lagged: Lagged) -> Status {
+    Status::expired(format!(
+        "the watcher was too slow: changes up to resource version {} were dropped before it took them; list again and \
+         watch from there",
+        lagged.oldest
+    ))
 }
 
 /// 410: start over.

@@ -62,7 +62,7 @@ impl TokenRequests {
     }
 
     async fn create(&self, context: &Context, mut request: Value) -> Result<Value, Status> {
-        let RequestInfo { namespace, name, .. } = &context.info;
+        let RequestInfo { namespace, name, .. } = &*context.info;
         let account = self.objects.get(GroupResource::core("serviceaccounts"), namespace, name).await?;
         let uid = account["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         let options = json!({});

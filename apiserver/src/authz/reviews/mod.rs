@@ -45,7 +45,7 @@ impl Reviews {
     }
 
     async fn answer(&self, context: &Context, mut review: Value) -> Result<Value, Status> {
-        let RequestInfo { api_group: group, resource, .. } = &context.info;
+        let RequestInfo { api_group: group, resource, .. } = &*context.info;
         if !review.is_object() {
             return Err(Status::bad_request("the request's body is no object"));
         }
@@ -85,7 +85,7 @@ impl Reviews {
             let value = spec[field].clone();
             return invalid(&[FieldError::invalid(&at.child(field), value, why)]);
         }
-        let mut user = context.user.clone();
+        let mut user = User::clone(&context.user);
         if kind != "SelfSubjectAccessReview" {
             user = user_of(spec);
             if user.name.is_empty() && user.groups.is_empty() {

@@ -55,29 +55,55 @@ pub fn metadata_message(object: &Value) -> Result<Vec<u8>, ProtobufError> {
 /// A message in its envelope.
 #[must_use]
 pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
-    let mut type_meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
-    wire::put_bytes(&mut type_meta, 1, api_version.as_bytes());
-    wire::put_bytes(&mut type_meta, 2, kind.as_bytes());
-    let mut out = Vec::with_capacity(message.len() + type_meta.len() + 24);
-    out.extend_from_slice(MAGIC);
-    wire::put_bytes(&mut out, 1, &type_meta);
-    wire::put_bytes(&mut out, 2, message);
-    wire::put_bytes(&mut out, 3, b"");
-    wire::put_bytes(&mut out, 4, b"");
+    let mut out = envelope_head(api_version, kind, message.len());
+    out.reserve(message.len() + LIST_TAIL.len());
+    out.extend_from_slice(message);
+    out.extend_from_slice(LIST_TAIL);
     out
 }
 
-/// A list of messages, in its envelope.
+/// An envelope up to a message of that length.
+fn envelope_head(api_version: &str, kind: &str, message_bytes: usize) -> Vec<u8> {
+    let mut type_meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
+    wire::put_bytes(&mut type_meta, 1, api_version.as_bytes());
+    wire::put_bytes(&mut type_meta, 2, kind.as_bytes());
+    let mut out = Vec::with_capacity(type_meta.len() + 24);
+    out.extend_from_slice(MAGIC);
+    wire::put_bytes(&mut out, 1, &type_meta);
+    wire::put_head(&mut out, 2, message_bytes);
+    out
+}
+
+/// What comes before the items of a list in its envelope, if they take so many bytes as [`item_size`] tells.
 ///
 /// # Errors
 /// None, as long as the metadata of lists has a protobuf encoding.
-pub fn list<'a>(
+pub fn list_head(
     api_version: &str,
     kind: &str,
     metadata: &Value,
-    items: impl Iterator<Item = &'a [u8]> + Clone,
+    items_bytes: usize,
 ) -> Result<Vec<u8>, ProtobufError> {
-    Ok(envelope(api_version, kind, &list_message(metadata, items)?))
+    let mut writer = Writer::default();
+    write_named(&mut writer, 1, LIST_META, Some(metadata))?;
+    let metadata = writer.into_bytes();
+    let mut out = envelope_head(api_version, kind, metadata.len() + items_bytes);
+    out.extend_from_slice(&metadata);
+    Ok(out)
+}
+
+/// What comes after the items of a list: the rest of its envelope.
+pub const LIST_TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+
+/// How many bytes an item takes in its list.
+#[must_use]
+pub const fn item_size(length: usize) -> usize {
+    wire::bytes_size(2, length)
+}
+
+/// Adds an item of a list.
+pub fn put_item(out: &mut Vec<u8>, item: &[u8]) {
+    wire::put_bytes(out, 2, item);
 }
 
 fn list_message<'a>(metadata: &Value, items: impl Iterator<Item = &'a [u8]> + Clone) -> Result<Vec<u8>, ProtobufError> {

@@ -206,7 +206,10 @@ fn lists_and_events_hold_messages() {
     let ty = schema::of_kind("", "v1", "ConfigMap").unwrap();
     let items: Vec<_> = pods.iter().map(|pod| message(ty, pod).unwrap()).collect();
     let metadata = json!({ "resourceVersion": "7", "remainingItemCount": 0 });
-    let listed = list("v1", "ConfigMapList", &metadata, items.iter().map(Vec::as_slice)).unwrap();
+    let length = items.iter().map(|item| item_size(item.len())).sum();
+    let mut listed = list_head("v1", "ConfigMapList", &metadata, length).unwrap();
+    items.iter().for_each(|item| put_item(&mut listed, item));
+    listed.extend_from_slice(LIST_TAIL);
     let expected = json!({ "apiVersion": "v1", "kind": "ConfigMapList", "metadata": metadata, "items": pods.clone() });
     assert_eq!(decode(&listed).unwrap(), expected);
     assert_eq!(encode(&expected).unwrap(), listed);

@@ -1,10 +1,13 @@
 //! An object in the watch cache: its bytes and what selectors look at.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use kubewright_api::selector::{FieldSelector, LabelSelector, Labels};
 use kubewright_api::status::Status;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -50,6 +53,37 @@ impl Cached {
         })
     }
 
+    /// The same without decoding the object, where it is stored as it is served and selectors look at nothing but its
+    /// labels; `None` where that is not so.
+    pub(crate) fn without_decoding(storage: &Storage, stored: &[u8], path: &str, revision: u64) -> Option<Self> {
+        /// What selectors look at.
+        #[derive(Deserialize)]
+        struct Lean<'a> {
+            #[serde(borrow)]
+            metadata: LeanMetadata<'a>,
+        }
+        #[derive(Deserialize)]
+        struct LeanMetadata<'a> {
+            #[serde(borrow, default)]
+            labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+        }
+        let bytes = storage.splice_as_stored(stored, revision)?;
+        if !storage.strategy.selectable_paths().is_empty() {
+            return None;
+        }
+        let lean: Lean<'_> = serde_json::from_slice(stored).ok()?;
+        let labels = lean.metadata.labels.into_iter().flatten();
+        Some(Self {
+            path: path.into(),
+            revision,
+            splice_offset: storage.offset_in(&bytes),
+            bytes,
+            labels: labels.map(|(key, value)| (key.into_owned(), value.into_owned())).collect(),
+            fields: Box::default(),
+            protobuf: OnceLock::new(),
+        })
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
@@ -72,6 +106,11 @@ impl Cached {
         let ty = ty.ok_or_else(|| Status::internal(format!("{} has no protobuf encoding", storage.info.kind)))?;
         let bytes = protobuf::message(ty, &self.decode()?).map_err(Status::internal)?;
         Ok(self.protobuf.get_or_init(|| bytes.into()).clone())
+    }
+
+    /// What [`protobuf`](Self::protobuf) made; nothing before.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        self.protobuf.get().map_or(&[][..], |bytes| &bytes[..])
     }
 
     /// The same state as of another revision: how deletions carry the last state there was.

@@ -223,7 +223,10 @@ impl Feed {
                 EventKind::Delete => None,
             };
             if prefix == DEFINITIONS {
-                defining.push((path.to_owned(), new.as_ref().map(|(_, object)| object.clone())));
+                let object = new
+                    .as_ref()
+                    .map(|(cached, object)| object.clone().unwrap_or_else(|| cached.decode().unwrap_or_default()));
+                defining.push((path.to_owned(), object));
             }
             let incoming = Incoming { path: path.into(), new };
             match changed.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &storage)) {
@@ -255,10 +258,21 @@ impl Feed {
     }
 }
 
-fn decode(storage: &Storage, path: &str, stored: &[u8], revision: Revision) -> Option<(Cached, serde_json::Value)> {
+/// A stored object for its cache, and the object itself if it had to be decoded.
+fn decode(
+    storage: &Storage,
+    path: &str,
+    stored: &[u8],
+    revision: Revision,
+) -> Option<(Cached, Option<serde_json::Value>)> {
     let revision = revision.get();
+    if !storage.cache.is_observed()
+        && let Some(cached) = Cached::without_decoding(storage, stored, path, revision)
+    {
+        return Some((cached, None));
+    }
     let decoded = storage.read(stored, revision).map_err(Status::internal);
-    let cached = decoded.and_then(|object| Ok((Cached::new(storage, &object, stored, path, revision)?, object)));
+    let cached = decoded.and_then(|object| Ok((Cached::new(storage, &object, stored, path, revision)?, Some(object))));
     cached
         .inspect_err(|error| {
             tracing::warn!(%error, prefix = storage.prefix, path, "a stored object cannot be decoded");

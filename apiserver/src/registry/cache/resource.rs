@@ -55,8 +55,8 @@ pub(super) struct Inner {
 /// A change of one object, decoded, on its way into the cache.
 pub(super) struct Incoming {
     pub(super) path: Arc<str>,
-    /// The new state and the object it was made of; `None` for a deletion.
-    pub(super) new: Option<(Cached, Value)>,
+    /// The new state and the object it was made of, if that was decoded; `None` for a deletion.
+    pub(super) new: Option<(Cached, Option<Value>)>,
 }
 
 impl ResourceCache {
@@ -114,6 +114,11 @@ impl ResourceCache {
         Page { objects, rest, revision: inner.revision.max(published) }
     }
 
+    /// Whether anyone wants to see objects decoded.
+    pub(super) fn is_observed(&self) -> bool {
+        !self.read().observers.is_empty()
+    }
+
     pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
         let mut inner = self.write();
         for cached in inner.objects.values() {
@@ -139,7 +144,7 @@ impl ResourceCache {
         for incoming in objects {
             let Some((cached, object)) = incoming.new else { continue };
             if inner.objects.get(&incoming.path).is_some_and(|known| known.revision == cached.revision) {
-                inner.tell(&cached, Some(&object));
+                inner.tell(&cached, object);
                 inner.objects.insert(incoming.path, Arc::new(cached));
             }
         }
@@ -171,12 +176,12 @@ impl ResourceCache {
             let Some((cached, object)) = incoming.new else { continue };
             let known = gone.remove(&incoming.path).is_some_and(|old| old.revision == cached.revision);
             if !known {
-                inner.tell(&cached, Some(&object));
+                inner.tell(&cached, object);
             }
             inner.objects.insert(incoming.path, Arc::new(cached));
         }
         for cached in gone.values() {
-            inner.tell(cached, None);
+            inner.tell_gone(cached);
         }
         let next = inner.first + inner.changes.len() as u64;
         inner.changes.clear();
@@ -212,7 +217,7 @@ impl Inner {
         let at = Instant::now();
         let change = match incoming.new {
             Some((cached, object)) => {
-                self.tell(&cached, Some(&object));
+                self.tell(&cached, object);
                 let cached = Arc::new(cached);
                 let prev = self.objects.insert(incoming.path, Arc::clone(&cached));
                 Change {
@@ -227,7 +232,7 @@ impl Inner {
             }
             None => {
                 let Some(prev) = self.objects.remove(&incoming.path) else { return };
-                self.tell(&prev, None);
+                self.tell_gone(&prev);
                 let object = Arc::new(prev.at(revision));
                 Change {
                     revision,
@@ -244,9 +249,20 @@ impl Inner {
         self.changes.push_back(Arc::new(change));
     }
 
-    fn tell(&self, cached: &Cached, object: Option<&Value>) {
+    /// Tells observers of a new state, which is decoded for them if it wasn't yet.
+    fn tell(&self, cached: &Cached, object: Option<Value>) {
+        if self.observers.is_empty() {
+            return;
+        }
+        let Some(object) = object.or_else(|| cached.decode().ok()) else { return };
         for observer in &self.observers {
-            observer.changed(cached.namespace(), cached.name(), object);
+            observer.changed(cached.namespace(), cached.name(), Some(&object));
+        }
+    }
+
+    fn tell_gone(&self, cached: &Cached) {
+        for observer in &self.observers {
+            observer.changed(cached.namespace(), cached.name(), None);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Delete and deletecollection.
 
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use http::{Request, Response, StatusCode};
 use kubewright_api::field::{FieldError, Path};
 use kubewright_api::status::Status;
@@ -10,10 +12,11 @@ use super::{Handler, content_type};
 use crate::body::Body;
 use crate::object::decode::Format;
 use crate::object::{self, parse};
-use crate::registry::{DeleteOptions, Deleted, ListParams, Listed, Preconditions};
+use crate::registry::cache::Cached;
+use crate::registry::{DeleteOptions, ListParams, Listed, Preconditions};
 
 /// So many objects of a collection are deleted at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 256;
 
 impl Handler<'_> {
     pub(super) async fn delete(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -51,29 +54,35 @@ impl Handler<'_> {
             ..ListParams::default()
         };
         let listed = self.core.registry.list(&self.served.storage, &selection, &params).await?;
-        let names: Vec<(String, String)> =
-            listed.objects.iter().map(|o| (o.namespace().to_owned(), o.name().to_owned())).collect();
-        for chunk in names.chunks(AT_ONCE) {
-            let deletions = chunk.iter().map(|(namespace, name)| {
-                let (wire, options) = (&wire, &options);
-                async move {
-                    let mut call = self.call(self.name(), wire, dry, "");
-                    (call.namespace, call.name) = (namespace, name);
-                    match self.core.registry.delete(&call, options).await {
-                        // Someone else was first.
-                        Err(status) if status.code == 404 => Ok(None),
-                        other => other.map(Some),
-                    }
-                }
-            });
-            let done: Vec<Result<Option<Deleted>, Status>> = futures::future::join_all(deletions).await;
-            if let Some(status) = done.into_iter().find_map(Result::err) {
-                return Err(status);
-            }
+        // As many at once as the store likes to write in one go.
+        let (mut rest, mut running) = (listed.objects.iter(), FuturesUnordered::new());
+        loop {
+            let room = AT_ONCE - running.len();
+            running
+                .extend(rest.by_ref().take(room).map(|object| self.delete_one(object, &wire, &options, dry).boxed()));
+            let Some(done) = running.next().await else { break };
+            done?;
         }
+        drop(running);
         let listed = Listed { remaining: None, ..listed };
         let shown = self.shown_list(&listed).await?;
-        representation.list(&listed, shown)
+        representation.list(listed, shown)
+    }
+
+    /// Deletes an object of a collection, unless someone else was first.
+    async fn delete_one(
+        &self,
+        object: &Cached,
+        wire: &Value,
+        options: &DeleteOptions,
+        dry: bool,
+    ) -> Result<(), Status> {
+        let mut call = self.call(self.name(), wire, dry, "");
+        (call.namespace, call.name) = (object.namespace(), object.name());
+        match self.core.registry.delete(&call, options).await {
+            Err(status) if status.code != 404 => Err(status),
+            _ => Ok(()),
+        }
     }
 
     /// The options of a deletion as JSON: those of the body, or else those of the query string.

@@ -10,7 +10,7 @@ use kubewright_api::status::Status;
 use tokio::time::Instant;
 
 use super::super::query::{ListOptions, Match, Query, parse_version};
-use super::super::watch_stream::{WatchStream, expired, failure};
+use super::super::watch_stream::{Wakers, WatchStream, expired, failure};
 use super::Handler;
 use crate::body::{self, Body};
 use crate::registry::cache::{Cached, Lagged, Selection, Watcher};
@@ -25,6 +25,9 @@ impl Handler<'_> {
         if let Some(version) = version {
             self.core.registry.wait_for(version).await?;
             if let Some(cached) = storage.cache.get(&storage.path_of(self.namespace(), self.name())) {
+                if representation.is_natural() {
+                    return Ok(body::json_bytes(StatusCode::OK, cached.bytes.clone()));
+                }
                 let written = Written { object: cached.decode()?, bytes: cached.bytes.clone() };
                 return Ok(representation.object(StatusCode::OK, self.shown(written).await?));
             }
@@ -59,7 +62,7 @@ impl Handler<'_> {
         };
         let listed = self.core.registry.list(&self.served.storage, &selection, &params).await?;
         let shown = self.shown_list(&listed).await?;
-        representation.list(&listed, shown)
+        representation.list(listed, shown)
     }
 
     /// What the request selects.
@@ -115,7 +118,13 @@ impl Handler<'_> {
             }
         };
         let now = Instant::now();
+        // Over a WebSocket every event is a message.
+        #[cfg(feature = "serve")]
+        let one_by_one = super::super::websocket::is_asked_for(&request.headers);
+        #[cfg(not(feature = "serve"))]
+        let one_by_one = false;
         let mut watch = WatchStream {
+            one_by_one,
             registry: Arc::clone(&self.core.registry),
             environment: Arc::clone(&self.core.environment),
             served: Arc::clone(self.served),
@@ -127,7 +136,7 @@ impl Handler<'_> {
             initial_end: started.initial_end,
             bookmarks: options.bookmarks.then_some(self.core.settings.bookmark_interval),
             deadline: now + self.watch_timeout(&options),
-            cancel: self.core.cancel.clone(),
+            wakers: Wakers::new([self.core.cancel.clone(), self.served.gone.clone()]),
             pending: VecDeque::new(),
             next_bookmark: now,
             first: true,
