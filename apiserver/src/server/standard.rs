@@ -127,6 +127,8 @@ impl Standard {
         draining: &CancellationToken,
     ) {
         let (objects, environment) = (Arc::clone(&parts.objects), Arc::clone(&parts.environment));
+        #[cfg(not(feature = "serve"))]
+        let _ = draining;
         parts.admission = admission::standard(
             &objects,
             &self.authorizer,
