@@ -175,7 +175,7 @@ mod tests {
     fn a_claim_stays_while_a_pod_uses_it() {
         let named = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
         let user = pod(json!({"nodeName": "n", "volumes": named}));
-        assert_eq!(finalizers(&reconcile(&claim(leaving()), &[user.clone()])), None);
+        assert_eq!(finalizers(&reconcile(&claim(leaving()), std::slice::from_ref(&user))), None);
         assert_eq!(finalizers(&reconcile(&claim(leaving()), &[])), Some(json!(["x/y"])));
         for other in [
             pod(json!({"volumes": named})),
@@ -199,7 +199,7 @@ mod tests {
             claim(change)
         };
         let user = pod(json!({"nodeName": "n", "volumes": [{"name": "v", "ephemeral": {}}]}));
-        assert_eq!(finalizers(&reconcile(&made("u"), &[user.clone()])), None);
+        assert_eq!(finalizers(&reconcile(&made("u"), std::slice::from_ref(&user))), None);
         assert_eq!(finalizers(&reconcile(&made("other"), &[user])), Some(json!(["x/y"])));
     }
 }
