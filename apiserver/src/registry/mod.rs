@@ -12,6 +12,7 @@ mod metrics;
 mod modify;
 mod own;
 mod ownership;
+mod published;
 pub(crate) mod storage;
 mod strategy;
 pub(crate) mod table;
@@ -44,6 +45,7 @@ use crate::environment::Environment;
 use crate::fairness::Extent;
 use crate::objects::GroupResource;
 use cache::feed::Feed;
+use published::Published;
 use storage::{Served, Storage};
 use table::Resources;
 
@@ -56,7 +58,7 @@ pub(crate) struct Registry {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) resources: Arc<Resources>,
     /// Everything up to this revision is in the caches.
-    revision: watch::Sender<u64>,
+    published: Arc<Published>,
     /// The greatest revision that someone waits for.
     ask: watch::Sender<u64>,
     leases: create::Leases,
@@ -72,13 +74,13 @@ impl Registry {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Arc<Self>, kubewright_store::Error> {
-        let (revision, ask) = (watch::Sender::new(0), watch::Sender::new(0));
-        let feed = Feed::new(Arc::clone(&store), Arc::clone(&resources), revision.clone(), ask.subscribe());
+        let (published, ask) = (Arc::new(Published::default()), watch::Sender::new(0));
+        let feed = Feed::new(Arc::clone(&store), Arc::clone(&resources), Arc::clone(&published), ask.subscribe());
         let stream = feed.start().await?;
         tasks.spawn(feed.run(stream, cancel.clone()));
         tasks.spawn(compaction::run(Arc::clone(&store), history, cancel));
         let leases = create::Leases::default();
-        Ok(Arc::new(Self { store, environment, resources, revision, ask, leases }))
+        Ok(Arc::new(Self { store, environment, resources, published, ask, leases }))
     }
 
     /// The resource of a request.
@@ -98,7 +100,7 @@ impl Registry {
 
     /// Everything up to this revision is in the caches.
     pub(crate) fn published(&self) -> u64 {
-        *self.revision.borrow()
+        self.published.revision()
     }
 
     /// Waits until the caches hold everything that was acknowledged, by whatever server, before this call.
@@ -118,16 +120,13 @@ impl Registry {
             *asked = (*asked).max(revision);
             newer
         });
-        let mut published = self.revision.subscribe();
-        let reached = tokio::time::timeout(FRESHNESS_TIMEOUT, published.wait_for(|now| *now >= revision)).await;
-        if matches!(reached, Ok(Ok(_))) { Ok(()) } else { Err(errors::too_large_version(revision, self.published())) }
+        let reached = tokio::time::timeout(FRESHNESS_TIMEOUT, self.published.reached(revision)).await;
+        reached.map_err(|_| errors::too_large_version(revision, self.published()))
     }
 
     /// Waits until a write of this server is in the caches, so that who hears of it finds it there.
     async fn settle(&self, revision: u64) {
-        let mut published = self.revision.subscribe();
-        let reached = published.wait_for(|now| *now >= revision);
-        if tokio::time::timeout(FRESHNESS_TIMEOUT, reached).await.is_err() {
+        if tokio::time::timeout(FRESHNESS_TIMEOUT, self.published.reached(revision)).await.is_err() {
             tracing::warn!(revision, "the watch cache is behind; answering a write that it does not show yet");
         }
     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Cached;
 use super::resource::Incoming;
 use crate::custom::CacheUse;
+use crate::registry::published::Published;
 use crate::registry::storage::Storage;
 use crate::registry::table::{Redefined, Resources};
 
@@ -29,7 +30,7 @@ pub(crate) struct Feed {
     store: Arc<dyn Store>,
     resources: Arc<Resources>,
     /// Everything up to this revision is in the caches.
-    revision: watch::Sender<u64>,
+    published: Arc<Published>,
     /// Someone waits for a revision that may bring no change: ask the store for its progress.
     ask: watch::Receiver<u64>,
 }
@@ -38,10 +39,10 @@ impl Feed {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         resources: Arc<Resources>,
-        revision: watch::Sender<u64>,
+        published: Arc<Published>,
         ask: watch::Receiver<u64>,
     ) -> Self {
-        Self { store, resources, revision, ask }
+        Self { store, resources, published, ask }
     }
 
     /// Fills the caches with what the store holds, and watches it from there on.
@@ -63,7 +64,7 @@ impl Feed {
         for (prefix, storage) in self.resources.storages() {
             storage.cache.reset(revision.get(), objects.remove(prefix.as_str()).unwrap_or_default());
         }
-        self.revision.send_replace(revision.get());
+        self.published.set(revision.get());
         Ok(stream)
     }
 
@@ -179,7 +180,7 @@ impl Feed {
     }
 
     async fn resume(&self, error: &Error) -> Result<WatchStream, Error> {
-        let from = Revision(*self.revision.borrow()).next();
+        let from = Revision(self.published.revision()).next();
         if !matches!(error, Error::Compacted { .. })
             && let Ok(stream) = self.store.watch(KeyRange::prefix(ROOT), from, WatchOptions::default()).await
         {
@@ -202,7 +203,7 @@ impl Feed {
                     None => return Error::unavailable("the watch ended"),
                 },
                 asked = self.ask.changed() => match asked {
-                    Ok(()) if *self.ask.borrow_and_update() > *self.revision.borrow() => progress.ask(),
+                    Ok(()) if *self.ask.borrow_and_update() > self.published.revision() => progress.ask(),
                     Ok(()) => {}
                     Err(_) => return Error::Closed,
                 },
@@ -240,11 +241,7 @@ impl Feed {
         for (name, object) in defining {
             self.redefine(&name, object.as_ref(), batch.revision).await?;
         }
-        self.revision.send_if_modified(|revision| {
-            let newer = *revision < batch.revision.get();
-            *revision = (*revision).max(batch.revision.get());
-            newer
-        });
+        self.published.advance(batch.revision.get());
         Ok(())
     }
 
