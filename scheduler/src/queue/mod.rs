@@ -8,6 +8,7 @@ mod gangs;
 mod heap;
 mod hints;
 mod nominator;
+mod parked;
 mod queued;
 
 pub(crate) use gangs::Stage;
@@ -24,6 +25,7 @@ use crate::framework::{ClusterEvent, Object, QueueSortPlugin, pod_changes};
 use crate::object::{Name, PodInfo, Time};
 use heap::KeyedHeap;
 use hints::Strategy;
+use parked::Parked;
 
 /// How long pods wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub struct SchedulingQueue {
     active: KeyedHeap<QueuedPod>,
     backoff: KeyedHeap<QueuedPod>,
     error_backoff: KeyedHeap<QueuedPod>,
-    unschedulable: BTreeMap<Name, QueuedPod>,
+    unschedulable: Parked,
     in_flight: BTreeMap<Name, Vec<(ClusterEvent, Object)>>,
     /// Nodes promised to pods.
     pub nominator: Nominator,
@@ -88,7 +90,7 @@ impl SchedulingQueue {
             active: KeyedHeap::default(),
             backoff: KeyedHeap::default(),
             error_backoff: KeyedHeap::default(),
-            unschedulable: BTreeMap::new(),
+            unschedulable: Parked::default(),
             in_flight: BTreeMap::new(),
             nominator: Nominator::default(),
             gangs: Gangs::default(),
@@ -151,11 +153,10 @@ impl SchedulingQueue {
                 return;
             }
         }
-        let Some(queued) = self.unschedulable.get_mut(&uid) else {
+        if !self.unschedulable.renew(&pod) {
             self.add(pod, now);
             return;
-        };
-        queued.pod = pod.clone();
+        }
         let object = object();
         for event in changes {
             let Some(queued) = self.unschedulable.get(&uid) else { return };
@@ -279,9 +280,9 @@ impl SchedulingQueue {
                 _ => profile.strategy(queued, event, object),
             }
         };
-        let moving: Vec<(Name, Strategy)> = self
-            .unschedulable
-            .iter()
+        let hearing = self.unschedulable.hearing(&self.profiles, event);
+        let moving: Vec<(Name, Strategy)> = hearing
+            .into_iter()
             .filter(|(_, queued)| check(&queued.pod))
             .map(|(uid, queued)| (uid.clone(), strategy(queued)))
             .filter(|(_, strategy)| *strategy != Strategy::Skip)
@@ -368,7 +369,7 @@ impl SchedulingQueue {
     fn requeue(&mut self, mut queued: QueuedPod, strategy: Strategy, now: Time) {
         self.set_backoff(&mut queued);
         match strategy {
-            Strategy::Skip => drop(self.unschedulable.insert(queued.pod.uid.clone(), queued)),
+            Strategy::Skip => self.unschedulable.insert(queued),
             Strategy::AfterBackoff if held_back(&queued, now, self.config.pop_from_backoff) => {
                 self.move_to_backoff(queued);
             }
@@ -379,7 +380,7 @@ impl SchedulingQueue {
     fn move_to_active(&mut self, mut queued: QueuedPod, now: Time) -> bool {
         self.run_pre_enqueue(&mut queued);
         if queued.gating_plugin.is_some() {
-            self.unschedulable.insert(queued.pod.uid.clone(), queued);
+            self.unschedulable.insert(queued);
             return false;
         }
         queued.initial_attempt.get_or_insert(now);
@@ -394,15 +395,14 @@ impl SchedulingQueue {
 
     fn move_to_backoff(&mut self, mut queued: QueuedPod) {
         self.run_pre_enqueue(&mut queued);
-        let uid = queued.pod.uid.clone();
         if queued.gating_plugin.is_some() {
-            self.unschedulable.insert(uid, queued);
+            self.unschedulable.insert(queued);
             return;
         }
         let sort = self.sort.clone();
         let order = |a: &QueuedPod, b: &QueuedPod| released_before(&*sort, a, b);
         let heap = if queued.has_no_rejector() { &mut self.error_backoff } else { &mut self.backoff };
-        heap.push(uid, queued, &order);
+        heap.push(queued.pod.uid.clone(), queued, &order);
     }
 
     /// Asks the plugin that kept the pod out first, then all.
