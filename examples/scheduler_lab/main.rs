@@ -12,6 +12,10 @@ mod simulate;
 
 use clap::{Parser, Subcommand};
 
+/// Through the API nearly a third of the processor's time went into the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Compares placement policies, measures the scheduler, simulates clusters")]
 struct Arguments {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
+use kubewright_scheduler::lab::report::scale_html;
 use kubewright_scheduler::lab::{ScaleConfig, Shape, scale};
 use serde_json::json;
 
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// Where to write the figures.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where to draw the curve, as a page.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -37,7 +41,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         "shape", "nodes", "placed", "kinds", "fill s", "place s", "pods/s", "µs/pod", "peak MiB"
     );
     let start = Instant::now();
-    let mut runs = Vec::new();
+    let (mut runs, mut rows) = (Vec::new(), Vec::new());
     for (shape, nodes) in shapes(&options.shapes)?.into_iter().flat_map(|s| options.nodes.iter().map(move |n| (s, *n)))
     {
         let config = ScaleConfig { nodes, pods: options.pods, shape, kinds: options.kinds, seed: options.seed };
@@ -57,10 +61,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         );
         let mut row = serde_json::to_value(run)?;
         row["peak_memory_mib"] = json!(peak);
-        runs.push(row);
+        rows.push(row);
+        runs.push(run);
     }
     if let Some(path) = &options.json {
-        write(path, &serde_json::to_string_pretty(&json!({ "runs": runs }))?)?;
+        write(path, &serde_json::to_string_pretty(&json!({ "runs": rows }))?)?;
+    }
+    if let Some(path) = &options.html {
+        write(path, &scale_html(&runs))?;
     }
     Ok(())
 }

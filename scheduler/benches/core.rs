@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use kubewright_scheduler::lab::{ScaleConfig, Shape, scale};
 use kubewright_scheduler::object::{PodInfo, Time};
 use kubewright_scheduler::plugins::default_profile;
 use kubewright_scheduler::schedule::{Outcome, Scheduler, SchedulerConfig};
@@ -54,7 +55,7 @@ fn decisions(criterion: &mut Criterion) {
         let template = maker.build();
         let mut group = criterion.benchmark_group(kind);
         group.sample_size(10);
-        for nodes in [1_000, 10_000, 100_000] {
+        for nodes in [1_000, 5_000, 10_000, 100_000] {
             let mut scheduler = cluster(nodes);
             group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
                 bencher.iter_custom(|wanted| {
@@ -68,5 +69,30 @@ fn decisions(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, decisions);
+/// What it costs to make room for a pod on a cluster that is full of lesser ones, and to place it there.
+fn preemption(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("preempting");
+    group.sample_size(10);
+    for nodes in [1_000, 5_000, 10_000] {
+        group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
+            bencher.iter_custom(|wanted| {
+                let start = Instant::now();
+                // The clusters are filled outside of what is measured, and each is good for few pods.
+                let rounds = std::iter::successors(Some(wanted), |left| Some(left.saturating_sub(PODS_MAX)));
+                let rounds = rounds.take_while(|left| *left > 0).map(|left| left.min(PODS_MAX));
+                let took = rounds.map(|count| {
+                    let pods = usize::try_from(count).expect("few pods");
+                    let config = ScaleConfig { nodes, pods, shape: Shape::Preempting, kinds: 1, seed: 1 };
+                    let run = scale(&config, &|| start.elapsed());
+                    assert_eq!(run.placed, pods);
+                    Duration::from_secs_f64(run.seconds)
+                });
+                took.sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, preemption);
 criterion_main!(benches);

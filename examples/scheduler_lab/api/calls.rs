@@ -43,11 +43,12 @@ pub(super) async fn create(client: Client, object: Object) -> Result<String, Str
     Ok(created)
 }
 
-pub(super) async fn update(client: Client, object: Object) -> Result<(), String> {
+pub(super) async fn update(client: &Client, object: Object, subresources: &[String]) -> Result<(), String> {
     let (_, own) = path(&object)?;
-    call(&client, Method::PUT, own.clone(), Some(&object.body)).await?;
+    let through = subresources.iter().fold(own.clone(), |path, subresource| format!("{path}/{subresource}"));
+    call(client, Method::PUT, through, Some(&object.body)).await?;
     if object.body["status"].is_object() {
-        call(&client, Method::PUT, format!("{own}/status"), Some(&object.body)).await?;
+        call(client, Method::PUT, format!("{own}/status"), Some(&object.body)).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use kubewright::apiserver::server::ApiServer;
 use kubewright::store::MemoryStore;
 use kubewright_scheduler::driver::{Driver, DriverConfig, SystemClock};
 use kubewright_scheduler::framework::Profile;
-use kubewright_scheduler::lab::perf::{Churning, Cluster, Deleting, Object, Which};
+use kubewright_scheduler::lab::perf::{Churning, Cluster, Deleting, Object, Updating, Which};
 use kubewright_scheduler::schedule::SchedulerConfig;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -121,7 +121,8 @@ impl Cluster for ApiCluster {
         Ok(())
     }
 
-    fn update(&mut self, objects: Vec<Object>, per_second: usize) -> Result<(), String> {
+    fn update(&mut self, updating: Updating) -> Result<(), String> {
+        let Updating { objects, per_second, subresources } = updating;
         let client = self.client.clone();
         self.runtime.block_on(async move {
             let mut ticks = (per_second > 0).then(|| tokio::time::interval(interval(per_second)));
@@ -129,7 +130,7 @@ impl Cluster for ApiCluster {
                 if let Some(ticks) = &mut ticks {
                     ticks.tick().await;
                 }
-                update(client.clone(), object).await?;
+                update(&client, object, &subresources).await?;
             }
             Ok(())
         })

@@ -16,8 +16,11 @@ pub(crate) fn kinds() -> Vec<(&'static str, PodMaker)> {
     wish["whenUnsatisfiable"] = "ScheduleAnyway".into();
     let wishes = serde_json::json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
         {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["zone-1"]}]}}]}});
+    let zones = serde_json::json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["zone-1", "zone-2"]}]}]}}});
     vec![
         ("basic", asks()),
+        ("in two of the zones", asks().affinity(zones)),
         ("prefers a zone", asks().affinity(wishes)),
         ("spread over zones", asks().spread(&[spread])),
         ("spread over zones if possible", asks().spread(&[wish])),

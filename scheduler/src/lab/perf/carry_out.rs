@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::objects::{self, Template};
-use super::{Churning, Cluster, Deleting, Which};
+use super::{Churning, Cluster, Deleting, Updating, Which};
 use super::{CreatePods, Object, Operation, PerfError, TestCase, Throughput, Workload};
 
 /// Reads a file that a case names, relative to where the case is from.
@@ -149,7 +149,8 @@ impl Run<'_> {
             Operation::UpdateAny(op) => {
                 let count = workload.count(op.count, &op.count_param)?;
                 let objects = self.objects(&op.namespace, &op.template_path, count)?;
-                self.cluster.update(objects, usize::try_from(op.update_per_second).unwrap_or_default())?;
+                let per_second = usize::try_from(op.update_per_second).unwrap_or_default();
+                self.cluster.update(Updating { objects, per_second, subresources: op.subresources.clone() })?;
             }
             Operation::CreateResourceClaims(op) => {
                 let count = workload.count(op.count, &op.count_param)?;

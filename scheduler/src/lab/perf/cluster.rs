@@ -38,6 +38,17 @@ pub struct Deleting {
     pub in_background: bool,
 }
 
+/// Objects to be replaced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Updating {
+    /// What they become.
+    pub objects: Vec<Object>,
+    /// How many in a second; as fast as can be if 0.
+    pub per_second: usize,
+    /// Through which subresources; none for the objects themselves.
+    pub subresources: Vec<String>,
+}
+
 /// What a workload is carried out on. Errors say what went wrong.
 pub trait Cluster {
     /// Creates objects, many at a time if that is faster.
@@ -46,11 +57,11 @@ pub trait Cluster {
     /// An object wasn't created.
     fn create(&mut self, objects: Vec<Object>) -> Result<(), String>;
 
-    /// Replaces objects and their statuses, so many in a second, or as fast as can be if 0.
+    /// Replaces objects and their statuses.
     ///
     /// # Errors
     /// An object wasn't updated.
-    fn update(&mut self, objects: Vec<Object>, per_second: usize) -> Result<(), String>;
+    fn update(&mut self, updating: Updating) -> Result<(), String>;
 
     /// Deletes pods.
     ///

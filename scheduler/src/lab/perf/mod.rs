@@ -16,7 +16,7 @@ mod throughput;
 
 pub use carry_out::{Files, Measurement, carry_out};
 pub use case::{Param, TestCase, Threshold, ThresholdMetric, Workload};
-pub use cluster::{Churning, Cluster, Deleting, Which};
+pub use cluster::{Churning, Cluster, Deleting, Updating, Which};
 pub use core::CoreCluster;
 pub use objects::Object;
 pub use operation::*;

@@ -75,9 +75,13 @@ impl Template {
     }
 
     fn parse(&self, text: &str) -> Result<Value, PerfError> {
-        let body: Value = serde_yaml_ng::from_str(text).map_err(|error| self.wrong(error.to_string()))?;
+        let mut body: Value = serde_yaml_ng::from_str(text).map_err(|error| self.wrong(error.to_string()))?;
         if !body.is_object() || body["kind"].as_str().is_none() {
             return Err(self.wrong("not an object with a kind".to_owned()));
+        }
+        // Some of upstream's files name the version before this one, whose objects look the same.
+        if body["apiVersion"] == "resource.k8s.io/v1beta2" {
+            body["apiVersion"] = json!("resource.k8s.io/v1");
         }
         Ok(body)
     }

@@ -2,11 +2,13 @@
 
 mod chart;
 mod published;
+mod scale;
 mod simulation;
 
 use std::fmt::Write as _;
 
 pub use published::{Published, PublishedError};
+pub use scale::scale_html;
 pub use simulation::{Simulated, simulation_html};
 
 use self::chart::{Line, LineChart, RangeRow, escape, range_chart};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::timers::{Ticking, Timer};
 use super::{Collecting, CoreCluster, PATIENCE, Tracked, Waiting};
-use crate::lab::perf::{Churning, Cluster, Deleting, Object, Which};
+use crate::lab::perf::{Churning, Cluster, Deleting, Object, Updating, Which};
 use crate::object::Name;
 
 impl Cluster for CoreCluster<'_> {
@@ -21,7 +21,9 @@ impl Cluster for CoreCluster<'_> {
         Ok(())
     }
 
-    fn update(&mut self, mut objects: Vec<Object>, per_second: usize) -> Result<(), String> {
+    /// The core takes objects as they come, whatever subresource they would have to go through.
+    fn update(&mut self, updating: Updating) -> Result<(), String> {
+        let Updating { mut objects, per_second, .. } = updating;
         if per_second == 0 {
             return objects.iter().try_for_each(|object| self.create_one(object));
         }
