@@ -19,7 +19,7 @@ pub(crate) struct Flags {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve a store on disk until Ctrl-C.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Save a copy of all that a running store holds.
     Snapshot(Snapshot),
     /// Make a data directory out of a saved copy, or out of a snapshot that etcdctl saved from an etcd.

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Serve(flags) => serve::run(flags).await,
+        Command::Serve(flags) => serve::run(*flags).await,
         Command::Snapshot(flags) => offline::snapshot(flags).await,
         Command::Restore(flags) => offline::restore(flags).await,
         Command::Export(flags) => offline::export(flags).await,
