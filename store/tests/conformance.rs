@@ -131,6 +131,8 @@ mod raft_of_three {
             let mut config = RaftConfig::new(id, [1, 2, 3], directory.path().join(id.to_string()));
             config.clock = Arc::new(clock.clone());
             config.tick = Duration::from_millis(20);
+            // Long enough for a machine that is short of processors.
+            config.election_ticks = 20;
             config.request_timeout = Duration::from_secs(60);
             let replica = RaftStore::open(config, network.transport(id)).await.expect("open");
             network.join(id, replica.inbox());

@@ -123,6 +123,22 @@ struct Objects {
     levels: BTreeMap<String, LevelSpec>,
 }
 
+impl Objects {
+    /// Those in force even where there are none.
+    fn mandatory() -> Self {
+        let mut objects = Self::default();
+        for (_, resource, object) in flow_control::mandatory() {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            if resource == "flowschemas" {
+                objects.schemas.insert(name, Arc::new(Schema::read(&object)));
+            } else {
+                objects.levels.insert(name, LevelSpec::read(&object));
+            }
+        }
+        objects
+    }
+}
+
 /// Where a request belongs.
 #[derive(Clone)]
 pub(super) struct Class {
@@ -138,6 +154,7 @@ pub(super) struct Levels {
     start: Instant,
     next_id: AtomicU64,
     objects: Mutex<Objects>,
+    mandatory: Objects,
     table: RwLock<Arc<Table>>,
     pub(super) metrics: FairnessMetrics,
     /// Objects changed: what they say of themselves may be out of date.
@@ -151,6 +168,7 @@ impl Levels {
             start: Instant::now(),
             next_id: AtomicU64::new(1),
             objects: Mutex::default(),
+            mandatory: Objects::mandatory(),
             table: RwLock::default(),
             metrics,
             changed: Notify::new(),
@@ -178,13 +196,10 @@ impl Levels {
     fn rebuild(&self, objects: &Objects) {
         let mut schemas: Vec<Arc<Schema>> = objects.schemas.values().cloned().collect();
         let mut specs = objects.levels.clone();
-        for (_, resource, object) in flow_control::mandatory() {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            if resource == "flowschemas" && !objects.schemas.contains_key(name) {
-                schemas.push(Arc::new(Schema::read(&object)));
-            } else if resource != "flowschemas" {
-                specs.entry(name.to_owned()).or_insert_with(|| LevelSpec::read(&object));
-            }
+        let missing = |(name, _): &(&String, &Arc<Schema>)| !objects.schemas.contains_key(*name);
+        schemas.extend(self.mandatory.schemas.iter().filter(missing).map(|(_, schema)| Arc::clone(schema)));
+        for (name, spec) in &self.mandatory.levels {
+            specs.entry(name.clone()).or_insert_with(|| spec.clone());
         }
         schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
         let old = self.table();
@@ -413,11 +428,13 @@ pub(super) struct LevelObserver(pub(super) Arc<Levels>);
 impl Observer for SchemaObserver {
     fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
         let mut objects = self.0.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        match object {
+        let before = match object {
             Some(object) => objects.schemas.insert(name.to_owned(), Arc::new(Schema::read(object))),
             None => objects.schemas.remove(name),
         };
-        self.0.rebuild(&objects);
+        if before.as_ref() != objects.schemas.get(name) {
+            self.0.rebuild(&objects);
+        }
         self.0.changed.notify_one();
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Distinguisher {
 }
 
 /// A flow schema.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Schema {
     pub(super) name: String,
     pub(super) uid: String,
@@ -24,14 +24,14 @@ pub(super) struct Schema {
     rules: Vec<Rule>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Rule {
     subjects: Vec<Subject>,
     resources: Vec<ResourceRule>,
     paths: Vec<PathRule>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Subject {
     User(String),
     Group(String),
@@ -39,7 +39,7 @@ enum Subject {
     ServiceAccount(String, String),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct ResourceRule {
     verbs: Vec<String>,
     groups: Vec<String>,
@@ -48,7 +48,7 @@ struct ResourceRule {
     cluster_scope: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct PathRule {
     verbs: Vec<String>,
     urls: Vec<String>,
