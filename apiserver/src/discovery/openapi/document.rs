@@ -20,6 +20,17 @@ pub(super) type Row = (Arc<ResourceInfo>, Option<Arc<Value>>);
 /// The document of version 3, of these resources.
 pub(super) fn v3(rows: &[Row]) -> Value {
     let (paths, schemas) = parts(rows, Flavor::V3);
+    v3_of(paths, schemas)
+}
+
+/// The document of version 3 of a page that tells what there is.
+pub(super) fn v3_of_page(page: &operations::Page) -> Value {
+    let (mut paths, mut wanted) = (Map::new(), BTreeSet::new());
+    page.add(Flavor::V3, &mut paths, &mut wanted);
+    v3_of(paths, schemas::closure(wanted, Flavor::V3))
+}
+
+fn v3_of(paths: Map<String, Value>, schemas: Map<String, Value>) -> Value {
     json!({
         "openapi": "3.0.0", "info": info(), "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": schemes()},
@@ -49,7 +60,11 @@ fn parts(rows: &[Row], flavor: Flavor) -> (Map<String, Value>, Map<String, Value
     let mut wanted = BTreeSet::new();
     let mut own = Map::new();
     let versions = rows.iter().map(|(row, _)| (row.group.to_string(), row.version.to_string()));
-    operations::add_pages(versions, flavor, &mut paths, &mut wanted);
+    let mut pages = operations::version_pages(versions);
+    if flavor == Flavor::V2 {
+        pages.extend(operations::pages(rows.iter().map(|(row, _)| row.group.to_string())));
+    }
+    pages.iter().for_each(|page| page.add(flavor, &mut paths, &mut wanted));
     for (row, schema) in rows {
         operations::add(row, schema.is_some(), flavor, &mut paths, &mut wanted);
         if let Some(schema) = schema {

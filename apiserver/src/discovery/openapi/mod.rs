@@ -27,9 +27,15 @@ use document::Row;
 pub(crate) use merge::of_group;
 
 const JSON: &str = "application/json";
-/// What clients of Go ask for.
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-const PROTOBUF_ASKED: [&str; 2] = [PROTOBUF, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
+/// What clients of Go ask for, under either name.
+const PROTOBUF_V2: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+const PROTOBUF_V3: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+];
 
 /// Which version of OpenAPI a document is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +106,12 @@ impl OpenApi {
         Some(document)
     }
 
+    /// The page of that path that tells what there is.
+    fn page(&self, path: &str) -> Option<operations::Page> {
+        let groups = groups(&self.resources.infos().0).into_iter().map(|group| group.name);
+        operations::pages(groups).into_iter().find(|page| page.path.trim_matches('/') == path)
+    }
+
     /// The resources of the group and version of that path.
     fn version(&self, path: &str) -> Option<Vec<Row>> {
         groups(&self.resources.infos().0).into_iter().find_map(|group| {
@@ -110,8 +122,10 @@ impl OpenApi {
     }
 
     fn v3(&self, path: &str) -> Option<Document> {
-        let built_in = is_all_built_in(&self.version(path)?);
-        self.made(path, built_in, || Some(Document::new(&document::v3(&self.version(path)?))))
+        let Some(rows) = self.version(path) else {
+            return self.document(path, || Some(Document::new(&document::v3_of_page(&self.page(path)?))));
+        };
+        self.made(path, is_all_built_in(&rows), || Some(Document::new(&document::v3(&self.version(path)?))))
     }
 
     /// Everything there is, here and behind, in one document.
@@ -126,16 +140,15 @@ impl OpenApi {
         })
     }
 
-    /// The same in protobuf, under the same tag: answers vary by what is accepted.
-    fn v2_protobuf(&self) -> Option<Document> {
-        let json = self.v2()?;
-        let path = format!("v2 {}", json.etag);
+    /// The document of that path in protobuf, under the same tag: answers vary by what is accepted.
+    fn protobuf(&self, path: &str, json: &Document) -> Option<Document> {
         let make = || {
             let document: Value = serde_json::from_slice(&json.bytes).ok()?;
             Some(Document::tagged(protobuf::encode(&document), json.etag.clone()))
         };
-        let known = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner).get("v2").cloned();
-        self.made(&path, known.is_some_and(|known| known.etag == json.etag), make)
+        let known = BUILT_IN.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        let built_in = known.is_some_and(|known| known.etag == json.etag);
+        self.made(&format!("{path} {}", json.etag), built_in, make)
     }
 
     /// Where the documents are. Their structure is named in URLs that clients may cache: the build's, or what was
@@ -143,6 +156,12 @@ impl OpenApi {
     fn index(&self) -> Option<Document> {
         self.document("index", || {
             let mut paths = Map::new();
+            let own: Vec<String> = groups(&self.resources.infos().0).into_iter().map(|group| group.name).collect();
+            for page in operations::pages(own.into_iter()) {
+                let path = page.path.trim_matches('/');
+                let place = format!("/openapi/v3/{path}?hash={}", page_hash(path));
+                paths.insert(path.to_owned(), json!({"serverRelativeURL": place}));
+            }
             for group in groups(&self.resources.infos().0) {
                 for (version, infos) in &group.versions {
                     let path = path_of(&group.name, version);
@@ -159,11 +178,12 @@ impl OpenApi {
     }
 
     /// The document of one group and version. Under the address that names its structure it can be kept for good.
-    fn v3_answer(&self, path: &str, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
+    fn v3_answer(&self, path: &str, form: &'static str, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
         let asked = uri.query().unwrap_or_default().split('&').find_map(|part| part.strip_prefix("hash="));
-        let current = match asked {
-            Some(_) => hash(&self.version(path)?),
-            None => String::new(),
+        let current = match (asked, self.version(path)) {
+            (Some(_), Some(rows)) => hash(&rows),
+            (Some(_), None) => page_hash(path),
+            (None, _) => String::new(),
         };
         if asked.is_some_and(|asked| asked != current) {
             let mut response = Response::new(body::empty());
@@ -172,7 +192,11 @@ impl OpenApi {
             response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(place).ok()?);
             return Some(response);
         }
-        let mut response = self.v3(path)?.serve(headers, JSON);
+        let json = self.v3(path)?;
+        let mut response = match form {
+            JSON => json.serve(headers, JSON),
+            _ => self.protobuf(path, &json)?.serve(headers, PROTOBUF_V3[0]),
+        };
         let kept = if asked.is_some() { "public, immutable, max-age=31536000" } else { "no-cache, private" };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
         Some(response)
@@ -180,19 +204,31 @@ impl OpenApi {
 
     fn answer(&self, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
         let path = uri.path().trim_end_matches('/');
-        let choices: &[&'static str] =
-            if path == "/openapi/v2" { &[JSON, PROTOBUF_ASKED[0], PROTOBUF_ASKED[1]] } else { &[JSON] };
-        let Some(form) = accepted(headers, choices) else {
+        let protobuf = match path {
+            "/openapi/v2" => &PROTOBUF_V2[..],
+            "/openapi/v3" => &[],
+            _ => &PROTOBUF_V3,
+        };
+        let choices = [&[JSON], protobuf].concat();
+        let Some(form) = accepted(headers, &choices) else {
             return body::text(StatusCode::NOT_ACCEPTABLE, format!("only {} can be had\n", choices.join(" and ")));
         };
         let found = match path {
             "/openapi/v2" if form == JSON => self.v2().map(|document| document.serve(headers, JSON)),
-            "/openapi/v2" => self.v2_protobuf().map(|document| document.serve(headers, PROTOBUF)),
+            "/openapi/v2" => {
+                let made = self.v2().and_then(|json| self.protobuf("v2", &json));
+                made.map(|document| document.serve(headers, PROTOBUF_V2[0]))
+            }
             "/openapi/v3" => self.index().map(|document| document.serve(headers, JSON)),
-            path => path.strip_prefix("/openapi/v3/").and_then(|path| self.v3_answer(path, uri, headers)),
+            path => path.strip_prefix("/openapi/v3/").and_then(|path| self.v3_answer(path, form, uri, headers)),
         };
         found.unwrap_or_else(|| body::status(&Status::no_such_path()))
     }
+}
+
+/// Names the structure of a page that tells what there is.
+fn page_hash(path: &str) -> String {
+    super::hash(format!("{}{path}", super::GIT_VERSION).as_bytes())
 }
 
 /// Names the structure of these resources.
@@ -294,6 +330,32 @@ mod tests {
         assert!(names.contains(&"fieldValidation".into()));
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
         assert!(openapi.v3("apis/nonsense/v1").is_none());
+    }
+
+    #[test]
+    fn groups_have_pages_and_all_can_be_had_in_protobuf() {
+        let openapi = all();
+        let page = value(openapi.v3("apis/apps"));
+        assert_eq!(page["paths"]["/apis/apps/"]["get"]["operationId"], "getAppsAPIGroup");
+        for path in ["apis/apps", "apis/apps/v1", "version"] {
+            let json = openapi.v3(path).unwrap();
+            let encoded = openapi.protobuf(path, &json).unwrap();
+            assert_eq!(encoded.etag, json.etag);
+            assert!(encoded.bytes.starts_with(b"\x0a\x053.0.0"), "{path}");
+        }
+        assert!(openapi.v3("apis/nonsense").is_none());
+    }
+
+    #[test]
+    fn operations_and_parameters_are_described() {
+        let document = value(all().v2());
+        let pods = &document["paths"]["/api/v1/namespaces/{namespace}/pods"];
+        assert_eq!(pods["get"]["description"], "list or watch objects of kind Pod");
+        let all = pods["get"]["parameters"].as_array().unwrap().iter().chain(pods["parameters"].as_array().unwrap());
+        let undescribed: Vec<_> = all.filter(|parameter| parameter["description"].is_null()).collect();
+        assert!(undescribed.is_empty(), "{undescribed:?}");
+        let services = &document["definitions"]["io.k8s.api.core.v1.ServiceList"]["properties"]["items"];
+        assert_eq!(services["description"], "List of services");
     }
 
     #[test]

@@ -53,10 +53,51 @@ struct Operation<'a> {
     takes: Option<&'a str>,
     gives: Option<&'a str>,
     custom: bool,
+    /// The subresource that it is about; empty for the object itself.
+    sub: &'a str,
+}
+
+/// What parameters are for.
+fn purpose(name: &str) -> &'static str {
+    match name {
+        "allowWatchBookmarks" => {
+            "Send events of type BOOKMARK too, which tell how far a watch has come. Only in watches."
+        }
+        "continue" => {
+            "Where the list goes on: the token that came with the part before, asked for with the same parameters."
+        }
+        "dryRun" => "With `All`, the request is carried out but for the storing of anything.",
+        "fieldManager" => "Who is noted as the manager of the fields that are set; at most 128 printable characters.",
+        "fieldSelector" => "What fields the objects must have to be in the list of returned objects.",
+        "fieldValidation" => {
+            "What to do about unknown and repeated fields: `Ignore` drops them, `Warn` tells of them in warnings, `Strict` \
+             refuses the request."
+        }
+        "gracePeriodSeconds" => "So many seconds to end in an orderly way; 0 deletes at once.",
+        "labelSelector" => "What labels the objects must have to be in the list of returned objects.",
+        "limit" => "At most so many objects at once; a token tells how to go on.",
+        "name" => "The object's name.",
+        "namespace" => "The object's namespace.",
+        "orphanDependents" => "Deprecated: use `propagationPolicy`.",
+        "path" => "The path behind the proxy.",
+        "propagationPolicy" => {
+            "What becomes of dependents: `Orphan` leaves them, `Background` and `Foreground` delete them after \
+            or before the object."
+        }
+        "resourceVersion" => "Of which version, or of which at least, what is returned must be.",
+        "resourceVersionMatch" => "How `resourceVersion` is meant: `Exact` or `NotOlderThan`.",
+        "sendInitialEvents" => "Begin a watch with events of all there is, and a bookmark after them.",
+        "timeoutSeconds" => "End the request after so many seconds, whatever it does.",
+        "watch" => "Watch for changes to the described resources: they are returned one by one, as they come.",
+        _ => "",
+    }
 }
 
 fn parameter(name: &str, place: &str, kind: &str, flavor: Flavor) -> Value {
     let mut value = json!({"name": name, "in": place});
+    if !purpose(name).is_empty() {
+        value["description"] = purpose(name).into();
+    }
     if place == "path" {
         value["required"] = true.into();
     }
@@ -68,12 +109,28 @@ fn parameter(name: &str, place: &str, kind: &str, flavor: Flavor) -> Value {
 }
 
 impl Operation<'_> {
+    /// What it does.
+    fn description(&self) -> String {
+        let kind = self.kind.2;
+        let whose = if self.sub.is_empty() { String::new() } else { format!("{} of the specified ", self.sub) };
+        match self.action {
+            "list" => format!("list or watch objects of kind {kind}"),
+            "deletecollection" => format!("delete a collection of objects of kind {kind}"),
+            "connect" => format!("connect requests to {}{kind}", if self.sub.is_empty() { "" } else { "the " }),
+            "post" => format!("create a {whose}{kind}"),
+            "put" => format!("replace the {whose}{kind}"),
+            "patch" => format!("partially update the {whose}{kind}"),
+            "delete" => format!("delete the {whose}{kind}"),
+            _ => format!("read the {whose}{kind}"),
+        }
+    }
+
     fn write(&self, flavor: Flavor) -> Value {
         let (group, version, kind) = self.kind;
         let mut parameters: Vec<Value> =
             self.query.iter().map(|(name, kind)| parameter(name, "query", kind, flavor)).collect();
         let mut value = json!({
-            "operationId": self.id, "tags": [self.tag],
+            "description": self.description(), "operationId": self.id, "tags": [self.tag],
             "x-kubernetes-action": self.action,
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         });
@@ -233,7 +290,8 @@ pub(super) fn add(
     let kind = (&*row.group, &*row.version, &*row.kind);
     let names = Names::of(row);
     let named = |id, action, query: &[(&'static str, &'static str)], takes, gives| {
-        Operation { id, tag: &names.tag, action, kind, query: query.to_vec(), takes, gives, custom }.write(flavor)
+        Operation { id, tag: &names.tag, action, kind, query: query.to_vec(), takes, gives, custom, sub: "" }
+            .write(flavor)
     };
     let operation = |action, query: &[(&'static str, &'static str)], takes, gives| {
         named(names.id(action, action, ""), action, query, takes, gives)
@@ -308,52 +366,75 @@ fn add_subresource(
             query: if connects { Vec::new() } else { query.to_vec() },
             takes: object.filter(|_| method != "get" && !connects),
             gives: object.filter(|_| !connects),
+            sub: &sub.name,
         };
         operations.insert(method.into(), operation.write(flavor));
     }
     put_path(paths, path, operations, flavor);
 }
 
-/// The pages that tell what there is.
-pub(super) fn add_pages(
-    rows: impl Iterator<Item = (String, String)>,
-    flavor: Flavor,
-    paths: &mut Map<String, Value>,
-    types: &mut BTreeSet<&'static str>,
-) {
-    const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-    let mut add = |path: &str, id: String, kind: &str| {
-        let ty = schema::of_name(&format!("{META}.{kind}")).map(|ty| ty.name);
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
+/// A page that tells what there is: its path, its operation and the type of its answer.
+pub(super) struct Page {
+    pub(super) path: String,
+    id: String,
+    kind: &'static str,
+}
+
+impl Page {
+    fn new(path: &str, id: impl Into<String>, kind: &'static str) -> Self {
+        Self { path: path.to_owned(), id: id.into(), kind }
+    }
+
+    /// Adds the page, and the type that it speaks of.
+    pub(super) fn add(&self, flavor: Flavor, paths: &mut Map<String, Value>, types: &mut BTreeSet<&'static str>) {
+        let ty = schema::of_name(&format!("{META}.{}", self.kind)).map(|ty| ty.name);
         types.extend(ty);
         let operation = Operation {
-            id,
+            id: self.id.clone(),
             tag: "",
             action: "get",
-            kind: ("", "v1", kind),
+            kind: ("", "v1", self.kind),
             query: Vec::new(),
             takes: None,
             gives: ty,
             custom: false,
+            sub: "",
         };
         let mut operation = operation.write(flavor);
         if let Some(fields) = operation.as_object_mut() {
             fields.retain(|name, _| !name.starts_with("x-") && name != "tags");
+            fields.insert("description".into(), format!("read {}", self.path).into());
         }
-        put_path(paths, path, Map::from_iter([("get".to_owned(), operation)]), flavor);
-    };
-    if flavor == Flavor::V2 {
-        add("/api/", "getCoreAPIVersions".into(), "APIVersions");
-        add("/apis/", "getAPIVersions".into(), "APIGroupList");
-        add("/version/", "getCodeVersion".into(), "");
-        add("/.well-known/openid-configuration/", "getServiceAccountIssuerOpenIDConfiguration".into(), "");
-        add("/openid/v1/jwks/", "getServiceAccountIssuerOpenIDKeyset".into(), "");
+        put_path(paths, &self.path, Map::from_iter([("get".to_owned(), operation)]), flavor);
     }
-    for (group, version) in rows.collect::<BTreeSet<_>>() {
+}
+
+/// The pages beside those of versions: of all groups, of one group each, and of the server itself.
+pub(super) fn pages(groups: impl Iterator<Item = String>) -> Vec<Page> {
+    let configuration = "getServiceAccountIssuerOpenIDConfiguration";
+    let mut pages = vec![
+        Page::new("/api/", "getCoreAPIVersions", "APIVersions"),
+        Page::new("/apis/", "getAPIVersions", "APIGroupList"),
+        Page::new("/version/", "getCodeVersion", ""),
+        Page::new("/.well-known/openid-configuration/", configuration, ""),
+        Page::new("/openid/v1/jwks/", "getServiceAccountIssuerOpenIDKeyset", ""),
+    ];
+    let groups: BTreeSet<String> = groups.filter(|group| !group.is_empty()).collect();
+    let of_group =
+        |group: &String| Page::new(&format!("/apis/{group}/"), format!("get{}APIGroup", camel(group)), "APIGroup");
+    pages.extend(groups.iter().map(of_group));
+    pages
+}
+
+/// The pages of these groups' versions.
+pub(super) fn version_pages(versions: impl Iterator<Item = (String, String)>) -> Vec<Page> {
+    let versions: BTreeSet<(String, String)> = versions.collect();
+    let of_version = |(group, version): (String, String)| {
         let name = camel(if group.is_empty() { "core" } else { group.as_str() });
-        let list = format!("get{name}{}APIResources", first_upper(&version));
-        add(&format!("/{}/", path_of(&group, &version)), list, "APIResourceList");
-        if flavor == Flavor::V2 && !group.is_empty() {
-            add(&format!("/apis/{group}/"), format!("get{name}APIGroup"), "APIGroup");
-        }
-    }
+        let id = format!("get{name}{}APIResources", first_upper(&version));
+        Page::new(&format!("/{}/", path_of(&group, &version)), id, "APIResourceList")
+    };
+    versions.into_iter().map(of_version).collect()
 }

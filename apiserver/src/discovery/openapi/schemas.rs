@@ -45,6 +45,8 @@ fn property(ty: &Type, field: &Field, flavor: Flavor) -> Value {
     let mut value = shape(&field.shape, flavor);
     if let Some(text) = descriptions::of_field(ty.name, field.name).filter(|text| !text.is_empty()) {
         value["description"] = text.into();
+    } else if let Some(text) = of_items(ty, field) {
+        value["description"] = text.into();
     }
     let is_map = matches!(field.shape, Shape::Object(_) | Shape::Map(_));
     match field.topology {
@@ -68,6 +70,14 @@ fn property(ty: &Type, field: &Field, flavor: Flavor) -> Value {
         value["x-kubernetes-patch-merge-key"] = key.into();
     }
     value
+}
+
+/// What the objects of a list are; only kinds are described elsewhere.
+fn of_items(ty: &Type, field: &Field) -> Option<String> {
+    let kind = ty.short_name().strip_suffix("List").filter(|_| field.name == "items")?;
+    let (group, version, _) = schema::kinds_of(ty).next()?;
+    let resource = kubewright_api::resources::of_kind(group, version, kind)?;
+    Some(format!("List of {}", resource.plural))
 }
 
 fn type_schema(ty: &Type, flavor: Flavor) -> Value {
