@@ -151,6 +151,11 @@ impl FieldError {
     pub fn not_supported(path: &Path, value: impl Into<Value>, allowed: &[&str]) -> Self {
         let mut allowed = allowed.to_vec();
         allowed.sort_unstable();
+        Self::not_supported_in_order(path, value, &allowed)
+    }
+
+    /// The same, with the values in the given order.
+    pub fn not_supported_in_order(path: &Path, value: impl Into<Value>, allowed: &[&str]) -> Self {
         let list: Vec<String> = allowed.iter().map(|value| format!("{value:?}")).collect();
         Self::new(path, FaultKind::NotSupported, Some(value.into()), format!("supported values: {}", list.join(", ")))
     }

@@ -36,8 +36,8 @@ pub struct Status {
     /// On what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<StatusDetails>>,
-    /// The HTTP status code.
-    #[serde(default)]
+    /// The HTTP status code; 0, and left out, in a success.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub code: u16,
 }
 
@@ -72,6 +72,11 @@ pub struct StatusDetails {
     /// After how many seconds to try again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(code: &u16) -> bool {
+    *code == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -234,6 +239,23 @@ impl Status {
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         let message = format!("only the following media types are accepted: {}", accepted.join(", "));
         Self::failure(406, "NotAcceptable", message)
+    }
+
+    /// 406: the path knows no such media types at all, but these representations.
+    #[must_use]
+    pub fn no_such_representation(available: &[&str]) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
+        let mut status = Self::failure(406, "NotAcceptable", message);
+        status.details = Some(Box::default());
+        status
+    }
+
+    /// 415: the path knows no such media type.
+    #[must_use]
+    pub fn no_such_media_type() -> Self {
+        let mut status = Self::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        status.details = Some(Box::default());
+        status
     }
 
     /// 415: the body's media type isn't taken.

@@ -68,6 +68,12 @@ pub fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// 404, where nothing is known of the path at all.
+#[must_use]
+pub fn no_such_page() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
 /// A response of a `Status`, with its code and, where it says so, `Retry-After`.
 #[must_use]
 pub fn status(status: &Status) -> Response<Body> {

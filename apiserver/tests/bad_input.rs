@@ -46,7 +46,7 @@ async fn bodies_that_are_no_objects() {
             400,
             "BadRequest",
             "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse \
-             error: json: cannot unmarshal array into Go value of type struct (5b5d)",
+             error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b5d)",
         ),
         (
             "application/json",
@@ -153,7 +153,7 @@ async fn bad_queries() {
             "BadRequest",
             "\"spec.foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         ),
-        ("resourceVersion=abc", 422, "Invalid", ""),
+        ("resourceVersion=abc", 400, "BadRequest", ""),
         ("continue=%25%25", 400, "BadRequest", ""),
         (
             "resourceVersionMatch=Exact",
@@ -170,11 +170,78 @@ async fn bad_queries() {
 }
 
 #[tokio::test]
+async fn patches_that_make_something_else() {
+    let server = server().await;
+    let created = json(&server, Method::POST, DEPLOYMENTS, &deployment(json!(1))).await;
+    assert_eq!(created.code, 201);
+    let uri = format!("{DEPLOYMENTS}/d");
+    for (media, patch, error) in [
+        (
+            "merge",
+            r#"{"spec":{"replicas":"3"}}"#,
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "merge",
+            r#"{"apiVersion":"v1","kind":"Pod"}"#,
+            "converting (v1.Pod) to (apps.Deployment): unknown conversion",
+        ),
+        (
+            "strategic-merge",
+            r#"{"metadata":{"labels":"x"}}"#,
+            "\"map[metadata:map[labels:x]]\": cannot restore map from string",
+        ),
+        (
+            "strategic-merge",
+            r#"{"spec":{"replicas":1.5}}"#,
+            "\"map[spec:map[replicas:1.5]]\": cannot convert float64 to int32",
+        ),
+        ("json", r#"[{"op":"replace","path":"/spec/template","value":[]}]"#, "of type v1.PodTemplateSpec"),
+    ] {
+        let answer = send(&server, Method::PATCH, &uri, &format!("application/{media}-patch+json"), patch).await;
+        let (code, reason, message) = answer.fault();
+        assert_eq!((code, reason.as_str()), (422, "Invalid"), "{patch}: {message}");
+        assert!(
+            message.starts_with(" \"\" is invalid: patch: Invalid value: ") && message.ends_with(error),
+            "{message}"
+        );
+        assert_eq!(answer.json()["details"]["causes"][0]["field"], "patch", "{patch}");
+    }
+    let strict = format!("{uri}?fieldValidation=Strict");
+    let twice = r#"{"metadata":{"labels":{"a":"1","a":"2"}}}"#;
+    for media in ["merge", "strategic-merge"] {
+        let answer = send(&server, Method::PATCH, &strict, &format!("application/{media}-patch+json"), twice).await;
+        let message = answer.fault().2;
+        assert!(message.ends_with("strict decoding error: duplicate field \"metadata.labels.a\""), "{message}");
+    }
+    let apply = format!("{uri}?fieldManager=m");
+    for (config, code, message) in [
+        (r#"{"apiVersion":"v1","kind":"Pod"}"#, 400, "invalid object type: /v1, Kind=Pod"),
+        (
+            r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"replicas":"x","foo":1}}"#,
+            500,
+            "failed to create typed patch object (/d; apps/v1, Kind=Deployment): errors:\n  .spec.foo: field not declared in \
+             schema\n  .spec.replicas: expected numeric (int or float), got &value.valueUnstructured{Value:\"x\"}",
+        ),
+    ] {
+        let answer = send(&server, Method::PATCH, &apply, "application/apply-patch+yaml", config).await;
+        assert_eq!((answer.fault().0, answer.fault().2.as_str()), (code, message));
+    }
+    let answer = send(&server, Method::PATCH, &uri, "application/json", "{}").await;
+    assert_eq!(answer.fault(), (415, "UnsupportedMediaType".into(), "415: Unsupported Media Type".into()));
+    assert_eq!(get(&server, &uri).await.json()["metadata"]["generation"], 1);
+}
+
+#[tokio::test]
 async fn nothing_there() {
     let server = server().await;
-    for path in ["/apis/nope/v1/things", "/api/v1/nopes", "/nope", "/api/v1/namespaces/default/pods/a/nope"] {
+    for path in ["/apis/nope/v1/things", "/apis/nope", "/nope"] {
         let answer = get(&server, path).await;
         assert_eq!((answer.code.as_u16(), &answer.bytes[..]), (404, &b"404 page not found\n"[..]), "{path}");
+    }
+    for path in ["/api/v1/nopes", "/apis/apps/v1/nopes", "/api/v1/namespaces/default/pods/a/nope"] {
+        let message = "the server could not find the requested resource";
+        assert_eq!(get(&server, path).await.fault(), (404, "NotFound".into(), message.into()), "{path}");
     }
     let answer = get(&server, "/apis/apps/v1/namespaces/default/deployments/a").await;
     assert_eq!(answer.fault(), (404, "NotFound".into(), "deployments.apps \"a\" not found".into()));

@@ -139,3 +139,14 @@ impl Check for Ailing {
         Err("out of order".into())
     }
 }
+
+#[tokio::test]
+async fn what_the_server_sets_is_nobodys() {
+    let server = standard().await.as_user(User::admin());
+    let service = json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "port": 80 }] } });
+    let services = "/api/v1/namespaces/default/services";
+    let created = json(&server, Method::POST, services, &service).await.json();
+    assert!(created["spec"]["clusterIP"].is_string());
+    let fields = &created["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    assert!(fields.get("f:clusterIP").is_none() && fields["f:ports"]["."].is_object(), "{fields}");
+}

@@ -297,3 +297,37 @@ async fn namespaces_are_finalized() {
     assert_eq!(json(&server, Method::PUT, &format!("{uri}/finalize"), &going).await.code, 200);
     assert_eq!(get(&server, uri).await.code, 404);
 }
+
+#[tokio::test]
+async fn managers_own_what_they_set_and_nothing_else() {
+    let server = server().await;
+    let mut wanted = deployment();
+    wanted["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{ "name": "A", "value": "1" }]);
+    let uri = format!("{DEPLOYMENTS}?fieldManager=one");
+    let created = json(&server, Method::POST, &uri, &wanted).await.json();
+    let fields = &created["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    // What holds something belongs to who made it, but for the parts that every deployment has.
+    let container = &fields["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"];
+    assert_eq!(container["f:env"]["."], json!({}));
+    assert!(fields["f:template"]["f:spec"]["f:containers"].get(".").is_none());
+    assert_eq!(fields["f:strategy"]["f:rollingUpdate"]["."], json!({}));
+    assert!(fields["f:strategy"].get(".").is_none());
+
+    let scaled = format!("{DEPLOYMENTS}/d/scale?fieldManager=two");
+    let patch = json!({ "spec": { "replicas": 5 } }).to_string();
+    assert_eq!(send(&server, Method::PATCH, &scaled, "application/merge-patch+json", patch).await.code, 200);
+    let uri = format!("{DEPLOYMENTS}/d");
+    let entries = get(&server, &uri).await.json()["metadata"]["managedFields"].clone();
+    let entry = entries.as_array().unwrap().iter().find(|entry| entry["manager"] == "two").unwrap();
+    assert_eq!(
+        (&entry["subresource"], &entry["fieldsV1"]),
+        (&json!("scale"), &json!({ "f:spec": { "f:replicas": {} } }))
+    );
+
+    // kubectl moves what it applied at the client so.
+    let mut moved = entries;
+    moved[0]["manager"] = json!("moved");
+    let patch = json!([{ "op": "replace", "path": "/metadata/managedFields", "value": moved }]).to_string();
+    let answer = send(&server, Method::PATCH, &uri, "application/json-patch+json", patch).await;
+    assert_eq!((answer.code.as_u16(), &answer.json()["metadata"]["managedFields"]), (200, &moved));
+}

@@ -34,7 +34,13 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 fn resource(row: &ResourceInfo) -> Value {
-    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Of its own types upstream says neither, where they are the resource's; of definitions it does.
+    let built_in = kubewright_api::resources::find(&row.group, &row.version, &row.plural).is_some();
+    let kind = |group: &str, version: &str, kind: &str| {
+        let left_out = built_in && (group, version) == (&*row.group, &*row.version);
+        let (group, version) = if left_out { ("", "") } else { (group, version) };
+        json!({"group": group, "version": version, "kind": kind})
+    };
     let scope = if row.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" };
     let mut entry = json!({
         "resource": row.plural, "responseKind": kind(&row.group, &row.version, &row.kind),
@@ -73,7 +79,8 @@ pub(super) fn document(groups: &[Group], extensions: &[Arc<Extension>]) -> Docum
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            json!({"metadata": {"name": group.name, "creationTimestamp": null}, "versions": versions})
+            let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
+            json!({"metadata": metadata, "versions": versions})
         })
         .collect();
     let here: BTreeSet<&str> = groups.iter().map(|group| group.name.as_str()).collect();
@@ -85,8 +92,7 @@ pub(super) fn document(groups: &[Group], extensions: &[Arc<Extension>]) -> Docum
                 versions.retain(|version| version["version"] != extension.version);
                 versions.push(extension.discovery());
             }
-            None => items.push(json!({"metadata": {"name": extension.group, "creationTimestamp": null},
-                "versions": [extension.discovery()]})),
+            None => items.push(json!({"metadata": {"name": extension.group}, "versions": [extension.discovery()]})),
         }
     }
     if !extensions.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
@@ -145,7 +145,9 @@ impl Groups {
     fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         if let (["api" | "apis"], Some(content_type)) = (parts.as_slice(), aggregated::wanted(headers)) {
-            return self.aggregated(parts == ["api"]).serve(headers, content_type);
+            let mut response = self.aggregated(parts == ["api"]).serve(headers, content_type);
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+            return response;
         }
         let mut all = groups(&self.resources.infos().0);
         add_extensions(&mut all, &self.extensions.all());
@@ -155,6 +157,11 @@ impl Groups {
             Some(body::json(StatusCode::OK, &resources::list(&group.name, version, rows)))
         };
         let not_found = || body::status(&Status::no_such_path());
+        if let ["apis", group, ..] = parts.as_slice()
+            && !all.iter().any(|known| known.name == *group)
+        {
+            return body::no_such_page();
+        }
         let found = match parts.as_slice() {
             ["api", version] => return listed("", version).unwrap_or_else(not_found),
             ["apis", group, version] => return listed(group, version).unwrap_or_else(not_found),

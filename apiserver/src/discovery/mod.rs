@@ -2,6 +2,7 @@
 //!
 //! | path | answered by |
 //! |---|---|
+//! | `/` | [`Index`] |
 //! | `/api`, `/apis`, `/apis/GROUP`, `/api/v1`, `/apis/GROUP/VERSION` | [`Groups`], aggregated too |
 //! | `/openapi/v2`, `/openapi/v3`, `/openapi/v3/…` | [`OpenApi`] |
 //! | `/version` | [`Version`] |
@@ -12,6 +13,7 @@
 mod aggregated;
 mod groups;
 mod health;
+mod index;
 mod openapi;
 mod pages;
 mod resources;
@@ -22,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use groups::Groups;
 pub use health::{Check, Health, HealthMetrics, RemoteHealth};
+pub use index::Index;
 pub use openapi::OpenApi;
 pub(crate) use openapi::of_group;
 pub use pages::{GIT_VERSION, MetricsPage, TokenKeys, Version};

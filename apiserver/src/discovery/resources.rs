@@ -15,7 +15,9 @@ use crate::registry::ResourceInfo;
 #[serde(rename_all = "camelCase")]
 pub(super) struct ResourceList<'a> {
     kind: &'static str,
-    api_version: &'static str,
+    /// Upstream leaves it out for the core group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<&'static str>,
     group_version: String,
     resources: Vec<Resource<'a>>,
 }
@@ -62,7 +64,8 @@ pub(super) fn list<'a>(group: &str, version: &str, rows: &'a [Arc<ResourceInfo>]
             });
         }
     }
-    ResourceList { kind: "APIResourceList", api_version: "v1", group_version: api_version(group, version), resources }
+    let own = (!group.is_empty()).then_some("v1");
+    ResourceList { kind: "APIResourceList", api_version: own, group_version: api_version(group, version), resources }
 }
 
 fn resource(row: &ResourceInfo) -> Resource<'_> {

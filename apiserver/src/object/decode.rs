@@ -10,6 +10,10 @@ use super::{parse, schema as check};
 use crate::custom;
 use crate::request::Warnings;
 
+/// What Go first decodes of any object.
+const HEAD: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
 /// What to do about unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -112,26 +116,26 @@ pub fn object(
     };
     let parsed = parsed.map_err(|error| unrecognized(expected, &error, body))?;
     let mut value = parsed.value;
+    if value.is_null() {
+        value = Value::Object(serde_json::Map::new());
+    }
     if !value.is_object() {
-        let found = match &value {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Null => return Err(unrecognized(expected, "Object 'Kind' is missing", body)),
-            _ => "number",
-        };
+        let found = parse::go_kind(&value);
         let error = format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct"
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type {HEAD}"
         );
         return Err(unrecognized(expected, &error, body));
     }
     check_kind(&value, expected)?;
     value["apiVersion"] = expected.api_version.into();
     value["kind"] = expected.kind.into();
-    let mut faults = faults(&mut value, &parsed.duplicates, expected)?;
-    if format == Format::Json && faults.len() > 1 && expected.schema.built_in().is_some() {
-        faults = in_order(body, faults);
-    }
-    judge(faults, expected, validation, warnings)?;
+    let shaped = faults(&mut value, &parsed.duplicates, expected).and_then(|mut faults| {
+        if format == Format::Json && faults.len() > 1 && expected.schema.built_in().is_some() {
+            faults = in_order(body, faults);
+        }
+        judge(faults, validation, warnings)
+    });
+    shaped.map_err(|unfit| unfit.refused(expected))?;
     Ok(value)
 }
 
@@ -147,40 +151,61 @@ pub fn unknown_fields(value: &Value, expected: &Expected<'_>) -> Vec<String> {
     if checked.is_ok() { unknown } else { Vec::new() }
 }
 
+/// Why an object is not of its type, in upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// A value is of a wrong type.
+    Type(String),
+    /// It has fields that its type lacks, or some twice, and that shall not be.
+    Fields(String),
+}
+
+impl Unfit {
+    /// What is wrong.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        match self {
+            Self::Type(error) | Self::Fields(error) => error,
+        }
+    }
+
+    /// 400, saying of which kind it is not.
+    #[must_use]
+    pub fn refused(&self, expected: &Expected<'_>) -> Status {
+        let (kind, version, error) = (expected.kind, expected.version(), self.error());
+        Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+    }
+}
+
 /// Holds an object that was put together (by a patch, say) against its type.
 ///
 /// # Errors
-/// 400 with upstream's words.
+/// It is not of that type.
 pub fn shape(
     value: &mut Value,
     duplicates: &[String],
     expected: &Expected<'_>,
     validation: FieldValidation,
     warnings: &Warnings,
-) -> Result<(), Status> {
-    judge(faults(value, duplicates, expected)?, expected, validation, warnings)
+) -> Result<(), Unfit> {
+    judge(faults(value, duplicates, expected)?, validation, warnings)
 }
 
 /// Brings an object into the form of its type, and tells of fields that the type lacks and of those that are there twice.
-fn faults(value: &mut Value, duplicates: &[String], expected: &Expected<'_>) -> Result<Vec<String>, Status> {
+fn faults(value: &mut Value, duplicates: &[String], expected: &Expected<'_>) -> Result<Vec<String>, Unfit> {
     let mut unknown = Vec::new();
     let checked = match &expected.schema {
         Schema::BuiltIn(ty) => check::normalize(ty, value, &mut unknown),
         Schema::Custom(schema) => custom::take_shape(value, schema, &mut unknown),
         Schema::Unknown => custom::take_shape(value, &custom::Structural::anything(), &mut unknown),
     };
-    checked.map_err(|error| cannot_be_handled(expected, &error))?;
+    checked.map_err(Unfit::Type)?;
     let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
     Ok(duplicates.iter().cloned().chain(unknown).collect())
 }
 
 /// Refuses faults, or warns of them.
-fn judge(
-    faults: Vec<String>,
-    expected: &Expected<'_>,
-    validation: FieldValidation,
-    warnings: &Warnings,
-) -> Result<(), Status> {
+fn judge(faults: Vec<String>, validation: FieldValidation, warnings: &Warnings) -> Result<(), Unfit> {
     match validation {
         FieldValidation::Strict if !faults.is_empty() => {
             // Go's parser of YAML tells of all lines in one error.
@@ -189,8 +214,7 @@ fn judge(
             let lines = lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
             let lines = (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:{lines}"));
             let told: Vec<&str> = lines.iter().map(String::as_str).chain(others.iter().map(|s| s.as_str())).collect();
-            let error = format!("strict decoding error: {}", told.join(", "));
-            return Err(cannot_be_handled(expected, &error));
+            return Err(Unfit::Fields(format!("strict decoding error: {}", told.join(", "))));
         }
         FieldValidation::Warn => faults.into_iter().for_each(|fault| warnings.add(fault)),
         _ => {}
@@ -213,19 +237,23 @@ pub fn check_kind(value: &Value, expected: &Expected<'_>) -> Result<(), Status> 
         )));
     }
     if kind != expected.kind {
-        let version = api_version.rsplit('/').next().unwrap_or_default();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let own = |group: &str| match group.split('.').next() {
+            None | Some("") => "core".to_owned(),
+            Some(package) => package.to_owned(),
+        };
+        let error = if schema::of_kind(group, version, kind).is_some() {
+            let package = own(expected.api_version.split_once('/').map_or("", |(group, _)| group));
+            format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", expected.kind)
+        } else {
+            format!("no kind {kind:?} is registered for version {api_version:?} at this path")
+        };
         return Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: no kind {kind:?} is registered for version \
-             {api_version:?} at this path",
+            "{kind} in version {version:?} cannot be handled as a {}: {error}",
             expected.kind
         )));
     }
     Ok(())
-}
-
-fn cannot_be_handled(expected: &Expected<'_>, error: &str) -> Status {
-    let (kind, version) = (expected.kind, expected.version());
-    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
 }
 
 fn unrecognized(expected: &Expected<'_>, error: &str, body: &[u8]) -> Status {
@@ -271,7 +299,7 @@ mod tests {
             (
                 "nonsense",
                 "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json \
-                 parse error: invalid character 'o' looking for beginning of value (6e6f6e73656e7365)",
+                 parse error: invalid character 'o' in literal null (expecting 'u') (6e6f6e73656e7365)",
             ),
         ] {
             let status = decode(body, FieldValidation::Strict).unwrap_err();

@@ -8,7 +8,9 @@ mod order;
 pub mod parse;
 pub mod protobuf;
 pub mod schema;
+mod syntax;
 pub mod typed;
+pub mod yaml;
 
 use serde_json::Value;
 

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::duplicates::repeated_keys;
+use super::syntax;
 
 /// A document and the fields that occur more than once in it; the last one counts.
 #[derive(Debug, Default)]
@@ -49,17 +50,20 @@ pub fn yaml(bytes: &[u8]) -> Result<Parsed, String> {
     Ok(Parsed { value, duplicates: told })
 }
 
+/// What Go's decoder calls such a value.
+pub(crate) fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
 fn go_words(error: &serde_json::Error, bytes: &[u8]) -> String {
-    if error.is_eof() || bytes.is_empty() {
-        return "unexpected end of JSON input".into();
-    }
-    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    match line.get(error.column().saturating_sub(1)) {
-        Some(byte) if error.is_syntax() => {
-            format!("invalid character {:?} looking for beginning of value", char::from(*byte))
-        }
-        _ => error.to_string(),
-    }
+    syntax::error(bytes).unwrap_or_else(|| error.to_string())
 }
 
 struct Node<'a> {

@@ -5,6 +5,8 @@ use kubewright_api::quantity::Quantity;
 use kubewright_api::schema::{Shape, Type};
 use serde_json::Value;
 
+use super::parse::go_kind;
+
 /// Brings a document into its type's form: drops unknown fields (and lists them), drops nulls and empty optional
 /// lists, writes quantities and times in their one way.
 ///
@@ -165,13 +167,8 @@ fn time(shape: &Shape, value: &mut Value, at: &At<'_>) -> Result<(), String> {
 
 fn mismatch(value: &Value, at: &At<'_>, go_type: &str) -> String {
     let found = match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "bool".to_owned(),
         Value::Number(number) if go_type.starts_with("int") => format!("number {number}"),
-        Value::Number(_) => "number".to_owned(),
-        Value::String(_) => "string".to_owned(),
-        Value::Array(_) => "array".to_owned(),
-        Value::Object(_) => "object".to_owned(),
+        value => go_kind(value).to_owned(),
     };
     if at.field.is_empty() {
         return format!("json: cannot unmarshal {found} into Go value of type {go_type}");

@@ -47,7 +47,7 @@ impl Step {
         }
     }
 
-    fn write_path(&self, path: &mut String) {
+    pub(super) fn write_path(&self, path: &mut String) {
         match self {
             Self::Field(name) => {
                 path.push('.');
@@ -107,6 +107,12 @@ impl FieldSet {
             _ => set.here = true,
         }
         set
+    }
+
+    /// Adds every field and element that holds a member.
+    fn add_holders(&mut self) {
+        self.here = true;
+        self.below.values_mut().for_each(Self::add_holders);
     }
 
     /// Reads `fieldsV1`; what isn't understood is left out.
@@ -215,20 +221,21 @@ pub(super) struct Comparison {
 impl Comparison {
     /// Compares two states.
     pub(super) fn of(old: Option<&Value>, new: Option<&Value>, typed: Typed<'_>) -> Self {
-        let present = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
         match (old, new) {
             _ if old == new => Self::default(),
-            (Some(old), Some(new)) if present(Some(old)) && present(Some(new)) => Self::of_both(old, new, typed),
-            (_, Some(new)) if present(Some(new)) => Self { set: Self::whole(new, typed), removed: FieldSet::default() },
-            (Some(old), _) if present(Some(old)) => Self { set: FieldSet::default(), removed: Self::whole(old, typed) },
+            (Some(Value::Null), Some(new)) => Self::of_both(&nothing_like(new), new, typed),
+            (Some(old), Some(Value::Null)) => Self::of_both(old, &nothing_like(old), typed),
+            (Some(old), Some(new)) => Self::of_both(old, new, typed),
+            (None, Some(new)) if !new.is_null() => Self { set: Self::whole(new, typed), removed: FieldSet::default() },
+            (Some(old), None) if !old.is_null() => Self { set: FieldSet::default(), removed: Self::whole(old, typed) },
             _ => Self::default(),
         }
     }
 
-    /// All of a value that came or went; a map counts with its keys, as upstream counts it.
+    /// All of a value that came or went: whatever holds something counts too, as upstream counts it.
     fn whole(value: &Value, typed: Typed<'_>) -> FieldSet {
         let mut set = FieldSet::of(value, typed);
-        mark_maps(value, typed, &mut set);
+        set.add_holders();
         set
     }
 
@@ -237,7 +244,8 @@ impl Comparison {
         match (typed.merges(new), old, new) {
             (Merges::ByField, Value::Object(old), Value::Object(new)) => {
                 for name in old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))) {
-                    let below = Self::of(old.get(name), new.get(name), typed.field(name));
+                    let missing = typed.is_part(name).then_some(&Value::Null);
+                    let below = Self::of(old.get(name).or(missing), new.get(name).or(missing), typed.field(name));
                     result.insert(Step::Field(name.clone()), below);
                 }
             }
@@ -276,14 +284,12 @@ impl Comparison {
     }
 }
 
-fn mark_maps(value: &Value, typed: Typed<'_>, set: &mut FieldSet) {
-    set.here |= typed.is_map();
-    if let (Merges::ByField, Some(fields)) = (typed.merges(value), value.as_object()) {
-        for (name, value) in fields {
-            if let Some(below) = set.below.get_mut(&Step::Field(name.clone())) {
-                mark_maps(value, typed.field(name), below);
-            }
-        }
+/// A value of the same kind with nothing in it.
+fn nothing_like(value: &Value) -> Value {
+    match value {
+        Value::Object(_) => Value::Object(Map::new()),
+        Value::Array(_) => Value::Array(Vec::new()),
+        _ => Value::Null,
     }
 }
 

@@ -76,6 +76,9 @@ impl Entry {
             "Update" => Operation::Update,
             _ => return None,
         };
+        if entry["fieldsType"] != "FieldsV1" || !entry["fieldsV1"].is_object() {
+            return None;
+        }
         Some(Self {
             manager: text("manager"),
             operation,
@@ -194,19 +197,23 @@ pub(super) fn owned(mut set: FieldSet, manager: &Manager<'_>) -> FieldSet {
 
 /// Notes in `new` what an update, patch or creation changed: the manager owns what it set, others lose it.
 ///
-/// What the client sent in `metadata.managedFields` counts only if it is an empty list, which resets all ownership.
+/// What the client sent in `metadata.managedFields` counts: an empty list resets all ownership, and entries are what others
+/// own from now on (`kubectl` moves what it applied at the client so). Nothing, and what makes no sense, changes nothing;
+/// neither does what is sent to a subresource.
 pub fn note_update(new: &mut Value, old: Option<&Value>, schema: &Schema, manager: &Manager<'_>) {
-    let reset = old.is_some() && new["metadata"]["managedFields"].as_array().is_some_and(|list| is_reset(list));
-    let mut entries = match old {
-        Some(_) if reset => Vec::new(),
-        Some(old) => entries(old),
-        None => Vec::new(),
+    let sent = new["metadata"]["managedFields"].as_array().filter(|_| manager.subresource.is_empty());
+    let reset = old.is_some() && sent.is_some_and(|list| is_reset(list));
+    let sent = sent.and_then(|list| list.iter().map(Entry::decode).collect::<Option<Vec<_>>>());
+    let mut entries = match sent.filter(|entries| !entries.is_empty()) {
+        _ if reset => Vec::new(),
+        Some(entries) => entries,
+        None => old.map(entries).unwrap_or_default(),
     };
     let nothing = Value::Object(Map::new());
     let comparison = Comparison::of(Some(old.unwrap_or(&nothing)), Some(new), Typed::root(schema));
-    let set = owned(comparison.set, manager);
+    let (set, removed) = (owned(comparison.set, manager), owned(comparison.removed, manager));
     for entry in &mut entries {
-        entry.fields.subtract(&comparison.removed);
+        entry.fields.subtract(&removed);
         if !entry.is_of(manager) {
             entry.fields.subtract(&set);
         }
@@ -284,6 +291,26 @@ mod tests {
         let mut same = second.clone();
         note_update(&mut same, Some(&second), &ty(), &manager("third"));
         assert_eq!(same, second);
+    }
+
+    #[test]
+    fn entries_that_a_client_sends_count() {
+        let mut first = json!({"metadata": {"name": "a", "labels": {"x": "1"}}});
+        note_update(&mut first, None, &ty(), &manager("creator"));
+        let mut moved = first.clone();
+        moved["metadata"]["managedFields"][0]["manager"] = "kubectl".into();
+        moved["metadata"]["managedFields"][0]["operation"] = "Apply".into();
+        let sent = moved.clone();
+        note_update(&mut moved, Some(&first), &ty(), &manager("mover"));
+        assert_eq!(moved, sent);
+        let mut nonsense = first.clone();
+        nonsense["metadata"]["managedFields"][0]["operation"] = "Guess".into();
+        note_update(&mut nonsense, Some(&first), &ty(), &manager("mover"));
+        assert_eq!(nonsense, first);
+        let through_status = Manager { subresource: "status", ..manager("mover") };
+        let mut ignored = sent;
+        note_update(&mut ignored, Some(&first), &ty(), &through_status);
+        assert_eq!(ignored, first);
     }
 
     #[test]

@@ -3,13 +3,17 @@
 
 pub mod apply;
 mod client_side;
+pub mod declared;
 mod fields;
 pub mod managed;
+pub mod restore;
 mod strategic;
 mod typed;
 
 use kubewright_api::status::Status;
 use serde_json::Value;
+
+use crate::object::parse;
 
 pub use fields::FieldSet;
 pub use strategic::strategic;
@@ -22,25 +26,27 @@ const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 /// # Errors
 /// 400 if it is malformed, 413 if it has over 10,000 operations, 422 if it doesn't fit the object.
 pub fn json(object: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let patch: json_patch::Patch =
-        serde_json::from_slice(patch).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if patch.0.len() > JSON_PATCH_OPERATIONS_MAX {
-        let message = format!(
-            "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {}",
-            patch.0.len()
-        );
+    let operations = parse::json(patch).and_then(|parsed| {
+        let found = parse::go_kind(&parsed.value);
+        let wrong = || format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
+        parsed.value.as_array().map(Vec::len).ok_or_else(wrong)
+    });
+    let count = operations.map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    if count > JSON_PATCH_OPERATIONS_MAX {
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {count}");
         return Err(Status::too_large(&message));
     }
+    let patch: json_patch::Patch = serde_json::from_slice(patch).map_err(does_not_fit)?;
     let mut patched = object.clone();
-    apply_operations(&mut patched, &patch).map_err(|error| {
-        let message = "the server rejected our request due to an error in our request";
-        let mut status = Status::failure(422, "Invalid", message).with_cause("", error.to_string(), "");
-        if let Some(details) = &mut status.details {
-            details.retry_after_seconds = 0;
-        }
-        status
-    })?;
+    apply_operations(&mut patched, &patch).map_err(does_not_fit)?;
     Ok(patched)
+}
+
+/// 422, with the reason among the causes: upstream gives none.
+fn does_not_fit(error: impl std::fmt::Display) -> Status {
+    let message = "the server rejected our request due to an error in our request";
+    Status::failure(422, "Invalid", message).with_cause("", error.to_string(), "")
 }
 
 /// Applies the operations one by one. A test for null holds where nothing is, as it does upstream: kube-rs adds

@@ -6,6 +6,8 @@ use kubewright_api::schema::{Field, Shape, Type};
 use kubewright_api::status::Status;
 use serde_json::{Map, Value};
 
+use super::restore::printed;
+
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
@@ -14,7 +16,7 @@ const SET_ORDER: &str = "$setElementOrder/";
 /// Applies a strategic merge patch to an object of that type.
 ///
 /// # Errors
-/// 400 if a directive or a list element makes no sense.
+/// 400 if a directive has no sense, 500 if a list does not merge, both in upstream's words.
 pub fn strategic(object: &Value, patch: &Value, ty: &'static Type) -> Result<Value, Status> {
     let (Value::Object(object), Value::Object(patch)) = (object, patch) else {
         return Err(Status::bad_request("a strategic merge patch must be an object"));
@@ -60,8 +62,18 @@ impl Holder {
     }
 }
 
+/// A directive has not the form that it must have.
+fn malformed<T>(what: &str) -> Result<T, Status> {
+    Err(Status::bad_request(format!("invalid patch format of {what}")))
+}
+
+/// What upstream doesn't expect a client to send: its answer has a code of the server's and no reason.
 fn refuse<T>(why: impl Into<String>) -> Result<T, Status> {
-    Err(Status::bad_request(why))
+    Err(Status::failure(500, "", why))
+}
+
+fn without_key<T>(item: &Value, key: &str) -> Result<T, Status> {
+    refuse(format!("map: {} does not contain declared merge key: {key}", printed(item)))
 }
 
 type Object = Map<String, Value>;
@@ -75,11 +87,19 @@ fn merge_maps(mut original: Object, patch: &Object, holder: Holder) -> Result<Ob
                 Ok(whole)
             }
             Some("delete") => Ok(Object::new()),
-            _ => refuse(format!("unknown patch type {directive} in map")),
+            _ => {
+                let (directive, patch) = (printed(directive), printed(&Value::Object(patch.clone())));
+                refuse(format!("unknown patch type: {directive} in map: {patch}"))
+            }
         };
     }
     if let Some(keys) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut original, patch, keys)?;
+    }
+    for (directive, order) in patch {
+        if let (Some(list), Some(order)) = (directive.strip_prefix(SET_ORDER), order.as_array()) {
+            check_order(patch, list, order, holder)?;
+        }
     }
     for (name, value) in patch {
         if name == RETAIN_KEYS || name.starts_with(SET_ORDER) {
@@ -109,18 +129,18 @@ fn merge_maps(mut original: Object, patch: &Object, holder: Holder) -> Result<Ob
 }
 
 fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<(), Status> {
-    let Some(keys) = keys.as_array() else { return refuse("invalid $retainKeys: must be a list of strings") };
+    let Some(keys) = keys.as_array() else { return malformed("retainKeys") };
     let named = |name: &String| keys.iter().any(|key| key == name.as_str());
-    let stray = patch.keys().find(|name| !name.starts_with('$') && !patch[*name].is_null() && !named(name));
-    if let Some(stray) = stray {
-        return refuse(format!("{stray:?} must be in the list of $retainKeys, since the patch sets it"));
+    // Whatever the patch sets is retained.
+    if patch.keys().any(|name| !name.starts_with('$') && !patch[name].is_null() && !named(name)) {
+        return malformed("retainKeys");
     }
     original.retain(|name, _| named(name));
     Ok(())
 }
 
 fn delete_from(original: &mut Object, list: &str, values: &Value) -> Result<(), Status> {
-    let Some(values) = values.as_array() else { return refuse(format!("{DELETE_FROM}{list} must be a list")) };
+    let Some(values) = values.as_array() else { return malformed("primitive list") };
     if let Some(Value::Array(elements)) = original.get_mut(list) {
         elements.retain(|element| !values.contains(element));
     }
@@ -161,7 +181,8 @@ fn merge_lists(old: Vec<Value>, patch: &[Value], name: &str, holder: Holder) -> 
         return Ok(order(dedup(merged), patch, &old, &Value::clone));
     }
     if !old.iter().chain(patch).all(Value::is_object) {
-        return refuse(format!("the list {name} holds elements of different types"));
+        let lists = Value::Array(vec![old.into(), patch.to_vec().into()]);
+        return refuse(format!("list element types are not identical: {}", printed(&lists)));
     }
     let Some(key) = field.and_then(|field| field.patch.key) else {
         return refuse(format!("cannot merge lists without merge key for {name}"));
@@ -185,20 +206,21 @@ fn merge_objects(old: Vec<Value>, patch: &[Value], key: &str, element: Holder) -
             None => plain.push(item),
             Some(Some("delete")) => match item.get(key) {
                 Some(value) => remaining.retain(|other| other.get(key) != Some(value)),
-                None => return refuse(format!("map: {item} does not contain declared merge key: {key}")),
+                None => return without_key(item, key),
             },
             Some(Some("replace")) => replace = true,
             Some(Some("merge")) => return refuse("merging lists cannot yet be specified in the patch"),
-            Some(_) => return refuse(format!("delete patch type with no merge key defined: {item}")),
+            Some(directive) => {
+                let directive = directive.map_or_else(|| printed(&item[DIRECTIVE]), str::to_owned);
+                return refuse(format!("unknown patch type: {directive} in map: {}", printed(item)));
+            }
         }
     }
     if replace {
         return Ok(plain.into_iter().filter_map(without_directives).collect());
     }
     for item in &plain {
-        let Some(value) = item.get(key) else {
-            return refuse(format!("map: {item} does not contain declared merge key: {key}"));
-        };
+        let Some(value) = item.get(key) else { return without_key(item, key) };
         let place = remaining.iter().position(|other| other.get(key) == Some(value));
         match (place.map(|at| remaining.remove(at)), item) {
             (Some(Value::Object(other)), Value::Object(item)) => {
@@ -246,7 +268,7 @@ fn order(merged: Vec<Value>, patch: &[Value], server: &[Value], id: &dyn Fn(&Val
 
 /// `$setElementOrder/LIST`: the order of the elements that the client knows of.
 fn set_order(original: &mut Object, list: &str, wanted: &Value, holder: Holder) -> Result<(), Status> {
-    let Some(wanted) = wanted.as_array() else { return refuse(format!("{SET_ORDER}{list} must be a list")) };
+    let Some(wanted) = wanted.as_array() else { return malformed("setElementOrder list") };
     let Some(Value::Array(elements)) = original.get_mut(list) else { return Ok(()) };
     let key = holder.field(list).and_then(|field| field.patch.key);
     let id = |item: &Value| match key {
@@ -256,6 +278,32 @@ fn set_order(original: &mut Object, list: &str, wanted: &Value, holder: Holder) 
     let server = std::mem::take(elements);
     *elements = order(server.clone(), wanted, &server, &id);
     Ok(())
+}
+
+/// Whether the elements that the patch names, deleted ones aside, stand in the order that it sets.
+fn check_order(patch: &Object, list: &str, wanted: &[Value], holder: Holder) -> Result<(), Status> {
+    let deleted = |item: &&Value| item.get(DIRECTIVE).is_some_and(|directive| directive == "delete");
+    let named: Vec<&Value> =
+        patch.get(list).and_then(Value::as_array).into_iter().flatten().filter(|item| !deleted(item)).collect();
+    if named.is_empty() || wanted.is_empty() {
+        return Ok(());
+    }
+    let key = holder.field(list).and_then(|field| field.patch.key);
+    let same = |one: &Value, other: &Value| match key {
+        Some(key) if one.is_object() => one.get(key) == other.get(key),
+        _ => one == other,
+    };
+    let mut rest = named.iter().peekable();
+    for item in wanted {
+        rest.next_if(|named| same(named, item));
+    }
+    if rest.peek().is_none() {
+        return Ok(());
+    }
+    let named = printed(&named.into_iter().cloned().collect());
+    let wanted = printed(&wanted.to_vec().into());
+    let directive = SET_ORDER.trim_end_matches('/');
+    refuse(format!("The order in patch list:\n{named}\n doesn't match {directive} list:\n{wanted}\n"))
 }
 
 #[cfg(test)]
@@ -346,11 +394,25 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         let ty = schema::of_kind("", "v1", "Pod").unwrap();
-        for patch in
-            [json!([]), json!({"$patch": "bogus"}), containers(json!([{"image": "x"}])), containers(json!(["x"]))]
-        {
+        let ordered =
+            |order: Value| json!({"spec": {"$setElementOrder/containers": order, "containers": [{"name": "a"}]}});
+        for (patch, code, message) in [
+            (json!([]), 400, "a strategic merge patch must be an object"),
+            (json!({"$patch": "bogus"}), 500, "unknown patch type: bogus in map: map[$patch:bogus]"),
+            (json!({"$retainKeys": "x"}), 400, "invalid patch format of retainKeys"),
+            (json!({"$retainKeys": ["x"], "spec": {}}), 400, "invalid patch format of retainKeys"),
+            (containers(json!([{"image": "x"}])), 500, "map: map[image:x] does not contain declared merge key: name"),
+            (containers(json!(["x"])), 500, "list element types are not identical: [[map[name:a]] [x]]"),
+            (ordered(json!({})), 400, "invalid patch format of setElementOrder list"),
+            (
+                ordered(json!([{"name": "b"}])),
+                500,
+                "The order in patch list:\n[map[name:a]]\n doesn't match $setElementOrder list:\n[map[name:b]]\n",
+            ),
+        ] {
             let object = containers(json!([{"name": "a"}]));
-            assert_eq!(strategic(&object, &patch, ty).unwrap_err().code, 400, "{patch}");
+            let status = strategic(&object, &patch, ty).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (code, message), "{patch}");
         }
     }
 }

@@ -107,15 +107,46 @@ impl<'s> Typed<'s> {
         }
     }
 
-    /// Whether it is a map from free keys, as opposed to an object with known fields.
-    pub(super) fn is_map(&self) -> bool {
-        match self.node {
-            Node::Shape(shape) => matches!(shape, Shape::Map(_)),
-            Node::Custom(schema, _) => schema.additional.is_some(),
-            _ => false,
-        }
+    /// Whether that field of a built-in object is there even if nothing is in it: so it is with what upstream keeps as a
+    /// part of the object, and not as something the object refers to.
+    pub(super) fn is_part(&self, name: &str) -> bool {
+        let Some(ty) = self.object() else { return false };
+        let Some(field) = ty.field(name) else { return false };
+        field.required
+            || field.shape.as_type().is_some()
+                && (["metadata", "spec", "status"].contains(&name) || PARTS.contains(&(ty.short_name(), name)))
     }
 }
+
+/// The optional fields that are parts of their object, beside every kind's `metadata`, `spec` and `status`.
+const PARTS: [(&str, &str); 26] = [
+    ("AllocationResult", "devices"),
+    ("Container", "resources"),
+    ("ContainerStatus", "lastState"),
+    ("ContainerStatus", "state"),
+    ("CustomResourceDefinitionStatus", "acceptedNames"),
+    ("DaemonSetSpec", "updateStrategy"),
+    ("DeploymentSpec", "strategy"),
+    ("Endpoint", "conditions"),
+    ("EphemeralContainer", "resources"),
+    ("Event", "deprecatedSource"),
+    ("Event", "regarding"),
+    ("Event", "source"),
+    ("IngressServiceBackend", "port"),
+    ("IngressStatus", "loadBalancer"),
+    ("LimitedPriorityLevelConfiguration", "limitResponse"),
+    ("NetworkPolicySpec", "podSelector"),
+    ("NodeDaemonEndpoints", "kubeletEndpoint"),
+    ("NodeStatus", "daemonEndpoints"),
+    ("NodeStatus", "nodeInfo"),
+    ("PersistentVolumeClaimSpec", "resources"),
+    ("PodTemplate", "template"),
+    ("ReplicaSetSpec", "template"),
+    ("ResourceClaimSpec", "devices"),
+    ("SelfSubjectReviewStatus", "userInfo"),
+    ("ServiceStatus", "loadBalancer"),
+    ("StatefulSetSpec", "updateStrategy"),
+];
 
 /// How a value merges with another.
 #[derive(Clone, Copy, Debug)]

@@ -171,7 +171,8 @@ impl<'a> Call<'a> {
             "" | "status" => Expected::of(&version, self.kind, &self.served.schema),
             _ => Expected::new(&version, self.kind),
         };
-        decode::shape(object, &[], &expected, FieldValidation::Ignore, self.warnings)?;
+        let shaped = decode::shape(object, &[], &expected, FieldValidation::Ignore, self.warnings);
+        shaped.map_err(|unfit| unfit.refused(&expected))?;
         if self.subresource.is_empty() {
             self.served.strategy().default(object);
         }

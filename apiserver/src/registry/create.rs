@@ -42,6 +42,10 @@ impl Registry {
     async fn try_create(&self, call: &Call<'_>, mut object: Value, notes: bool) -> Result<Written, Status> {
         let (storage, strategy, context) = (call.storage(), call.served.strategy(), call.context());
         self.begin(call, &mut object)?;
+        // What admission and the server itself set is nobody's.
+        if notes {
+            ownership::note(call, None, &mut object, None);
+        }
         let mut object = call.admit(Operation::Create, object, None).await?;
         self.name(&mut object);
         strategy.prepare_for_create(&context, &mut object);
@@ -49,9 +53,6 @@ impl Registry {
             Some(hook) => hook.before(&mut object, None, call.dry_run).await?,
             None => None,
         };
-        if notes {
-            ownership::note(call, &mut object, None);
-        }
         let mut faults = meta::object_meta(&object, storage.info.namespaced(), strategy.name_rule());
         if !matches!(&*storage.info.group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
             && storage.schema.built_in().is_some()

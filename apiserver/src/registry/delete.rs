@@ -136,13 +136,23 @@ impl Registry {
 }
 
 fn check(call: &Call<'_>, object: &Value, preconditions: &Preconditions) -> Result<(), Status> {
-    for (what, wanted, actual) in [
-        ("UID", &preconditions.uid, object::uid(object)),
-        ("ResourceVersion", &preconditions.resource_version, object::meta_str(object, "resourceVersion")),
-    ] {
+    let checks = [
+        ("UID", &preconditions.uid, object::uid(object), "been deleted and then recreated"),
+        (
+            "ResourceVersion",
+            &preconditions.resource_version,
+            object::meta_str(object, "resourceVersion"),
+            "been modified",
+        ),
+    ];
+    for (what, wanted, actual, guess) in checks {
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != actual) {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}");
-            return Err(call.conflict(object::name(object), &why));
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object \
+                 might have {guess}"
+            );
+            let info = &call.served.info;
+            return Err(Status::conflict(&info.group, &info.kind, object::name(object), &why));
         }
     }
     Ok(())

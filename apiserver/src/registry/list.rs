@@ -48,7 +48,8 @@ impl Token {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
-        let fault = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+        let fault =
+            |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| fault(error.to_string()))?;
         let token: Self = serde_json::from_slice(&bytes).map_err(|error| fault(error.to_string()))?;
         match token.v.as_str() {

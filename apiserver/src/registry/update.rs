@@ -25,6 +25,8 @@ pub(crate) struct UpdateRules {
     pub(crate) create: bool,
     /// The change notes itself in `managedFields` (server-side apply).
     pub(crate) manages_fields: bool,
+    /// The subresource that `managedFields` names, where it isn't the call's.
+    pub(crate) subresource: Option<&'static str>,
 }
 
 const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
@@ -77,6 +79,12 @@ impl Registry {
         let old = call.for_write(storage.decode(entry)?).await?;
         let mut new = change(Some(&old))?;
         keep_system_fields(call, &mut new, &old)?;
+        // What admission and the server itself change is nobody's. Of what is sent to most subresources only a part counts,
+        // which their strategies know.
+        let at_once = ["", "status"].contains(&call.subresource);
+        if !rules.manages_fields && at_once {
+            ownership::note(call, rules.subresource, &mut new, Some(&old));
+        }
         let mut new = call.admit(Operation::Update, new, Some(&old)).await?;
         strategy.prepare_for_update(&call.context(), &mut new, &old);
         bump_generation(call.served.strategy(), &mut new, &old);
@@ -84,8 +92,8 @@ impl Registry {
             Some(hook) => hook.before(&mut new, Some(&old), call.dry_run).await?,
             None => None,
         };
-        if !rules.manages_fields {
-            ownership::note(call, &mut new, Some(&old));
+        if !rules.manages_fields && !at_once {
+            ownership::note(call, rules.subresource, &mut new, Some(&old));
         }
         refuse(call, &new, &faults(strategy, &new, &old))?;
         for warning in strategy.warnings(&new, Some(&old)) {

@@ -72,7 +72,7 @@ impl ComponentStatuses {
         let value = match form.view {
             View::Table => shown.table(objects.iter().map(|object| shown.row(object)).collect(), json!({}), true),
             view => {
-                let items: Vec<Value> = objects.into_iter().map(|object| shown.view(object)).collect();
+                let items: Vec<Value> = objects.into_iter().map(|object| shown.item(object)).collect();
                 let (version, kind) = match view {
                     View::Whole => ("v1", "ComponentStatusList"),
                     _ => ("meta.k8s.io/v1", "PartialObjectMetadataList"),

@@ -116,7 +116,7 @@ impl Core {
             .is_resource_request
             .then(|| self.registry.served(&info.api_group, &info.api_version, resource))
             .flatten();
-        let Some(served) = served else { return no_such_page() };
+        let Some(served) = served else { return no_such_page(info) };
         if let Some(warning) = &served.info.deprecation {
             context.warnings.add(warning.clone());
         }
@@ -135,10 +135,10 @@ impl Core {
         if info.parts.len() > 3
             || (served.info.namespaced() && !info.name_in_path().is_empty() && info.namespace.is_empty())
         {
-            return Ok(no_such_page());
+            return Ok(no_such_page(info));
         }
         if !served.info.namespaced() && !info.namespace.is_empty() && info.resource != "namespaces" {
-            return Ok(no_such_page());
+            return Ok(no_such_page(info));
         }
         match (info.subresource.as_str(), info.name_in_path()) {
             ("", "") if is_legacy_binding(info) => handler.bind(request).await,
@@ -154,7 +154,7 @@ impl Core {
                 Method::GET | Method::PUT | Method::PATCH => handler.object(request).await,
                 _ => Err(Status::method_not_allowed()),
             },
-            _ => Ok(no_such_page()),
+            _ => Ok(no_such_page(info)),
         }
     }
 }
@@ -170,7 +170,11 @@ fn is_review(info: &RequestInfo) -> bool {
     info.verb == "create" && info.subresource.is_empty() && known.is_some_and(|known| !known.has_verb("list"))
 }
 
-/// What upstream answers for paths it doesn't know.
-fn no_such_page() -> Response<Body> {
-    body::text(http::StatusCode::NOT_FOUND, "404 page not found\n")
+/// 404: in words where upstream serves a group, and a page where it knows nothing of it.
+fn no_such_page(info: &RequestInfo) -> Response<Body> {
+    let known = |group: &str| kubewright_api::resources::built_in().iter().any(|row| row.group == group);
+    if info.is_resource_request && known(&info.api_group) {
+        return body::status(&Status::no_such_path());
+    }
+    body::no_such_page()
 }

@@ -19,7 +19,7 @@ const PIECE: usize = 64 << 10;
 
 /// In what encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListEncoding {
+enum ListEncoding {
     Json,
     /// Every object has been encoded before.
     Protobuf,
@@ -30,6 +30,8 @@ pub(super) struct ListBody {
     /// What comes before the objects; empty once it is sent.
     head: Vec<u8>,
     tail: &'static [u8],
+    /// How objects in JSON begin that shall not say their version and kind, for the list says it; else empty.
+    types: String,
     objects: Vec<Arc<Cached>>,
     /// The next object.
     at: usize,
@@ -38,10 +40,18 @@ pub(super) struct ListBody {
 }
 
 impl ListBody {
-    /// A list of these objects, between its head and its tail.
-    pub(super) fn new(encoding: ListEncoding, head: Vec<u8>, objects: Vec<Arc<Cached>>, tail: &'static [u8]) -> Self {
-        let left = head.len() + items_bytes(encoding, &objects) + tail.len();
-        Self { encoding, head, tail, objects, at: 0, left }
+    /// A list of these objects in JSON, between its head and its tail. They leave out `types`: the beginning of an object
+    /// with its version and kind.
+    pub(super) fn json(head: Vec<u8>, objects: Vec<Arc<Cached>>, tail: &'static [u8], types: String) -> Self {
+        let items: usize = objects.iter().map(|cached| 1 + inside(&cached.bytes, &types).len()).sum();
+        let left = head.len() + items + objects.len().saturating_sub(1) + tail.len();
+        Self { encoding: ListEncoding::Json, head, tail, types, objects, at: 0, left }
+    }
+
+    /// A list of these objects in protobuf.
+    pub(super) fn protobuf(head: Vec<u8>, objects: Vec<Arc<Cached>>, tail: &'static [u8]) -> Self {
+        let left = head.len() + protobuf_bytes(&objects) + tail.len();
+        Self { encoding: ListEncoding::Protobuf, head, tail, types: String::new(), objects, at: 0, left }
     }
 
     fn piece(&mut self) -> Bytes {
@@ -53,7 +63,8 @@ impl ListBody {
                     if self.at > 0 {
                         out.push(b',');
                     }
-                    out.extend_from_slice(&cached.bytes);
+                    out.push(b'{');
+                    out.extend_from_slice(inside(&cached.bytes, &self.types));
                 }
                 ListEncoding::Protobuf => protobuf::put_item(&mut out, cached.encoded()),
             }
@@ -73,14 +84,15 @@ impl ListBody {
     }
 }
 
-/// How many bytes the objects of a list take.
-pub(super) fn items_bytes(encoding: ListEncoding, objects: &[Arc<Cached>]) -> usize {
-    match encoding {
-        ListEncoding::Json => {
-            objects.iter().map(|cached| cached.bytes.len()).sum::<usize>() + objects.len().saturating_sub(1)
-        }
-        ListEncoding::Protobuf => objects.iter().map(|cached| protobuf::item_size(cached.encoded().len())).sum(),
-    }
+/// What follows an object's opening brace, or its version and kind.
+fn inside<'a>(object: &'a [u8], types: &str) -> &'a [u8] {
+    let without = (!types.is_empty()).then(|| object.strip_prefix(types.as_bytes())).flatten();
+    without.or_else(|| object.strip_prefix(b"{")).unwrap_or(object)
+}
+
+/// How many bytes the objects of a list take in protobuf.
+pub(super) fn protobuf_bytes(objects: &[Arc<Cached>]) -> usize {
+    objects.iter().map(|cached| protobuf::item_size(cached.encoded().len())).sum()
 }
 
 impl Body for ListBody {

@@ -66,8 +66,23 @@ pub(super) fn choose(headers: &HeaderMap, list: bool, pretty: bool, built_in: bo
         accept.iter().flat_map(|value| value.split(',')).map(|clause| (weight(clause), clause)).collect();
     clauses.sort_by_key(|(weight, _)| -weight);
     let form = clauses.into_iter().find_map(|(_, clause)| read(clause, list, built_in));
-    let form = form.ok_or_else(not_acceptable)?;
+    let form = form.ok_or_else(|| if is_known(&accept) { not_acceptable() } else { no_such(list) })?;
     Ok(Form { pretty, ..form })
+}
+
+/// Whether some media type of these is one that the server makes, in whatever form.
+fn is_known(accept: &[&str]) -> bool {
+    let types = accept.iter().flat_map(|value| value.split(',')).filter_map(|clause| clause.split(';').next());
+    let known = ["application/json", "application/yaml", protobuf::MEDIA_TYPE, "application/*", "*/*"];
+    types.into_iter().any(|media| known.contains(&media.trim()))
+}
+
+/// 406: what the path has; a list can be watched too.
+fn no_such(list: bool) -> Status {
+    let watched = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+    let mut available = vec!["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+    available.extend(watched.into_iter().filter(|_| list));
+    Status::no_such_representation(&available)
 }
 
 /// The `q` of a clause, in thousandths.

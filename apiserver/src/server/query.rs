@@ -46,7 +46,7 @@ impl Query {
     pub(super) fn field_validation(&self, kind: &str) -> Result<FieldValidation, Status> {
         FieldValidation::parse(self.get("fieldValidation")).map_err(|value| {
             let path = Path::new("fieldValidation");
-            invalid(kind, &[FieldError::not_supported(&path, value, &["Ignore", "Strict", "Warn"])])
+            invalid(kind, &[FieldError::not_supported(&path, value, &["", "Ignore", "Strict", "Warn"])])
         })
     }
 
@@ -84,14 +84,11 @@ impl Query {
 
 /// Reads the values of `dryRun`.
 pub(super) fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<bool, Status> {
-    let mut dry = false;
-    for value in values {
-        if value != "All" {
-            return Err(invalid(kind, &[FieldError::not_supported(&Path::new("dryRun"), value, &["All"])]));
-        }
-        dry = true;
+    let values: Vec<&str> = values.collect();
+    if values.iter().any(|value| *value != "All") {
+        return Err(invalid(kind, &[FieldError::not_supported(&Path::new("dryRun"), values, &["All"])]));
     }
-    Ok(dry)
+    Ok(!values.is_empty())
 }
 
 /// 422 about options.
@@ -188,9 +185,8 @@ pub(super) fn parse_version(text: &str) -> Result<Option<u64>, Status> {
     match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            let path = Path::new("resourceVersion");
-            let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-            invalid("ListOptions", &[FieldError::invalid(&path, text, why)])
+            let why = format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+            Status::bad_request(format!("invalid resource version: resourceVersion: {why}"))
         }),
     }
 }

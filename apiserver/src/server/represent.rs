@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use kubewright_api::status::Status;
 use serde_json::{Map, Value, json};
 
-use super::list_body::{ListBody, ListEncoding, items_bytes};
+use super::list_body::{ListBody, protobuf_bytes};
 use super::negotiate::{Encoding, Form, View};
 use crate::body::{self, Body};
-use crate::object::protobuf;
+use crate::object::{protobuf, yaml};
 use crate::registry::cache::Delivery;
 use crate::registry::storage::Served;
 use crate::registry::{Listed, Registry, Written};
@@ -68,7 +68,13 @@ impl Representation<'_> {
                 "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
                 self.served.info.list_kind, self.served.api_version
             );
-            let list = ListBody::new(ListEncoding::Json, head.into_bytes(), listed.objects, b"]}");
+            let types = if self.lists_types() {
+                String::new()
+            } else {
+                let Served { api_version, info, .. } = self.served;
+                format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{}\",", info.kind)
+            };
+            let list = ListBody::json(head.into_bytes(), listed.objects, b"]}", types);
             return Ok(body::json_bytes(StatusCode::OK, Bytes::new()).map(|_| whole(list)));
         }
         if self.form.encoding == Encoding::Protobuf && self.is_stored_form() {
@@ -76,9 +82,9 @@ impl Representation<'_> {
                 cached.protobuf(&self.served.storage)?;
             }
             let (api_version, kind) = (&self.served.api_version, &self.served.info.list_kind);
-            let items = items_bytes(ListEncoding::Protobuf, &listed.objects);
+            let items = protobuf_bytes(&listed.objects);
             let head = protobuf::list_head(api_version, kind, &metadata, items).map_err(Status::internal)?;
-            let list = ListBody::new(ListEncoding::Protobuf, head, listed.objects, protobuf::LIST_TAIL);
+            let list = ListBody::protobuf(head, listed.objects, protobuf::LIST_TAIL);
             return Ok(body::protobuf(StatusCode::OK, Bytes::new()).map(|_| whole(list)));
         }
         let decoded: Vec<Value> = match shown {
@@ -91,7 +97,8 @@ impl Representation<'_> {
                 self.table(rows, metadata, true)
             }
             view => {
-                let items: Vec<Value> = decoded.into_iter().map(|object| self.view(object)).collect();
+                let items = decoded.into_iter().map(|object| self.item(object));
+                let items: Vec<Value> = items.collect();
                 let (api_version, kind) = match view {
                     View::Whole => (self.served.api_version.as_str(), self.served.info.list_kind.to_string()),
                     _ => ("meta.k8s.io/v1", "PartialObjectMetadataList".to_owned()),
@@ -179,6 +186,23 @@ impl Representation<'_> {
         }
     }
 
+    /// Whether the objects in a list say their version and kind, though the list says it: those of definitions do.
+    fn lists_types(&self) -> bool {
+        self.served.schema.built_in().is_none()
+    }
+
+    /// What a list shows of an object.
+    pub(super) fn item(&self, object: Value) -> Value {
+        let mut item = self.view(object);
+        if self.form.view == View::Whole
+            && !self.lists_types()
+            && let Some(fields) = item.as_object_mut()
+        {
+            fields.retain(|name, _| name != "apiVersion" && name != "kind");
+        }
+        item
+    }
+
     pub(super) fn row(&self, object: &Value) -> Value {
         // Columns read defaults, and objects may have been stored before a default came up.
         let mut whole = object.clone();
@@ -219,15 +243,9 @@ impl Representation<'_> {
             }
             Encoding::Yaml => {}
         }
-        match serde_yaml_ng::to_string(value) {
-            Ok(text) => {
-                let mut response = body::json_bytes(code, text);
-                let yaml = HeaderValue::from_static("application/yaml");
-                response.headers_mut().insert(header::CONTENT_TYPE, yaml);
-                response
-            }
-            Err(error) => body::status(&Status::internal(error)),
-        }
+        let mut response = body::json_bytes(code, yaml::write(value));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+        response
     }
 }
 

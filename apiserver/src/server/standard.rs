@@ -15,7 +15,7 @@ use crate::admission::{self, AdmissionMetrics};
 use crate::aggregate::{API_SERVICES, Availability, Extensions, LocalServices, at_start};
 use crate::allocate::ServiceAllocator;
 use crate::audit::Auditor;
-use crate::authn::token::{Issuer, ServiceAccountTokens, SigningKey, TokenRequests};
+use crate::authn::token::{Issuer, SecretTokens, ServiceAccountTokens, SigningKey, TokenRequests};
 use crate::authn::{
     AudienceAgnostic, Authentication, Authenticator, AuthnMetrics, Bearer, BootstrapTokens, StaticTokens,
     StructuredAuthentication, TokenAuthenticator, TokenWebhook,
@@ -26,7 +26,7 @@ use crate::authz::reviews::Reviews;
 use crate::authz::{AllowAll, Authorizer, AuthorizerConfig, AuthzMetrics, Chain, Lent, SystemMasters, counted};
 use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
-use crate::discovery::{Check, Groups, Health, HealthMetrics, MetricsPage, OpenApi, TokenKeys, Version};
+use crate::discovery::{Check, Groups, Health, HealthMetrics, Index, MetricsPage, OpenApi, TokenKeys, Version};
 use crate::environment::Environment;
 use crate::fairness::{Fairness, FairnessMetrics};
 use crate::layers::Metrics;
@@ -172,7 +172,9 @@ impl Standard {
             draining.clone(),
         )));
         let (resources, extensions) = (&parts.registry.resources, &self.extensions);
+        let names = checks.iter().map(|check| check.name().to_owned()).collect();
         parts.endpoints.extend([
+            Arc::new(Index::new(Arc::clone(resources), Arc::clone(extensions), names)) as _,
             Arc::new(Groups::new(Arc::clone(resources), Arc::clone(extensions))) as _,
             Arc::new(OpenApi::new(Arc::clone(resources), Arc::clone(extensions))) as _,
             Arc::new(Version) as _,
@@ -293,6 +295,8 @@ fn bearer(
     }
     let accounts = ServiceAccountTokens::new(Arc::clone(issuer), Arc::clone(objects), Arc::clone(environment));
     authenticators.push(Arc::new(accounts));
+    let secrets = SecretTokens::new(Arc::clone(issuer), Arc::clone(objects), Arc::clone(environment));
+    authenticators.push(Arc::new(AudienceAgnostic::new(secrets, audiences.clone())));
     if options.bootstrap_tokens {
         let tokens = BootstrapTokens::new(Arc::clone(objects), Arc::clone(environment));
         authenticators.push(Arc::new(AudienceAgnostic::new(tokens, audiences.clone())));

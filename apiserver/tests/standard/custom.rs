@@ -158,7 +158,7 @@ async fn server_side_apply_merges_by_the_schemas_keys() {
     assert!(refused.2.contains(".spec.wagons[name=\"x\"].seats"), "{refused:?}");
     let unknown = train("a", json!({"line": "S1", "bogus": 1}));
     let refused = apply(&server, "one", &unknown).await.fault();
-    let message = "failed to create typed patch object (default/a; rail.example.com/v1, Kind=Train): .spec.bogus: field \
+    let message = "failed to create typed patch object (/a; rail.example.com/v1, Kind=Train): .spec.bogus: field \
                    not declared in schema";
     assert_eq!((refused.0, refused.2.as_str()), (500, message));
     let strategic = "application/strategic-merge-patch+json";

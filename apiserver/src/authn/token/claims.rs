@@ -142,6 +142,15 @@ pub fn sign(claims: &Claims, key: &SigningKey) -> Result<String, KeyError> {
 /// # Errors
 /// It isn't a token of one of these issuers, or no key signed it.
 pub fn verify(token: &str, issuers: &[String], keys: &[VerifyingKey]) -> Result<Claims, TokenError> {
+    read(token, keys, |claims: &Claims| issuers.contains(&claims.issuer))
+}
+
+/// Reads a token of any claims that are ours, and checks its signature.
+pub(super) fn read<C: serde::de::DeserializeOwned>(
+    token: &str,
+    keys: &[VerifyingKey],
+    is_ours: impl FnOnce(&C) -> bool,
+) -> Result<C, TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::NotOurs);
     }
@@ -149,8 +158,8 @@ pub fn verify(token: &str, issuers: &[String], keys: &[VerifyingKey]) -> Result<
     let (header, payload) = message.split_once('.').ok_or(TokenError::NotOurs)?;
     let decode = |part: &str| B64.decode(part).map_err(|_| TokenError::NotOurs);
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::NotOurs)?;
-    let claims: Claims = serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::NotOurs)?;
-    if !issuers.contains(&claims.issuer) {
+    let claims: C = serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::NotOurs)?;
+    if !is_ours(&claims) {
         return Err(TokenError::NotOurs);
     }
     let signed = B64.decode(signed).map_err(|_| TokenError::Signature)?;

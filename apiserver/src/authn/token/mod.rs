@@ -2,6 +2,7 @@
 
 mod claims;
 mod keys;
+mod legacy;
 mod request;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 pub use claims::{BoundObject, Claims, KubernetesClaims, TokenError, check, sign, verify};
 pub use keys::{KeyError, SigningKey, VerifyingKey};
+pub use legacy::SecretTokens;
 pub use request::TokenRequests;
 
 use super::{AuthnError, TokenAuthenticator};

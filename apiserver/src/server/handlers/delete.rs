@@ -153,8 +153,8 @@ pub(super) fn read_options(wire: &Value) -> Result<(DeleteOptions, bool), Status
         }
         let known = ["Background", "Foreground", "Orphan"];
         if !known.contains(&policy.as_str()) {
-            let fault =
-                FieldError::not_supported(&path, policy.as_str(), &["Background", "Foreground", "Orphan", "nil"]);
+            let allowed = ["Foreground", "Background", "Orphan", "nil"];
+            let fault = FieldError::not_supported_in_order(&path, policy.as_str(), &allowed);
             return Err(invalid("DeleteOptions", &[fault]));
         }
     }

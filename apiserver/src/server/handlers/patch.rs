@@ -10,18 +10,13 @@ use super::super::query::{Query, invalid, options_json};
 use super::{Handler, content_type, field_manager};
 use crate::body::Body;
 use crate::environment::time;
+use crate::object::decode::Unfit;
 use crate::object::typed::Schema;
 use crate::object::{self, decode, parse};
 use crate::patch;
 use crate::patch::managed::{Manager, Operation};
+use crate::patch::{declared, restore};
 use crate::registry::UpdateRules;
-
-const MEDIA_TYPES: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
 
 const MEDIA_TYPES_OF_OTHERS: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
@@ -29,27 +24,29 @@ const MEDIA_TYPES_OF_OTHERS: [&str; 3] =
 /// A patch, read but not applied.
 pub(super) enum Patch {
     Json(Vec<u8>),
-    Merge(Value),
-    Strategic(Value, &'static Type),
-    /// What a manager wants, and the fields that it says twice.
-    Apply(Value, Vec<String>),
+    /// As all below, with the fields that it says twice.
+    Merge(parse::Parsed),
+    Strategic(parse::Parsed, &'static Type),
+    /// What a manager wants.
+    Apply(parse::Parsed),
 }
 
 impl Patch {
     pub(super) fn read(content_type: &str, body: &[u8], schema: &Schema) -> Result<Self, Status> {
         match (content_type.split(';').next().unwrap_or_default().trim(), schema.built_in()) {
             ("application/json-patch+json", _) => Ok(Self::Json(body.to_vec())),
-            ("application/merge-patch+json", _) => Ok(Self::Merge(document(parse::json(body))?.value)),
+            ("application/merge-patch+json", _) => {
+                Ok(Self::Merge(document(parse::json(body), "error decoding patch: ")?))
+            }
             ("application/strategic-merge-patch+json", Some(ty)) => {
-                Ok(Self::Strategic(document(parse::json(body))?.value, ty))
+                Ok(Self::Strategic(document(parse::json(body), "")?, ty))
             }
             ("application/apply-patch+yaml", _) => {
-                let parsed = document(parse::yaml(body))?;
-                Ok(Self::Apply(parsed.value, parsed.duplicates))
+                Ok(Self::Apply(document(parse::yaml(body), "error decoding YAML: ")?))
             }
             // There is no strategic merge without the strategies of built-in types.
             (_, None) => Err(Status::unsupported_media_type(&MEDIA_TYPES_OF_OTHERS)),
-            _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
+            _ => Err(Status::no_such_media_type()),
         }
     }
 
@@ -57,23 +54,58 @@ impl Patch {
     pub(super) fn apply(&self, current: &Value) -> Result<Value, Status> {
         let patched = match self {
             Self::Json(patch) => patch::json(current, patch)?,
-            Self::Merge(patch) | Self::Apply(patch, _) => patch::merge(current, patch),
-            Self::Strategic(patch, ty) => patch::strategic(current, patch, ty)?,
+            Self::Merge(patch) | Self::Apply(patch) => patch::merge(current, &patch.value),
+            Self::Strategic(patch, ty) => patch::strategic(current, &patch.value, ty)?,
         };
         if patched.is_object() {
             return Ok(patched);
         }
         Err(Status::failure(422, "Invalid", "the server rejected our request due to an error in our request"))
     }
+
+    /// The fields that the patch says twice.
+    pub(super) fn duplicates(&self) -> &[String] {
+        match self {
+            Self::Json(_) => &[],
+            Self::Merge(patch) | Self::Strategic(patch, _) | Self::Apply(patch) => &patch.duplicates,
+        }
+    }
+
+    /// What is said of a patch that makes something of `current` that isn't of the expected type.
+    pub(super) fn unfit(&self, current: &Value, unfit: &Unfit, expected: &decode::Expected<'_>) -> Status {
+        let made = || self.apply(current).unwrap_or_default();
+        match (self, unfit) {
+            (Self::Apply(_), Unfit::Fields(error)) => {
+                let error = error.trim_start_matches("strict decoding error: ");
+                Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {error}"))
+            }
+            (Self::Apply(_), Unfit::Type(_)) => unfit.refused(expected),
+            (Self::Strategic(patch, ty), Unfit::Type(error)) => {
+                let error = restore::fault(ty, &made()).unwrap_or_else(|| error.clone());
+                makes_no_object(restore::printed(&patch.value), error)
+            }
+            (Self::Strategic(patch, _), Unfit::Fields(error)) => {
+                makes_no_object(restore::printed(&patch.value), error.as_str())
+            }
+            (_, Unfit::Type(error) | Unfit::Fields(error)) => makes_no_object(made().to_string(), error.as_str()),
+        }
+    }
 }
 
-fn document(parsed: Result<parse::Parsed, String>) -> Result<parse::Parsed, Status> {
-    let fault = |error: String| Status::bad_request(format!("error decoding patch: {error}"));
+/// 422 about a patch, or about what it made: upstream names no object in it.
+fn makes_no_object(shown: String, error: impl Into<String>) -> Status {
+    let mut status = Status::invalid("", "", "", &[FieldError::invalid(&Path::new("patch"), shown, error)]);
+    status.details.get_or_insert_default().kind.clear();
+    status
+}
+
+fn document(parsed: Result<parse::Parsed, String>, doing: &str) -> Result<parse::Parsed, Status> {
+    let fault = |error: String| Status::bad_request(format!("{doing}{error}"));
     let parsed = parsed.map_err(fault)?;
     if parsed.value.is_object() {
         return Ok(parsed);
     }
-    let found = if parsed.value.is_array() { "array" } else { "value" };
+    let found = parse::go_kind(&parsed.value);
     Err(fault(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")))
 }
 
@@ -87,15 +119,15 @@ impl Handler<'_> {
         let bytes = self.body(body).await?;
         let expected = self.expected();
         let patch = Patch::read(content_type(&parts.headers), &bytes, &expected.schema)?;
-        let force = applier_rules(&query, matches!(patch, Patch::Apply(..)))?;
+        let force = applier_rules(&query, matches!(patch, Patch::Apply(_)))?;
         let options = options_json("PatchOptions", &query);
         let manager = field_manager(&query, &parts.headers);
         let call = self.call(self.name(), &options, dry_run, &manager);
         let now = time(self.context.now);
         // An object of the request's version, as the patch makes it of one.
         let patched = |current: Option<Value>| {
-            let (patched, duplicates) = match (&patch, &current) {
-                (Patch::Apply(config, duplicates), current) => {
+            let mut patched = match (&patch, &current) {
+                (Patch::Apply(config), current) => {
                     let manager = Manager {
                         name: &manager,
                         operation: Operation::Apply,
@@ -104,20 +136,28 @@ impl Handler<'_> {
                         time: &now,
                         status: self.served.info.subresource("status").is_some(),
                     };
-                    let applied = self.applied(current.as_ref(), config, &expected, &manager, force)?;
-                    (applied, duplicates.as_slice())
+                    self.applied(current.as_ref(), &config.value, &expected, &manager, force)?
                 }
-                (patch, Some(current)) => (patch.apply(current)?, [].as_slice()),
+                (patch, Some(current)) => patch.apply(current)?,
                 (_, None) => return Err(call.not_found()),
             };
-            let mut patched = patched;
+            if matches!(patch, Patch::Json(_) | Patch::Merge(_)) {
+                let checked = decode::check_kind(&patched, &expected);
+                checked.map_err(|status| {
+                    let handled = format!("cannot be handled as a {}: ", expected.kind);
+                    let error = status.message.split_once(&handled).map_or(&*status.message, |(_, error)| error);
+                    makes_no_object(patched.to_string(), error)
+                })?;
+            }
+            let shaped = decode::shape(&mut patched, patch.duplicates(), &expected, validation, &self.context.warnings);
+            let before = || current.as_ref().unwrap_or(&Value::Null);
+            shaped.map_err(|unfit| patch.unfit(before(), &unfit, &expected))?;
             self.check_identity(&patched)?;
-            decode::shape(&mut patched, duplicates, &expected, validation, &self.context.warnings)?;
             Ok(patched)
         };
-        let applies = matches!(patch, Patch::Apply(..));
+        let applies = matches!(patch, Patch::Apply(_));
         let create = applies && call.subresource.is_empty();
-        let rules = UpdateRules { create, manages_fields: applies };
+        let rules = UpdateRules { create, manages_fields: applies, ..UpdateRules::default() };
         let change = |current: Option<&Value>| {
             let current = current.map(|current| match self.served.webhook {
                 Some(_) => current.clone(),
@@ -140,14 +180,17 @@ impl Handler<'_> {
         force: bool,
     ) -> Result<Value, Status> {
         let mut config = config.clone();
-        decode::check_kind(&config, expected)?;
+        let given = |field: &str| config[field].as_str().unwrap_or_default();
+        if (given("apiVersion"), given("kind")) != (expected.api_version, expected.kind) {
+            let version = if given("apiVersion").contains('/') { "" } else { "/" };
+            let shown = format!("{version}{}, Kind={}", given("apiVersion"), given("kind"));
+            return Err(Status::bad_request(format!("invalid object type: {shown}")));
+        }
+        self.check_declared(&config, expected)?;
         self.check_identity(&config)?;
         let version = object::meta_str(&config, "resourceVersion").to_owned();
         let uid = object::uid(&config).to_owned();
-        config["apiVersion"] = expected.api_version.into();
-        config["kind"] = expected.kind.into();
         object::metadata_mut(&mut config).insert("name".into(), self.name().into());
-        self.check_declared(&config, expected)?;
         if let Some(current) = current
             && !version.is_empty()
             && version != object::meta_str(current, "resourceVersion")
@@ -168,16 +211,27 @@ impl Handler<'_> {
     /// What is applied is merged by the schema, and so has no fields that the schema lacks, whatever the request says
     /// of unknown fields.
     fn check_declared(&self, config: &Value, expected: &decode::Expected<'_>) -> Result<(), Status> {
-        let unknown = decode::unknown_fields(config, expected);
-        let faults: Vec<String> = unknown.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
+        let faults = match expected.schema.built_in() {
+            Some(ty) => declared::faults(ty, config),
+            None => {
+                let unknown = decode::unknown_fields(config, expected);
+                unknown.iter().map(|path| format!(".{path}: field not declared in schema")).collect()
+            }
+        };
         let told = match faults.as_slice() {
             [] => return Ok(()),
             [fault] => fault.clone(),
             faults => format!("errors:\n  {}", faults.join("\n  ")),
         };
         let info = &self.served.info;
-        let object =
-            format!("{}/{}; {}/{}, Kind={}", self.namespace(), self.name(), info.group, info.version, info.kind);
+        let object = format!(
+            "{}/{}; {}/{}, Kind={}",
+            object::namespace(config),
+            object::name(config),
+            info.group,
+            info.version,
+            info.kind
+        );
         Err(Status::failure(500, "", format!("failed to create typed patch object ({object}): {told}")))
     }
 }

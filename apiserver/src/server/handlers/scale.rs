@@ -47,7 +47,8 @@ impl Handler<'_> {
                 let patch = Patch::read(content_type(&parts.headers), &bytes, &expected.schema)?;
                 Box::new(move |current| {
                     let mut patched = patch.apply(current)?;
-                    decode::shape(&mut patched, &[], &expected, validation, warnings)?;
+                    let shaped = decode::shape(&mut patched, patch.duplicates(), &expected, validation, warnings);
+                    shaped.map_err(|unfit| patch.unfit(current, &unfit, &expected))?;
                     Ok(patched)
                 })
             }
@@ -62,7 +63,8 @@ impl Handler<'_> {
             let wanted = wanted(&scale_of(scale, current))?;
             self.scaled(scale, current, &wanted)
         };
-        let (written, _) = self.core.registry.update(&call, &change, UpdateRules::default()).await?;
+        let rules = UpdateRules { subresource: Some("scale"), ..UpdateRules::default() };
+        let (written, _) = self.core.registry.update(&call, &change, rules).await?;
         Ok(representation.document(StatusCode::OK, &scale_of(scale, &written.object)))
     }
 
