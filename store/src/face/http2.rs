@@ -15,14 +15,16 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame};
+use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 
-use super::Inner;
 use super::route::route;
 use super::serve::FAREWELL;
+use super::{Inner, unary};
 
 /// Requests that one connection may have open at a time.
 const STREAMS_MAX: u32 = 4096;
@@ -88,18 +90,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 return Poll::Pending;
             }
             for (request, respond) in self.accepted.drain(..) {
-                let in_place = request.uri().path().starts_with("/etcdserverpb.KV/");
-                let call = carry_out(self.inner.clone(), request, respond);
-                if !in_place {
-                    self.tasks.spawn(call);
-                    continue;
-                }
-                let mut call: Call = Box::pin(call);
+                let inner = self.inner.clone();
+                let Some(mut call) = begin(inner, request, respond, &mut self.tasks) else { continue };
                 if call.as_mut().poll(cx).is_pending() {
                     self.calls.push(call);
                 }
             }
         }
+    }
+}
+
+/// The call to carry out in place; others become tasks.
+fn begin(
+    inner: Arc<Inner>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    tasks: &mut JoinSet<()>,
+) -> Option<Call> {
+    // The headers of short calls are not looked at any more, and need not be kept.
+    let body = |request: Request<RecvStream>| Incoming(request.into_body());
+    let call: Call = match request.uri().path().strip_prefix("/etcdserverpb.KV/") {
+        Some("Put") => Box::pin(short(inner, body(request), respond, async |inner, asked| inner.put(asked).await)),
+        Some("Range") => Box::pin(short(inner, body(request), respond, async |inner, asked| inner.range(asked).await)),
+        Some("Txn") => Box::pin(short(inner, body(request), respond, async |inner, asked| inner.txn(asked).await)),
+        Some(_) => Box::pin(carry_out(inner, request, respond)),
+        None => {
+            tasks.spawn(carry_out(inner, request, respond));
+            return None;
+        }
+    };
+    Some(call)
+}
+
+/// A call of KV, without what any call may need.
+async fn short<Q, A>(
+    inner: Arc<Inner>,
+    body: Incoming,
+    respond: SendResponse<Bytes>,
+    method: impl AsyncFn(&Inner, Q) -> Result<A, Status>,
+) where
+    Q: Message + Default,
+    A: unary::Encode,
+{
+    let answered = match unary::request(body, inner.config.request_bytes_max).await {
+        Ok(asked) => method(&inner, asked).await,
+        Err(refused) => Err(refused),
+    };
+    let sent = match answered {
+        Ok(answer) => unary::send(&answer, respond),
+        Err(status) => send(status.into_http(), respond).await,
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "an answer was not wanted");
     }
 }
 
@@ -190,7 +232,6 @@ impl HttpBody for Incoming {
 mod tests {
     use bytes::{BufMut, BytesMut};
     use h2::client::{ResponseFuture, SendRequest};
-    use prost::Message;
     use tokio::task::JoinHandle;
 
     use super::*;

@@ -29,7 +29,9 @@ impl Inner {
 
     pub(super) async fn put(&self, request: PutRequest) -> Result<PutResponse, Status> {
         let wants_prev = request.prev_kv;
-        let txn = Txn::new().then(Op::Put(put(request)?));
+        let mut txn = Txn::new();
+        // Room for one, not for the four that a list begins with.
+        txn.success = vec![Op::Put(put(request)?)];
         let committed = self.store.commit(txn).await.map_err(status)?;
         let prev_kv = match committed.results.first() {
             Some(OpResult::Put { prev: Some(prev), .. }) if wants_prev => Some(kv(prev)),

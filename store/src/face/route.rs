@@ -127,7 +127,7 @@ where
         Q: Message + Default + 'static,
         A: unary::Encode,
     {
-        let answered = match unary::request(self.request, self.inner.config.request_bytes_max).await {
+        let answered = match unary::request(self.request.into_body(), self.inner.config.request_bytes_max).await {
             Ok(request) => method(&self.inner, request).await,
             Err(refused) => Err(refused),
         };

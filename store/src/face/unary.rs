@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use h2::server::SendResponse;
+use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use prost::Message;
@@ -17,14 +18,14 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const PREFIX: usize = 5;
 
 /// Reads the one message of a request.
-pub(super) async fn request<B, Q>(request: Request<B>, bytes_max: usize) -> Result<Q, Status>
+pub(super) async fn request<B, Q>(body: B, bytes_max: usize) -> Result<Q, Status>
 where
     B: HttpBody + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError> + Send,
     Q: Message + Default,
 {
-    let mut body = std::pin::pin!(request.into_body());
+    let mut body = std::pin::pin!(body);
     // Nearly always it comes in one piece, which is not copied.
     let (mut bytes, mut more) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
@@ -75,14 +76,35 @@ impl<M: Message> Encode for M {
 
 /// A request that was carried out.
 pub(super) fn answer(message: &impl Encode) -> Response<Body> {
+    head(Body::new(Answer(Stage::Message(framed(message)))))
+}
+
+/// The same, straight into the connection: all of it is there, so it may as well wait in there.
+pub(super) fn send(message: &impl Encode, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let mut to = respond.send_response(head(()), false)?;
+    to.send_data(framed(message), false)?;
+    to.send_trailers(trailers())
+}
+
+fn framed(message: &impl Encode) -> Bytes {
     let length = message.size();
     let mut bytes = BytesMut::with_capacity(PREFIX + length);
     bytes.put_u8(0);
     bytes.put_u32(length as u32);
     message.put(&mut bytes);
-    let mut response = Response::new(Body::new(Answer(Stage::Message(bytes.freeze()))));
+    bytes.freeze()
+}
+
+fn head<T>(body: T) -> Response<T> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers
 }
 
 struct Answer(Stage);
@@ -100,11 +122,7 @@ impl HttpBody for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let (frame, next) = match std::mem::replace(&mut self.0, Stage::Done) {
             Stage::Message(bytes) => (Frame::data(bytes), Stage::Status),
-            Stage::Status => {
-                let mut trailers = HeaderMap::with_capacity(1);
-                trailers.insert("grpc-status", HeaderValue::from_static("0"));
-                (Frame::trailers(trailers), Stage::Done)
-            }
+            Stage::Status => (Frame::trailers(trailers()), Stage::Done),
             Stage::Done => return Poll::Ready(None),
         };
         self.0 = next;
