@@ -69,7 +69,7 @@ impl From<&str> for Key {
 
 impl From<String> for Key {
     fn from(key: String) -> Self {
-        Self(key.into())
+        key.into_bytes().into()
     }
 }
 
@@ -81,7 +81,8 @@ impl From<&[u8]> for Key {
 
 impl From<Vec<u8>> for Key {
     fn from(key: Vec<u8>) -> Self {
-        Self(key.into())
+        // Room that it has to grow would be kept for as long as the key.
+        Self(key.into_boxed_slice().into())
     }
 }
 

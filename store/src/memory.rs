@@ -112,9 +112,9 @@ impl Inner {
     fn apply(&self, command: Command) -> Result<Outcome, Error> {
         self.core.check_open()?;
         let order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let applied = self.core.apply([command]).pop();
+        let applied = self.core.apply_one(command);
         drop(order);
-        applied.map_or(Err(Error::Closed), |applied| applied.outcome)
+        applied.outcome
     }
 }
 

@@ -72,7 +72,8 @@ mod disk_as_an_object_in_a_wrapper {
     async fn fresh() -> Fixture {
         let clock = ManualClock::new();
         let directory = tempfile::tempdir().expect("a directory");
-        let config = DiskConfig::new(directory.path()).clock(Arc::new(clock.clone()));
+        let mut config = DiskConfig::new(directory.path()).clock(Arc::new(clock.clone()));
+        config.commit_in_place = true;
         let store: Arc<dyn Store> = Arc::new(DiskStore::open(config).await.expect("open"));
         Fixture::new(Counted::new(store)).clock(clock).guard(directory)
     }

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::files::{Disk, DiskFile, is_full};
+use super::blocks::{BLOCK, Blocks};
+use super::files::{DirectFile, Disk, DiskFile, is_full};
 use super::record::{HEADER, header, put_record, record_size};
 use crate::Error;
 
 pub(crate) const MAGIC: &[u8; 8] = b"kwstlog\n";
 const PREFIX: &str = "log-";
 
-/// How far ahead of its end a segment is filled with zeros, so that appending does not change the
-/// file's length and an fdatasync needs to write nothing but data.
+/// How far ahead of its end a segment is filled with zeros, so that appending does not change where the
+/// file lies, and to make it durable takes nothing but writing the data.
 const ZEROS: u64 = 1 << 20;
 
 pub(crate) fn segment_name(first: u64) -> String {
@@ -32,13 +33,15 @@ pub(crate) struct Log {
     /// First index and length of the segments before the current one.
     closed: VecDeque<(u64, u64)>,
     file: Box<dyn DiskFile>,
+    /// The same file, if whole blocks can be written straight to the disk.
+    direct: Option<Box<dyn DirectFile>>,
     first: u64,
     /// Where the next record goes.
     offset: u64,
     /// The file is zeros from `offset` to here, and ends here.
     zeroed: u64,
     next_index: u64,
-    buffer: Vec<u8>,
+    buffer: Blocks,
 }
 
 /// Why nothing was appended.
@@ -65,16 +68,20 @@ impl Log {
         let file = create_segment(&*disk, first).map_err(|error| match error {
             AppendError::NoSpace(error) | AppendError::Fatal(error) => error,
         })?;
+        let direct = disk.open_direct(&segment_name(first));
+        let mut buffer = Blocks::default();
+        buffer.restart(&header(MAGIC, first));
         Ok(Self {
             disk,
             segment_bytes,
             closed: VecDeque::new(),
             file,
+            direct,
             first,
             offset: HEADER,
             zeroed: HEADER,
             next_index: first,
-            buffer: Vec::new(),
+            buffer,
         })
     }
 
@@ -89,15 +96,20 @@ impl Log {
         // Remains of a torn write must never pass for records that come to lie before them.
         file.set_len(tail.offset).map_err(io("truncate"))?;
         file.sync().map_err(io("sync"))?;
+        let mut last_block = vec![0; tail.offset as usize % BLOCK];
+        file.read_at(tail.offset - last_block.len() as u64, &mut last_block).map_err(io("read"))?;
+        let mut buffer = Blocks::default();
+        buffer.restart(&last_block);
         Ok(Self {
             segment_bytes,
             closed: tail.closed,
             file,
+            direct: disk.open_direct(&name),
             first: tail.first,
             offset: tail.offset,
             zeroed: tail.offset,
             next_index: tail.next_index,
-            buffer: Vec::new(),
+            buffer,
             disk,
         })
     }
@@ -129,23 +141,42 @@ impl Log {
             self.roll()?;
         }
         self.zero_ahead(size)?;
-        self.buffer.clear();
-        let durable = self.next_index;
+        self.buffer.begin(size as usize);
+        let (mut offset, durable) = (self.offset, self.next_index);
         let mut index = durable;
         for (kind, data) in records {
-            let place = (self.first, self.offset + self.buffer.len() as u64);
-            put_record(&mut self.buffer, place, (index, durable), kind, data);
+            put_record(self.buffer.bytes(), (self.first, offset), (index, durable), kind, data);
+            offset += record_size(data.len());
             index += 1;
         }
-        if let Err(error) = self.file.write_at(self.offset, &self.buffer) {
+        self.write()?;
+        self.buffer.keep(size as usize);
+        self.offset = offset;
+        self.next_index = index;
+        Ok(size)
+    }
+
+    /// Writes what is in the buffer and returns once it is durable.
+    fn write(&mut self) -> Result<(), AppendError> {
+        let size = self.buffer.new_len() as u64;
+        let start = self.offset / BLOCK as u64 * BLOCK as u64;
+        let end = (self.offset + size).next_multiple_of(BLOCK as u64);
+        if let Some(direct) = self.direct.as_mut().filter(|_| end <= self.zeroed) {
+            self.buffer.fill_up();
+            let written = direct.write_through(start, &self.buffer);
+            match written {
+                Ok(()) => return Ok(()),
+                // Nothing was written: the file system wants larger blocks, or none at all.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
+                Err(error) if is_full(&error) => return Err(self.undo(error)),
+                // As with a sync that failed.
+                Err(error) => return Err(self.fatal("write", error)),
+            }
+        }
+        if let Err(error) = self.file.write_at(self.offset, &self.buffer.new_bytes()[..size as usize]) {
             return Err(self.undo(error));
         }
-        self.sync()?;
-        self.offset += size;
-        self.next_index = index;
-        // One huge batch should not hold its memory for good.
-        self.buffer.shrink_to(4 << 20);
-        Ok(size)
+        self.sync()
     }
 
     /// Removes segments all of whose records have an index up to `index`.
@@ -181,11 +212,16 @@ impl Log {
         for target in [ample.max(needed), needed] {
             result = self.zero_until(target);
             if result.is_ok() {
-                return Ok(());
+                break;
             }
         }
         let name = self.name();
-        result.map_err(|error| append_error(&*self.disk, "extend", &name, error))
+        result.map_err(|error| append_error(&*self.disk, "extend", &name, error))?;
+        if self.direct.is_some() {
+            // What is written straight to the disk finds its place there.
+            self.sync()?;
+        }
+        Ok(())
     }
 
     fn zero_until(&mut self, target: u64) -> io::Result<()> {
@@ -200,14 +236,11 @@ impl Log {
 
     /// After a write that failed: wipes what it may have left.
     fn undo(&mut self, error: io::Error) -> AppendError {
-        let name = self.name();
-        let wiped = {
-            self.buffer.fill(0);
-            self.file.write_at(self.offset, &self.buffer)
-        };
+        self.buffer.wipe();
+        let wiped = self.file.write_at(self.offset, self.buffer.new_bytes());
         match wiped {
-            Ok(()) => append_error(&*self.disk, "write", &name, error),
-            Err(_) => AppendError::Fatal(Error::io("write", self.disk.path(&name), error)),
+            Ok(()) => append_error(&*self.disk, "write", &self.name(), error),
+            Err(_) => self.fatal("write", error),
         }
     }
 
@@ -215,7 +248,11 @@ impl Log {
         // Pages that could not be written may be dropped from memory and then look clean, so a second
         // try could succeed without having written anything: no failure here is ever forgiven.
         let synced = self.file.sync();
-        synced.map_err(|error| AppendError::Fatal(Error::io("sync", self.disk.path(&self.name()), error)))
+        synced.map_err(|error| self.fatal("sync", error))
+    }
+
+    fn fatal(&self, action: &'static str, error: io::Error) -> AppendError {
+        AppendError::Fatal(Error::io(action, self.disk.path(&self.name()), error))
     }
 
     /// Goes on in a new segment. The current one is durable as it is.
@@ -224,8 +261,10 @@ impl Log {
         self.closed.push_back((self.first, self.zeroed));
         self.file = file;
         self.first = self.next_index;
+        self.direct = self.disk.open_direct(&self.name());
         self.offset = HEADER;
         self.zeroed = HEADER;
+        self.buffer.restart(&header(MAGIC, self.first));
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! A store on disk.
 
+mod blocks;
+mod config;
 pub(crate) mod files;
+mod line;
 pub(crate) mod log;
 pub(crate) mod record;
 pub(crate) mod recover;
@@ -13,10 +16,11 @@ mod store;
 mod tests;
 mod writer;
 
+pub use config::DiskConfig;
 #[cfg(feature = "raft")]
 pub(crate) use restore::total_bytes;
+pub use store::DiskStore;
 #[cfg(feature = "raft")]
 pub(crate) use store::lock_directory;
-pub use store::{DiskConfig, DiskStore};
 #[cfg(feature = "raft")]
 pub(crate) use writer::chain;

@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::files::{Disk, DiskFile};
+use super::blocks::{BLOCK, Blocks};
+use super::files::{DirectFile, Disk, DiskFile};
 
 /// What a crash leaves of one write is decided by this many bytes at a time.
 const SECTOR: usize = 512;
@@ -22,6 +23,8 @@ struct Content {
     capacity: Option<u64>,
     sync_fails: bool,
     syncs: u64,
+    /// Has no way to write straight to the disk.
+    indirect: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -92,6 +95,13 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(content)))
     }
 
+    /// A disk of a file system that has no way to write straight to it.
+    pub(crate) fn indirect() -> Self {
+        let disk = Self::default();
+        disk.content().indirect = true;
+        disk
+    }
+
     pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
         self.content().capacity = capacity;
     }
@@ -105,6 +115,12 @@ impl SimDisk {
     #[cfg(test)]
     pub(crate) fn fail_syncs(&self) {
         self.content().sync_fails = true;
+    }
+
+    /// Lets nobody else use the disk.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.content()
     }
 
     /// How often anything was synced.
@@ -166,6 +182,12 @@ impl Disk for SimDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let id = self.content().find(name)?;
         Ok(Box::new(SimFile(self.clone(), id)))
+    }
+
+    fn open_direct(&self, name: &str) -> Option<Box<dyn DirectFile>> {
+        let content = self.content();
+        let id = content.find(name).ok().filter(|_| !content.indirect)?;
+        Some(Box::new(SimFile(self.clone(), id)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -245,5 +267,13 @@ impl DiskFile for SimFile {
             change.apply(&mut file.durable);
         }
         Ok(())
+    }
+}
+
+impl DirectFile for SimFile {
+    fn write_through(&mut self, offset: u64, blocks: &Blocks) -> io::Result<()> {
+        assert!(offset.is_multiple_of(BLOCK as u64) && blocks.whole().len().is_multiple_of(BLOCK), "whole blocks");
+        self.write_at(offset, blocks.whole())?;
+        self.sync()
     }
 }

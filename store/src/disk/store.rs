@@ -1,99 +1,34 @@
 //! The store's handle.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::config::DiskConfig;
 use super::files::{Directory, Disk};
+use super::line::{Line, Request};
 use super::recover::recover;
-use super::writer::{Gauges, Request, Writer};
+use super::writer::{Gauges, Writer, Writing};
 use crate::codec::encode_command;
 use crate::driver::{Core, Deadlines, Limits};
 use crate::memory::unexpected;
 use crate::state::{Command, Outcome};
 use crate::{
-    Clock, Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions, ReadOptions,
-    Revision, Store, StoreStatus, TokioClock, Txn, WatchOptions, WatchStream,
+    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions, ReadOptions, Revision,
+    Store, StoreStatus, Txn, WatchOptions, WatchStream,
 };
-
-/// How a [`DiskStore`] is set up.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DiskConfig {
-    /// Where the store's files are; made if it is not there. One store at a time.
-    pub directory: PathBuf,
-    /// About how large a segment of the log grows, in bytes. 64 MiB.
-    pub segment_bytes: u64,
-    /// After so many bytes of log, a snapshot is written and the log before it removed; this bounds how
-    /// long a start takes. 64 MiB.
-    pub snapshot_after_bytes: u64,
-    /// How many commands may wait for the log before commits wait to get in line. 1,024.
-    pub queue_max: usize,
-    /// The largest transaction, in bytes of keys and values. 8 MiB.
-    pub request_bytes_max: usize,
-    /// The most operations, or compares, in a transaction. 4,096.
-    pub txn_ops_max: usize,
-    /// What leases go by. Tokio's clock.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl DiskConfig {
-    /// A store in `directory`, set up for a control plane.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        let limits = Limits::default();
-        Self {
-            directory: directory.into(),
-            segment_bytes: 64 << 20,
-            snapshot_after_bytes: 64 << 20,
-            queue_max: 1024,
-            request_bytes_max: limits.request_bytes_max,
-            txn_ops_max: limits.txn_ops_max,
-            clock: Arc::new(TokioClock::new()),
-        }
-    }
-
-    /// The same with leases that go by `clock`.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Checks that the numbers make sense together.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] with everything that is wrong.
-    pub fn validate(&self) -> Result<(), Error> {
-        let mut wrong = Vec::new();
-        if self.segment_bytes < 4096 {
-            wrong.push("segment_bytes must be at least 4096");
-        }
-        if self.queue_max == 0 {
-            wrong.push("queue_max must be above 0");
-        }
-        if self.request_bytes_max == 0 || self.request_bytes_max > 512 << 20 {
-            wrong.push("request_bytes_max must be between 1 and 512 MiB");
-        }
-        if self.txn_ops_max == 0 {
-            wrong.push("txn_ops_max must be above 0");
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid(wrong.join("; ")))
-    }
-}
 
 /// A store whose every acknowledged commit is on disk.
 ///
-/// Commits go to an append-only log; all that wait at a moment share one `fdatasync`. Reads and watches
+/// Commits go to an append-only log; all that wait at a moment share one sync. Reads and watches
 /// are served from memory. Now and then the whole state is written to a snapshot, in the background,
 /// and the log before it removed.
 ///
@@ -139,8 +74,9 @@ struct Inner {
     deadlines: Arc<Deadlines>,
     gauges: Arc<Gauges>,
     limits: Limits,
-    /// `None` once the store is closing: when no sender is left the writer ends.
-    requests: RwLock<Option<mpsc::Sender<Request>>>,
+    line: Arc<Line>,
+    writer: Arc<Writer>,
+    commit_in_place: bool,
 }
 
 impl DiskStore {
@@ -186,28 +122,38 @@ impl DiskStore {
         let deadlines = Arc::new(Deadlines::new(config.clock.clone(), leases));
         let core = Arc::new(Core::new(recovered.state, config.clock.clone()));
         let gauges = Arc::new(Gauges::default());
-        let (sender, requests) = mpsc::channel(config.queue_max);
-        let writer = Writer {
+        let line = Arc::new(Line::new(config.queue_max));
+        let mut writing = Writing {
             disk,
             core: core.clone(),
-            deadlines: deadlines.clone(),
             gauges: gauges.clone(),
             log: recovered.log,
-            requests,
             replay_bytes: recovered.replayed,
             snapshot_bytes: recovered.snapshot,
             snapshot_after: config.snapshot_after_bytes,
             snapshot: None,
-            pruning: true,
+            is_shared: false,
         };
+        writing.seal();
+        let writer = Arc::new(Writer {
+            core: core.clone(),
+            deadlines: deadlines.clone(),
+            log: Mutex::new(writing),
+            applying: Mutex::default(),
+            pruning: true.into(),
+        });
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        let thread = thread.spawn(move || {
-            writer.run();
-            drop(lock);
+        let thread = thread.spawn({
+            let (writer, line) = (writer.clone(), line.clone());
+            move || {
+                writer.run(&line);
+                drop(lock);
+            }
         });
         let thread = thread.map_err(|e| Error::unavailable(format!("cannot start: {e}")))?;
         let limits = Limits { request_bytes_max: config.request_bytes_max, txn_ops_max: config.txn_ops_max };
-        let inner = Inner { core, deadlines, gauges, limits, requests: RwLock::new(Some(sender)) };
+        let commit_in_place = config.commit_in_place;
+        let inner = Inner { core, deadlines, gauges, limits, line, writer, commit_in_place };
         Ok((Arc::new(inner), thread))
     }
 
@@ -241,8 +187,7 @@ impl DiskStore {
 
     fn begin_close(&self) -> Threads {
         self.cancelled.cancel();
-        let requests = &self.inner.requests;
-        requests.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner.line.close();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut threads)
     }
@@ -274,21 +219,29 @@ pub(crate) fn lock_directory(directory: &Path) -> Result<File, Error> {
 }
 
 impl Inner {
-    async fn submit(&self, command: Command) -> Result<Outcome, Error> {
+    /// Writes a command on this thread if nobody else writes; gives it back otherwise.
+    fn commit_in_place(&self, command: Command, encoded: &[u8]) -> Result<Result<Outcome, Error>, Command> {
+        let is_threaded = Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if !is_threaded {
+            return Err(command);
+        }
+        self.writer.commit_in_place(&self.line, command, encoded, |write| tokio::task::block_in_place(write))
+    }
+
+    async fn submit(&self, mut command: Command) -> Result<Outcome, Error> {
         self.core.check_open()?;
         let mut encoded = Vec::new();
         encode_command(&command, &mut encoded);
+        if self.commit_in_place && matches!(command, Command::Txn(_)) {
+            match self.commit_in_place(command, &encoded) {
+                Ok(outcome) => return outcome,
+                Err(again) => command = again,
+            }
+        }
         let (reply, answer) = oneshot::channel();
-        let sender = {
-            let requests = self.requests.read().unwrap_or_else(PoisonError::into_inner);
-            requests.clone().ok_or(Error::Closed)?
-        };
-        let request = Request { command, encoded, reply };
-        let sent = sender.send(request).await;
-        drop(sender);
-        if sent.is_err() {
+        if let Err(error) = self.line.join(Request { command, encoded, reply }).await {
             self.core.check_open()?;
-            return Err(Error::Closed);
+            return Err(error);
         }
         match answer.await {
             Ok(outcome) => outcome,

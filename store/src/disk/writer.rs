@@ -1,33 +1,22 @@
-//! The thread that owns the log: it takes whatever commands wait, makes them durable with one sync,
-//! applies them and answers.
+//! What owns the log: it takes whatever commands wait, makes them durable with one sync, applies them and answers.
+//!
+//! A thread does this, one batch after the other. A store that is told to
+//! [commit in place](super::DiskConfig::commit_in_place) lets a caller that is alone do it instead.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc::{self, error::TryRecvError};
-use tokio::sync::oneshot;
-
 use super::files::Disk;
+use super::line::{Found, Line, Request};
 use super::log::{AppendError, Log};
 use super::record::{KIND_COMMAND, KIND_SEAL};
 use super::snapshot;
 use crate::driver::{Core, Deadlines};
-use crate::state::{Command, ImageSource, Outcome};
-use crate::{Error, Health, Revision};
+use crate::state::{Applied, Command, ImageSource, Outcome};
+use crate::{Error, Health, LeaseId, Revision};
 
-const BATCH_REQUESTS: usize = 1024;
-const BATCH_BYTES: usize = 4 << 20;
-
-/// A command on its way.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) command: Command,
-    pub(super) encoded: Vec<u8>,
-    pub(super) reply: oneshot::Sender<Result<Outcome, Error>>,
-}
-
-/// What the thread lets others see of it.
+/// What whoever writes lets others see of it.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     pub(super) disk_bytes: AtomicU64,
@@ -36,19 +25,29 @@ pub(super) struct Gauges {
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) disk: Arc<dyn Disk>,
     pub(super) core: Arc<Core>,
     pub(super) deadlines: Arc<Deadlines>,
+    pub(super) log: Mutex<Writing>,
+    /// Held by whoever applies. It is taken before the log is let go, so that commands are applied in the log's order.
+    pub(super) applying: Mutex<()>,
+    /// Compacted history waits to be freed.
+    pub(super) pruning: AtomicBool,
+}
+
+/// The log and what depends on how long it is.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) core: Arc<Core>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) log: Log,
-    pub(super) requests: mpsc::Receiver<Request>,
     /// Bytes of log that a restart would have to replay.
     pub(super) replay_bytes: u64,
     pub(super) snapshot_bytes: u64,
     pub(super) snapshot_after: u64,
     pub(super) snapshot: Option<Snapshot>,
-    /// Compacted history waits to be freed.
-    pub(super) pruning: bool,
+    /// The last commit shared its sync with others.
+    pub(super) is_shared: bool,
 }
 
 /// A snapshot that is being written.
@@ -62,90 +61,160 @@ pub(super) struct Snapshot {
     thread: JoinHandle<Result<Option<u64>, Error>>,
 }
 
+/// Somebody panicked while they wrote or applied, so that nobody knows what the log or the state is.
+struct Broken;
+
+impl From<Broken> for Error {
+    fn from(_: Broken) -> Self {
+        Self::Failed { reason: "who wrote the log panicked".to_owned() }
+    }
+}
+
 impl Writer {
-    /// Works until nobody can send requests any more.
-    pub(super) fn run(mut self) {
-        self.seal();
+    /// Works as the store's thread until the line is closed and everybody in it was answered.
+    pub(super) fn run(&self, line: &Line) {
+        if let Err(broken) = self.work(line).and_then(|()| self.end()) {
+            self.core.close(broken.into());
+        }
+    }
+
+    fn work(&self, line: &Line) -> Result<(), Broken> {
         let (mut batch, mut is_shared) = (Vec::new(), false);
-        while let Some(first) = self.next() {
-            batch.push(first);
-            if is_shared {
-                // Several write at a time. Whoever can run now, but for this thread, may bring more to share the sync
-                // with: where processors are scarce that makes for far fewer syncs, and where they are not this
-                // returns at once.
-                std::thread::yield_now();
-            }
-            self.fill(&mut batch);
-            is_shared = batch.len() > 1;
-            self.commit(&mut batch);
-            self.maintain();
-        }
-        self.seal();
-        self.stop_snapshot();
-    }
-
-    /// Waits for a request, or frees history while there is none.
-    fn next(&mut self) -> Option<Request> {
-        while self.pruning {
-            match self.requests.try_recv() {
-                Ok(request) => return Some(request),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.prune(),
+        loop {
+            let is_pruning = self.pruning.load(Ordering::Relaxed);
+            let found = if is_pruning { line.look() } else { line.wait() };
+            match found {
+                Found::Requests => {
+                    if is_shared {
+                        // Several write at a time. Whoever can run now, but for this thread, may bring more to share the
+                        // sync with: where processors are scarce that makes for far fewer syncs, and where they are not
+                        // this returns at once.
+                        std::thread::yield_now();
+                    }
+                    is_shared = self.commit(line, &mut batch)?;
+                }
+                Found::Nothing => self.maintain()?,
+                Found::Over => return Ok(()),
             }
         }
-        self.requests.blocking_recv()
     }
 
-    fn prune(&mut self) {
-        let keep = self.snapshot.as_ref().map(|snapshot| snapshot.keep);
-        self.pruning = self.core.prune_step(keep);
+    fn log(&self) -> Result<MutexGuard<'_, Writing>, Broken> {
+        self.log.lock().map_err(|_| Broken)
     }
 
-    /// Adds what else is waiting.
-    fn fill(&mut self, batch: &mut Vec<Request>) {
-        let mut bytes: usize = batch.iter().map(|request| request.encoded.len()).sum();
-        while batch.len() < BATCH_REQUESTS && bytes < BATCH_BYTES {
-            let Ok(request) = self.requests.try_recv() else {
-                break;
-            };
-            bytes += request.encoded.len();
-            batch.push(request);
-        }
+    fn applying(&self) -> Result<MutexGuard<'_, ()>, Broken> {
+        self.applying.lock().map_err(|_| Broken)
     }
 
-    fn commit(&mut self, batch: &mut Vec<Request>) {
+    /// Writes those who are in line; says whether they were several.
+    fn commit(&self, line: &Line, batch: &mut Vec<Request>) -> Result<bool, Broken> {
+        let mut log = self.log()?;
+        line.take(batch);
+        let is_shared = batch.len() > 1;
+        log.is_shared = is_shared;
         let records = batch.iter().map(|r| (KIND_COMMAND, &*r.encoded));
-        if let Err(error) = self.append(records) {
+        if let Err(error) = log.append(records) {
             for request in batch.drain(..) {
                 // Who has stopped waiting needs no answer, here and below.
                 let _ = request.reply.send(Err(error.clone()));
             }
-            return;
+            return Ok(is_shared);
         }
+        let order = self.applying()?;
+        let is_due = log.wants_maintenance();
+        drop(log);
         let mut replies = Vec::with_capacity(batch.len());
-        let mut revoked = Vec::with_capacity(batch.len());
         let commands = batch.drain(..).map(|request| {
-            replies.push(request.reply);
-            revoked.push(match request.command {
-                Command::LeaseRevoke(id) => Some(id),
-                _ => None,
-            });
+            replies.push((request.reply, revoked(&request.command)));
             request.command
         });
         let applied = self.core.apply(commands);
-        for ((applied, reply), revoked) in applied.into_iter().zip(replies).zip(revoked) {
-            match &applied.outcome {
-                Ok(Outcome::LeaseGranted(lease)) => self.deadlines.start(*lease),
-                Ok(Outcome::LeaseRevoked(_)) => {
-                    revoked.into_iter().for_each(|id| self.deadlines.forget(id));
-                }
-                Ok(Outcome::Compacted) => self.pruning = true,
-                _ => {}
-            }
+        for (applied, (reply, revoked)) in applied.into_iter().zip(replies) {
+            self.note(&applied, revoked);
             let _ = reply.send(applied.outcome);
+        }
+        drop(order);
+        if is_due || self.pruning.load(Ordering::Relaxed) {
+            self.maintain()?;
+        }
+        Ok(is_shared)
+    }
+
+    /// Writes one command on the caller's thread, by `block`, unless somebody else writes or others do so often; gives it
+    /// back then.
+    pub(super) fn commit_in_place(
+        &self,
+        line: &Line,
+        command: Command,
+        encoded: &[u8],
+        block: impl FnOnce(&mut dyn FnMut()),
+    ) -> Result<Result<Outcome, Error>, Command> {
+        // A lock that is poisoned is the thread's to deal with.
+        let Ok(mut log) = self.log.try_lock() else { return Err(command) };
+        // With the lock nobody is taken out of the line, and the thread cannot end.
+        if log.is_shared || self.pruning.load(Ordering::Relaxed) || !line.is_free() {
+            return Err(command);
+        }
+        let mut appended = Ok(());
+        block(&mut || appended = log.append(std::iter::once((KIND_COMMAND, encoded))));
+        if let Err(error) = appended {
+            return Ok(Err(error));
+        }
+        let Ok(order) = self.applying() else { return Ok(Err(Broken.into())) };
+        if log.wants_maintenance() {
+            line.nudge();
+        }
+        drop(log);
+        let revoked = revoked(&command);
+        let applied = self.core.apply_one(command);
+        self.note(&applied, revoked);
+        drop(order);
+        Ok(applied.outcome)
+    }
+
+    /// What an answer means for leases and history.
+    fn note(&self, applied: &Applied, revoked: Option<LeaseId>) {
+        match &applied.outcome {
+            Ok(Outcome::LeaseGranted(lease)) => self.deadlines.start(*lease),
+            Ok(Outcome::LeaseRevoked(_)) => revoked.into_iter().for_each(|id| self.deadlines.forget(id)),
+            Ok(Outcome::Compacted) => self.pruning.store(true, Ordering::Relaxed),
+            _ => {}
         }
     }
 
+    /// What is done now and then, between batches.
+    fn maintain(&self) -> Result<(), Broken> {
+        let mut log = self.log()?;
+        if self.pruning.load(Ordering::Relaxed) {
+            // Under this lock no snapshot is begun. What is compacted meanwhile is seen to next time.
+            self.pruning.store(false, Ordering::Relaxed);
+            let keep = log.snapshot.as_ref().map(|snapshot| snapshot.keep);
+            if self.core.prune_step(keep) {
+                self.pruning.store(true, Ordering::Relaxed);
+            }
+        }
+        if log.snapshot.as_ref().is_some_and(|s| s.thread.is_finished()) {
+            log.finish_snapshot();
+        }
+        if log.snapshot.is_none() && log.replay_bytes >= log.snapshot_after {
+            // The state is that of the log's end once nobody applies.
+            let _order = self.applying()?;
+            log.begin_snapshot();
+        }
+        Ok(())
+    }
+
+    /// Notes that all is durable, and calls off what is unfinished.
+    fn end(&self) -> Result<(), Broken> {
+        let mut log = self.log()?;
+        log.seal();
+        log.stop_snapshot();
+        Ok(())
+    }
+}
+
+impl Writing {
     fn append<'a>(&mut self, records: impl Iterator<Item = (u8, &'a [u8])> + Clone) -> Result<(), Error> {
         self.core.check_not_failed()?;
         let (result, health) = match self.log.append(records) {
@@ -181,7 +250,7 @@ impl Writer {
     }
 
     /// Notes in the log that all before is durable. Without room for it the log is as good.
-    fn seal(&mut self) {
+    pub(super) fn seal(&mut self) {
         if let Err(error) = self.append(std::iter::once((KIND_SEAL, &[][..])))
             && !matches!(error, Error::NoSpace { .. })
         {
@@ -189,16 +258,11 @@ impl Writer {
         }
     }
 
-    /// What is done now and then, between batches.
-    fn maintain(&mut self) {
-        if self.pruning {
-            self.prune();
-        }
-        if self.snapshot.as_ref().is_some_and(|s| s.thread.is_finished()) {
-            self.finish_snapshot();
-        }
-        if self.snapshot.is_none() && self.replay_bytes >= self.snapshot_after {
-            self.begin_snapshot();
+    /// Whether [`Writer::maintain`] has something to do for a snapshot.
+    fn wants_maintenance(&self) -> bool {
+        match &self.snapshot {
+            Some(snapshot) => snapshot.thread.is_finished(),
+            None => self.replay_bytes >= self.snapshot_after,
         }
     }
 
@@ -260,6 +324,14 @@ impl Writer {
                 tracing::warn!("the last snapshot was not written; the log is kept");
             }
         }
+    }
+}
+
+/// The lease that a command revokes.
+const fn revoked(command: &Command) -> Option<LeaseId> {
+    match command {
+        Command::LeaseRevoke(id) => Some(*id),
+        _ => None,
     }
 }
 

@@ -116,6 +116,15 @@ impl Core {
         applied
     }
 
+    /// The same, of one command.
+    pub(crate) fn apply_one(&self, command: Command) -> Applied {
+        let applied = self.state_mut().apply(command);
+        if let Some(events) = &applied.events {
+            self.hub.publish(events);
+        }
+        applied
+    }
+
     /// Puts another replica's newer state in the place of this one. Watches go on from its history.
     #[cfg(feature = "raft")]
     pub(crate) fn replace(&self, state: State) {

@@ -73,8 +73,8 @@ impl Replica {
             Command::LeaseRevoke(lease) => Some(lease),
             _ => None,
         };
-        let applied = self.core.apply([command]).pop();
-        let outcome = applied.map_or(Err(Error::Closed), |applied| applied.outcome)?;
+        let applied = self.core.apply_one(command);
+        let outcome = applied.outcome?;
         match (&outcome, revoked) {
             (Outcome::LeaseGranted(lease), _) => {
                 self.ledger.renew(lease.id, index);

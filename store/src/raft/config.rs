@@ -26,7 +26,8 @@ pub struct RaftConfig {
     pub directory: PathBuf,
     /// How long a tick takes. 50 ms.
     pub tick: Duration,
-    /// Ticks without a leader after which a replica stands for election; each replica waits two more than
+    /// Ticks for which a replica that heard a leader votes for nobody else, and for which a leader goes on without
+    /// hearing a majority. The first replica stands for election two ticks after that, and each other one two more after
     /// the one before it. 10.
     pub election_ticks: usize,
     /// Ticks between the leader's heartbeats. 2.

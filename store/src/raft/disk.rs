@@ -29,6 +29,8 @@ const CARRIED_ON: u8 = 2;
 const STARTED_OVER: u8 = 3;
 /// Below it checkpoints are of a version of this format that did not know members by more than their numbers.
 const OLDEST: u8 = CARRIED_ON;
+/// One huge step should not hold its memory for good.
+const KEPT_MAX: usize = 4 << 20;
 /// The version of the records in a replica's log.
 const VERSION: u32 = 2;
 
@@ -90,6 +92,8 @@ pub(crate) struct RaftDisk {
     /// Oldest segment first.
     spans: VecDeque<Span>,
     snapshot_bytes: u64,
+    /// Memory for what is encoded.
+    encoded: Vec<u8>,
 }
 
 /// A snapshot to be written, by whoever has the time. It reads the state in steps, so that the replica can go
@@ -132,7 +136,7 @@ impl RaftDisk {
             None => Log::create(disk.clone(), 1, segment_bytes)?,
         };
         snapshot::remove_all_but(&*disk, index)?;
-        let mut this = Self { disk, log, spans, snapshot_bytes };
+        let mut this = Self { disk, log, spans, snapshot_bytes, encoded: Vec::new() };
         this.append(&[(KIND_SEAL, Vec::new())], 0)?;
         found.incarnation = this.log.last_index();
         Ok((this, found))
@@ -140,12 +144,26 @@ impl RaftDisk {
 
     /// Makes entries and votes durable.
     pub(crate) fn save(&mut self, entries: &[Entry], hard_state: Option<&HardState>) -> Result<(), Error> {
-        let mut records: Vec<(u8, Vec<u8>)> = entries.iter().map(|entry| (KIND_ENTRY, message_bytes(entry))).collect();
-        records.extend(hard_state.map(|hard_state| (KIND_HARD_STATE, message_bytes(hard_state))));
-        if records.is_empty() {
+        if entries.is_empty() && hard_state.is_none() {
             return Ok(());
         }
-        self.append(&records, entries.last().map_or(0, |last| last.index))
+        // One after the other in one piece of memory; where each ends.
+        let (mut bytes, mut ends) = (std::mem::take(&mut self.encoded), Vec::with_capacity(entries.len() + 1));
+        bytes.clear();
+        for entry in entries {
+            put_message(&mut bytes, entry);
+            ends.push((KIND_ENTRY, bytes.len()));
+        }
+        if let Some(hard_state) = hard_state {
+            put_message(&mut bytes, hard_state);
+            ends.push((KIND_HARD_STATE, bytes.len()));
+        }
+        let starts = std::iter::once(0).chain(ends.iter().map(|(_, end)| *end));
+        let records = starts.zip(&ends).map(|(start, (kind, end))| (*kind, &bytes[start..*end]));
+        let appended = self.append_all(records, entries.last().map_or(0, |last| last.index));
+        bytes.shrink_to(KEPT_MAX);
+        self.encoded = bytes;
+        appended
     }
 
     /// The job of writing a snapshot of the state as it is now, which is that of the log's `index`.
@@ -197,7 +215,15 @@ impl RaftDisk {
 
     /// Appends records, the newest entry among which has index `entry`.
     fn append(&mut self, records: &[(u8, Vec<u8>)], entry: u64) -> Result<(), Error> {
-        let appended = self.log.append(records.iter().map(|(kind, data)| (*kind, &**data)));
+        self.append_all(records.iter().map(|(kind, data)| (*kind, &**data)), entry)
+    }
+
+    fn append_all<'a>(
+        &mut self,
+        records: impl Iterator<Item = (u8, &'a [u8])> + Clone,
+        entry: u64,
+    ) -> Result<(), Error> {
+        let appended = self.log.append(records);
         // A replica that cannot write can neither vote nor follow, so a full disk is as bad for it as a
         // broken one; the others go on without it.
         appended.map_err(|error| match error {
@@ -288,6 +314,11 @@ impl Found {
         }
         index
     }
+}
+
+pub(crate) fn put_message(to: &mut Vec<u8>, message: &impl Message) {
+    // As below.
+    let _ = message.write_to_vec(to);
 }
 
 /// A message of raft as bytes. Encoding fails only if a required field is missing, and none is required.

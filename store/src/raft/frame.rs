@@ -11,7 +11,7 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-use super::disk::{message, message_bytes};
+use super::disk::{message, put_message};
 use crate::codec::{Decoder, Reason, put_number};
 
 const VERSION: u8 = 2;
@@ -63,13 +63,15 @@ pub(crate) struct Refused {
 
 impl Envelope {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut to = Vec::with_capacity(64);
+        let entries = |message: &Message| message.entries.iter().map(|entry| entry.data.len() + 64).sum::<usize>();
+        let room = if let Frame::Raft(message) = &self.frame { entries(message) } else { 0 };
+        let mut to = Vec::with_capacity(96 + room);
         to.push(VERSION);
         [self.cluster, self.from, self.to].iter().for_each(|number| put_number(&mut to, *number));
         match &self.frame {
             Frame::Raft(message) => {
                 to.push(RAFT);
-                to.extend_from_slice(&message_bytes(&**message));
+                put_message(&mut to, &**message);
             }
             Frame::Piece { transfer, number, data } => {
                 to.push(PIECE);

@@ -112,6 +112,12 @@ impl Replica {
         id == self.config.id || self.heard.get(&id).is_some_and(|tick| *tick >= recent)
     }
 
+    /// Whether a majority was heard within the last election timeout.
+    pub(super) fn hears_majority(&self) -> bool {
+        let members = self.node.raft.prs();
+        members.has_quorum(&members.iter().map(|(id, _)| *id).filter(|id| self.is_up(*id)).collect())
+    }
+
     pub(super) fn tick_members(&mut self) {
         self.heard.retain(|id, _| *id < ID_END);
         let joint = !self.conf_state().voters_outgoing.is_empty();

@@ -1,13 +1,14 @@
 //! What a replica proposes and asks for, and the step that brings all of it further.
 
+use bytes::Bytes;
 use raft::ReadState;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::bug::Bug;
 use super::frame::{Envelope, Frame};
-use super::replica::{COMMAND, EXPIRE, Effect, Effects, KEEP_ALIVE, OWN_READ, Proposal, Replica};
+use super::replica::{EXPIRE, Effect, Effects, KEEP_ALIVE, OWN_READ, Proposal, Replica};
 use crate::Error;
-use crate::codec::{encode_command, put_number};
+use crate::codec::put_number;
 
 impl Replica {
     /// Proposes something at the next [`Replica::ready`]; answers its number, under which its answer will come, if
@@ -23,31 +24,30 @@ impl Replica {
             return Err(Error::unavailable("no leader"));
         }
         let number = self.proposed + 1;
-        let (mut context, mut data) = (Vec::with_capacity(12), Vec::new());
+        let mut context = Vec::with_capacity(20);
         put_number(&mut context, self.session);
         put_number(&mut context, number);
-        match proposal {
-            Proposal::Command(command) => {
-                data.push(COMMAND);
-                encode_command(command, &mut data);
-            }
+        let data: Bytes = match proposal {
+            Proposal::Command(encoded) => encoded.clone(),
             Proposal::KeepAlive(lease) => {
-                data.push(KEEP_ALIVE);
+                let mut data = vec![KEEP_ALIVE];
                 put_number(&mut data, lease.0 as u64);
+                data.into()
             }
             Proposal::Expire(lease, renewed) => {
-                data.push(EXPIRE);
+                let mut data = vec![EXPIRE];
                 put_number(&mut data, lease.0 as u64);
                 put_number(&mut data, *renewed);
+                data.into()
             }
             Proposal::Members(changes) => {
                 self.propose_members(changes, context)?;
                 self.proposed = number;
                 return Ok(number);
             }
-        }
+        };
         self.proposed = number;
-        self.proposals.push((number, Entry { context: context.into(), data: data.into(), ..Entry::default() }));
+        self.proposals.push((number, Entry { context: context.into(), data, ..Entry::default() }));
         Ok(number)
     }
 

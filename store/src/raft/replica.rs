@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState};
 use raft::{Config, RawNode, ReadOnlyOption, StateRole};
 #[cfg(any(test, feature = "simulation"))]
@@ -25,6 +26,7 @@ use super::log::RaftLog;
 use super::members::Leaving;
 use super::questions::Questions;
 use super::roster::Roster;
+use crate::codec::encode_command;
 use crate::driver::Core;
 use crate::state::{Command, Outcome, State};
 use crate::{Clock, Error, Lease, LeaseId, Member, MemberChange, Members};
@@ -45,8 +47,8 @@ pub(crate) struct ReplicaConfig {
     /// Who founds the cluster, if there is none yet; empty for one that joins.
     pub(crate) founders: Vec<Member>,
     pub(crate) cluster_token: String,
-    /// Ticks without a leader after which a replica stands for election; each waits two more than the one
-    /// before it, so that they do not stand at once.
+    /// Ticks for which a replica that heard a leader votes for nobody else. The first one stands for election two ticks
+    /// after that, and each other one two more after the one before it, so that they do not stand at once.
     pub(crate) election_ticks: usize,
     pub(crate) heartbeat_ticks: usize,
     /// Entries in the log, and bytes of them, after which there is a checkpoint.
@@ -62,11 +64,21 @@ pub(crate) struct ReplicaConfig {
 /// Something to agree on.
 #[derive(Clone, Debug)]
 pub(crate) enum Proposal {
-    Command(Command),
+    /// A command, encoded by whoever proposes it.
+    Command(Bytes),
     KeepAlive(LeaseId),
     /// Revoke a lease that was found due, unless it was kept alive after this index.
     Expire(LeaseId, u64),
     Members(Vec<MemberChange>),
+}
+
+impl Proposal {
+    /// The proposal to carry out a command.
+    pub(crate) fn of(command: &Command) -> Self {
+        let mut data = vec![COMMAND];
+        encode_command(command, &mut data);
+        Self::Command(data.into())
+    }
 }
 
 /// What came of a proposal.
@@ -181,7 +193,7 @@ impl Replica {
         } else {
             config.id as usize % 8
         };
-        let raft_config = raft_config(&config, config.election_ticks + 2 * rank, index);
+        let raft_config = raft_config(&config, config.election_ticks + 2 * (rank + 1), index);
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&raft_config, log, &logger).map_err(|e| broken(&e))?;
         // The id is in the upper bits, so no two replicas have a session in common.
@@ -325,6 +337,11 @@ impl Replica {
         self.ticks += 1;
         self.node.tick();
         let term = self.node.raft.term;
+        if self.leads() && !self.hears_majority() {
+            // Raft looks for this once in an election timeout, so it may take two of them to see it, and meanwhile others
+            // follow a leader that can do nothing.
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
         if self.leads() && self.lease.wants_renewal(term, self.now) {
             self.own_reads += 1;
             self.ask(OWN_READ | self.own_reads);
@@ -334,13 +351,15 @@ impl Replica {
     }
 }
 
-fn raft_config(config: &ReplicaConfig, election_ticks: usize, applied: u64) -> Config {
+fn raft_config(config: &ReplicaConfig, stands_after: usize, applied: u64) -> Config {
     Config {
         id: config.id,
-        election_tick: election_ticks,
-        min_election_tick: election_ticks,
+        // So long nobody votes against a leader that was heard. Whoever stands first stands later than that for all,
+        // so that the first election succeeds.
+        election_tick: config.election_ticks,
+        min_election_tick: stands_after,
         // The one timeout in this range: nothing is left to chance here.
-        max_election_tick: election_ticks + 1,
+        max_election_tick: stands_after + 1,
         heartbeat_tick: config.heartbeat_ticks,
         applied,
         max_size_per_msg: config.message_bytes_max,

@@ -257,7 +257,7 @@ impl Inner {
     }
 
     async fn submit(&self, command: Command) -> Result<Outcome, Error> {
-        match self.propose(Proposal::Command(command)).await? {
+        match self.propose(Proposal::of(&command)).await? {
             Answer::Outcome(outcome) => Ok(outcome),
             other => Err(Error::Failed { reason: format!("unexpected answer {other:?}") }),
         }

@@ -80,7 +80,7 @@ impl Cluster {
             }
             _ => (Txn::new().then(put()), Action::Write(Some(value))),
         };
-        let proposal = Proposal::Command(Command::Txn(txn));
+        let proposal = Proposal::of(&Command::Txn(txn));
         let asked = self.asked(key.clone(), action);
         let node = &mut self.nodes[n];
         let Some(replica) = &mut node.replica else { return };
@@ -142,7 +142,7 @@ impl Cluster {
         let Some(replica) = &mut self.nodes[n].replica else { return };
         let through = Revision(replica.core().state().revision().0.saturating_sub(back).max(1));
         // Nobody waits for it.
-        let _ = replica.propose(&Proposal::Command(Command::Compact(through)));
+        let _ = replica.propose(&Proposal::of(&Command::Compact(through)));
     }
 
     fn watch(&mut self, n: usize) {

@@ -17,7 +17,7 @@ use super::{Bug, Options, Report};
 use crate::disk::sim::SimDisk;
 use crate::raft::disk::{RaftDisk, SnapshotJob};
 use crate::raft::frame::{Envelope, Frame};
-use crate::raft::replica::{Answer, Effect, Replica, ReplicaConfig};
+use crate::raft::replica::{Answer, Replica, ReplicaConfig};
 use crate::{Error, KeyRange, ManualClock, Member, Revision, WatchOptions, WatchStream};
 
 /// What passes in a step, and how long a tick takes.
@@ -37,7 +37,7 @@ pub(super) struct Node {
     /// Thousandths of a tick that have passed.
     ticks_due: u64,
     /// A snapshot that is being written, and when that is done.
-    job: Option<(u64, SnapshotJob)>,
+    pub(super) job: Option<(u64, SnapshotJob)>,
     pub(super) client: Client,
     /// What it applies.
     observer: Option<WatchStream>,
@@ -63,8 +63,8 @@ pub(super) struct Cluster {
     pub(super) nodes: Vec<Node>,
     founders: Vec<Member>,
     /// Messages on their way, by when they arrive.
-    flying: BTreeMap<(u64, u64), Envelope>,
-    sent: u64,
+    pub(super) flying: BTreeMap<(u64, u64), Envelope>,
+    pub(super) sent: u64,
     /// From whom to whom nothing arrives.
     pub(super) cut: BTreeSet<(u64, u64)>,
     pub(super) faulty: bool,
@@ -110,7 +110,7 @@ impl Cluster {
     pub(super) fn add_node(&mut self, id: u64) -> Result<(), String> {
         self.nodes.push(Node {
             id,
-            disk: SimDisk::default(),
+            disk: if id.is_multiple_of(2) { SimDisk::indirect() } else { SimDisk::default() },
             replica: None,
             paused_until: 0,
             clock_ahead: 0,
@@ -247,24 +247,6 @@ impl Cluster {
         self.poll_watches()
     }
 
-    fn deliver(&mut self) {
-        while let Some(entry) = self.flying.first_entry() {
-            if entry.key().0 > self.now {
-                break;
-            }
-            let envelope = entry.remove();
-            let Some(n) = self.nodes.iter().position(|node| node.id == envelope.to && !node.gone) else { continue };
-            if self.cut.contains(&(envelope.from, envelope.to)) || self.nodes[n].paused_until > self.now {
-                continue;
-            }
-            let mut effects = Vec::new();
-            if let Some(replica) = &mut self.nodes[n].replica {
-                replica.receive(envelope, &mut |effect| effects.push(effect));
-            }
-            self.follow(n, effects);
-        }
-    }
-
     fn tick(&mut self, n: usize) {
         let now = self.now;
         let node = &mut self.nodes[n];
@@ -311,47 +293,11 @@ impl Cluster {
         self.crash(n);
     }
 
-    fn follow(&mut self, n: usize, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Send(envelope) => self.send(envelope),
-                Effect::Done { number, answer } => self.done(n, number, answer),
-                Effect::Read(token) => self.read_done(n, token),
-                Effect::Write(job) => {
-                    let done = self.now + self.random.below(20);
-                    self.nodes[n].job = Some((done, job));
-                }
-                Effect::Replaced => self.report.images += 1,
-                Effect::LeaseStarted(_) | Effect::LeaseEnded(_) => {}
-            }
-        }
-    }
-
-    fn send(&mut self, envelope: Envelope) {
-        self.trace(envelope.from << 32 ^ envelope.to << 40);
-        let copies = match self.faulty {
-            true if self.random.one_in(12) => 0,
-            true if self.random.one_in(12) => 2,
-            _ => 1,
-        };
-        for _ in 0..copies {
-            let late = self.faulty && self.random.one_in(10);
-            let delay = if late { self.random.below(60) } else { self.random.below(3) };
-            self.sent += 1;
-            // As over a wire, now and then: what decodes is what was sent.
-            let copy = match self.sent % 8 {
-                0 => Envelope::decode(&envelope.encode()).expect("it was encoded"),
-                _ => envelope.clone(),
-            };
-            self.flying.insert((self.now + 1 + delay, self.sent), copy);
-        }
-    }
-
     pub(super) fn trace(&mut self, what: u64) {
         self.report.trace = self.report.trace.wrapping_mul(31).wrapping_add(what ^ self.now);
     }
 
-    fn done(&mut self, n: usize, number: u64, answer: Result<Answer, Error>) {
+    pub(super) fn done(&mut self, n: usize, number: u64, answer: Result<Answer, Error>) {
         if self.operator.done(n, number, &answer) {
             self.report.changes += usize::from(answer.is_ok());
         } else {

@@ -22,6 +22,7 @@ mod oracle;
 mod random;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fmt;
 
