@@ -8,6 +8,7 @@
 mod bench;
 mod cluster;
 mod flags;
+mod lean;
 mod load;
 mod offline;
 mod progress;

@@ -111,6 +111,8 @@ async fn open(flags: &Serve, plan: Option<&Plan>) -> Result<Opened> {
     }
     let mut config = DiskConfig::new(&flags.data_dir);
     config.snapshot_after_bytes = flags.snapshot_after_mib << 20;
+    // Nothing here runs on a runtime of one thread.
+    config.commit_in_place = true;
     Ok(Opened::Alone(Arc::new(DiskStore::open(config).await?)))
 }
 

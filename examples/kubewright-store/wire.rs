@@ -57,8 +57,7 @@ impl Client {
 
     /// Writes a key; answers the revision.
     pub(crate) async fn put(&mut self, key: &[u8], value: &[u8]) -> Result<u64> {
-        let message = message(|to| put_request(to, key, value));
-        let answer = self.call(self.put.clone(), message).await?;
+        let answer = self.call(self.put.clone(), put_message(key, value)).await?;
         header_revision(&answer)
     }
 
@@ -78,26 +77,8 @@ impl Client {
 
     /// Reads a key, or with an end a range, linearizable. Entries are looked into only if `parse`.
     pub(crate) async fn range(&mut self, key: &[u8], end: &[u8], limit: u64, parse: bool) -> Result<Found> {
-        let message = message(|to| {
-            field(to, 1, key);
-            if !end.is_empty() {
-                field(to, 2, end);
-            }
-            if limit > 0 {
-                number_field(to, 3, limit);
-            }
-        });
-        let answer = self.call(self.range.clone(), message).await?;
-        let mut found = Found { bytes: answer.len(), ..Found::default() };
-        for (tag, value) in fields(answer) {
-            match (tag, value) {
-                (1, Value::Bytes(header)) => found.revision = number_of(header, 3),
-                (2, Value::Bytes(entry)) if parse => found.entries.push(seen(entry)),
-                (4, Value::Number(count)) => found.count = count,
-                _ => {}
-            }
-        }
-        Ok(found)
+        let answer = self.call(self.range.clone(), range_message(key, end, limit)).await?;
+        Ok(found(answer, parse))
     }
 
     /// Opens `watches` watches of a prefix, from a revision on, on one stream.
@@ -295,7 +276,40 @@ fn check(headers: &HeaderMap) -> Result<()> {
     bail!("{} (code {})", String::from_utf8_lossy(why), status.to_str().unwrap_or("?"))
 }
 
-fn header_revision(answer: &Bytes) -> Result<u64> {
+/// A request that writes a key.
+pub(crate) fn put_message(key: &[u8], value: &[u8]) -> Bytes {
+    message(|to| put_request(to, key, value))
+}
+
+/// A request that reads a key, or with an end a range.
+pub(crate) fn range_message(key: &[u8], end: &[u8], limit: u64) -> Bytes {
+    message(|to| {
+        field(to, 1, key);
+        if !end.is_empty() {
+            field(to, 2, end);
+        }
+        if limit > 0 {
+            number_field(to, 3, limit);
+        }
+    })
+}
+
+/// What a read answered. Entries are looked into only if `parse`.
+pub(crate) fn found(answer: Bytes, parse: bool) -> Found {
+    let mut found = Found { bytes: answer.len(), ..Found::default() };
+    for (tag, value) in fields(answer) {
+        match (tag, value) {
+            (1, Value::Bytes(header)) => found.revision = number_of(header, 3),
+            (2, Value::Bytes(entry)) if parse => found.entries.push(seen(entry)),
+            (4, Value::Number(count)) => found.count = count,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The revision that an answer came from.
+pub(crate) fn header_revision(answer: &Bytes) -> Result<u64> {
     let header = fields(answer.clone()).find_map(|(tag, value)| match (tag, value) {
         (1, Value::Bytes(header)) => Some(header),
         _ => None,

@@ -10,8 +10,9 @@ use kubewright_store::{DiskConfig, DiskStore, StoreExt};
 use tokio::task::JoinSet;
 
 use super::servers::Server;
+use crate::lean::Lean;
 use crate::progress::Progress;
-use crate::wire::{Client, prefix_end};
+use crate::wire::{self, Client, prefix_end};
 
 const VALUE: usize = 256;
 /// How many different keys are written.
@@ -56,15 +57,57 @@ pub(crate) enum Work {
     Range,
 }
 
+/// How a client gets there.
+enum Way {
+    /// A connection of its own.
+    Own(Lean),
+    /// One that others may use at the same time, or for what is large.
+    Shared(Box<Client>),
+}
+
 impl Work {
-    async fn once(self, client: &mut Client, random: u64) -> Result<()> {
+    async fn ways(self, server: &Server, clients: usize, connections: usize) -> Result<Vec<Way>> {
+        let mut ways = Vec::new();
+        let method = match self {
+            Self::Put => "KV/Put",
+            Self::Get => "KV/Range",
+            Self::Range => "",
+        };
+        if connections >= clients && !method.is_empty() {
+            for n in 0..clients {
+                ways.push(Way::Own(Lean::connect(server.address(n), method).await?));
+            }
+        } else {
+            let open = self::connections(server, connections.clamp(1, clients)).await?;
+            ways.extend((0..clients).map(|n| Way::Shared(Box::new(open[n % open.len()].clone()))));
+        }
+        Ok(ways)
+    }
+
+    async fn once(self, way: &mut Way, random: u64) -> Result<()> {
         match self {
-            Self::Put => client.put(key(random % KEYS).as_bytes(), &[b'v'; VALUE]).await.map(drop),
+            Self::Put => {
+                let (key, value) = (key(random % KEYS), [b'v'; VALUE]);
+                let revision = match way {
+                    Way::Own(lean) => {
+                        wire::header_revision(&lean.call(&wire::put_message(key.as_bytes(), &value)).await?)?
+                    }
+                    Way::Shared(client) => client.put(key.as_bytes(), &value).await?,
+                };
+                if revision > 1 { Ok(()) } else { bail!("a put without a revision") }
+            }
             Self::Get => {
-                let found = client.range(key(random % KEYS).as_bytes(), b"", 0, false).await?;
+                let key = key(random % KEYS);
+                let found = match way {
+                    Way::Own(lean) => {
+                        wire::found(lean.call(&wire::range_message(key.as_bytes(), b"", 0)).await?, false)
+                    }
+                    Way::Shared(client) => client.range(key.as_bytes(), b"", 0, false).await?,
+                };
                 if found.count == 1 { Ok(()) } else { bail!("a key is not there") }
             }
             Self::Range => {
+                let Way::Shared(client) = way else { bail!("answers are too large for this client") };
                 let found = client.range(PREFIX.as_bytes(), &prefix_end(PREFIX.as_bytes()), 0, false).await?;
                 let is_all = found.count == KEYS && found.bytes > VALUE * KEYS as usize;
                 if is_all { Ok(()) } else { bail!("keys are missing") }
@@ -81,17 +124,16 @@ pub(crate) async fn repeat(
     connections: usize,
     time: Duration,
 ) -> Result<Measured> {
-    let open = self::connections(server, connections.clamp(1, clients)).await?;
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for n in 0..clients {
-        let (mut client, over) = (open[n % open.len()].clone(), over.clone());
+    for (n, mut way) in work.ways(server, clients, connections).await?.into_iter().enumerate() {
+        let over = over.clone();
         tasks.spawn(async move {
             let mut shuffle = Shuffle(0x9e37_79b9_7f4a_7c15 ^ (n as u64 + 1));
             let mut times = Vec::new();
             while !over.load(Ordering::Relaxed) {
                 let begun = Instant::now();
-                work.once(&mut client, shuffle.next()).await?;
+                work.once(&mut way, shuffle.next()).await?;
                 times.push(begun.elapsed());
             }
             Ok::<_, anyhow::Error>(times)
