@@ -133,6 +133,7 @@ impl DiskStore {
             snapshot_after: config.snapshot_after_bytes,
             snapshot: None,
             is_shared: false,
+            is_quick: false,
         };
         writing.seal();
         let writer = Arc::new(Writer {

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::files::Disk;
 use super::line::{Found, Line, Request};
@@ -15,6 +16,10 @@ use super::snapshot;
 use crate::driver::{Core, Deadlines};
 use crate::state::{Applied, Command, ImageSource, Outcome};
 use crate::{Error, Health, LeaseId, Revision};
+
+/// Where the disk takes longer than this, switching between threads does not matter, but what else waits on the caller's
+/// thread does: nobody writes in place then.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// What whoever writes lets others see of it.
 #[derive(Debug, Default)]
@@ -48,6 +53,8 @@ pub(super) struct Writing {
     pub(super) snapshot: Option<Snapshot>,
     /// The last commit shared its sync with others.
     pub(super) is_shared: bool,
+    /// The disk took little time for the last one.
+    pub(super) is_quick: bool,
 }
 
 /// A snapshot that is being written.
@@ -153,7 +160,7 @@ impl Writer {
         // A lock that is poisoned is the thread's to deal with.
         let Ok(mut log) = self.log.try_lock() else { return Err(command) };
         // With the lock nobody is taken out of the line, and the thread cannot end.
-        if log.is_shared || self.pruning.load(Ordering::Relaxed) || !line.is_free() {
+        if log.is_shared || !log.is_quick || self.pruning.load(Ordering::Relaxed) || !line.is_free() {
             return Err(command);
         }
         let mut appended = Ok(());
@@ -217,7 +224,10 @@ impl Writer {
 impl Writing {
     fn append<'a>(&mut self, records: impl Iterator<Item = (u8, &'a [u8])> + Clone) -> Result<(), Error> {
         self.core.check_not_failed()?;
-        let (result, health) = match self.log.append(records) {
+        let begun = Instant::now();
+        let appended = self.log.append(records);
+        self.is_quick = begun.elapsed() < QUICK;
+        let (result, health) = match appended {
             Ok(size) => {
                 self.replay_bytes += size;
                 (Ok(()), Health::Serving)
