@@ -8,15 +8,15 @@ use crate::{Key, KeyRange, LeaseId, Revision};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CompareTarget {
-    /// [`Entry::version`]; 0 for a key that is not there.
+    /// [`Entry::version`](crate::Entry::version); 0 for a key that is not there.
     Version(u64),
-    /// [`Entry::create_revision`]; 0 for a key that is not there.
+    /// [`Entry::create_revision`](crate::Entry::create_revision); 0 for a key that is not there.
     CreateRevision(Revision),
-    /// [`Entry::mod_revision`]; 0 for a key that is not there.
+    /// [`Entry::mod_revision`](crate::Entry::mod_revision); 0 for a key that is not there.
     ModRevision(Revision),
-    /// [`Entry::value`]; a key that is not there never holds.
+    /// [`Entry::value`](crate::Entry::value); a key that is not there never holds.
     Value(Bytes),
-    /// [`Entry::lease`]; `None` for a key that is not there.
+    /// [`Entry::lease`](crate::Entry::lease); `None` for a key that is not there.
     Lease(Option<LeaseId>),
 }
 
