@@ -5,8 +5,13 @@ use kube::Client;
 use kubewright_scheduler::lab::perf::Object;
 use serde_json::Value;
 
+use super::taints;
+
 /// Where objects of a kind are, and one of them.
 pub(super) fn path(object: &Object) -> Result<(String, String), String> {
+    if object.kind() == taints::KIND {
+        return Ok((taints::PATH.to_owned(), format!("{}/{}", taints::PATH, object.name())));
+    }
     let resource =
         object.resource().ok_or_else(|| format!("no resource for {} {}", object.body["apiVersion"], object.kind()))?;
     let api_version = resource.api_version();

@@ -4,6 +4,7 @@ mod calls;
 mod claims;
 mod meanwhile;
 mod seen;
+mod taints;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +32,9 @@ use seen::{Seen, watch};
 
 /// How many objects are created at a time; upstream has 30 workers.
 const WORKERS: usize = 30;
-/// How often is looked whether pods are scheduled, at most.
+/// How often is looked whether many pods are scheduled, at most; whether a few are is looked at with each that is.
 const LOOKS: Duration = Duration::from_millis(5);
+const FEW: usize = 100;
 /// How many pods wait at most for claims to be made.
 const NEEDING_MAX: usize = 1024;
 
@@ -56,14 +58,14 @@ impl ApiCluster {
     pub(crate) fn start(profiles: Vec<Profile>, seed: u64, patience: Duration) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let guard = runtime.enter();
-        let mut server = ApiServer::builder(Arc::new(MemoryStore::new()));
+        let mut server = ApiServer::builder(Arc::new(MemoryStore::new())).resource(taints::resource());
         for plugin in ADMISSION_OFF {
             server = server.without_admission(plugin);
         }
         let server = runtime.block_on(server.build())?;
         let client = || Client::new(server.as_user(User::admin()), "default");
         let scheduler = SchedulerConfig { seed, ..SchedulerConfig::default() };
-        let config = DriverConfig { scheduler, ..DriverConfig::default() };
+        let config = DriverConfig { scheduler, device_taint_rules: true, ..DriverConfig::default() };
         let driver = Driver::new(client(), Arc::new(SystemClock), config, profiles)?;
         let (stop, seen, mut tasks) = (CancellationToken::new(), Arc::new(Seen::default()), JoinSet::new());
         let mut progress = driver.progress();
@@ -170,7 +172,9 @@ impl Cluster for ApiCluster {
                 }
                 changed.await;
                 // Counting must not take the time that scheduling wants.
-                tokio::time::sleep(LOOKS).await;
+                if count > FEW {
+                    tokio::time::sleep(LOOKS).await;
+                }
             }
         };
         let result = self.runtime.block_on(async { tokio::time::timeout(self.patience, wait).await });

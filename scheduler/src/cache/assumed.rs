@@ -147,3 +147,143 @@ impl Cache {
         overdue.iter().filter_map(|uid| self.drop_pod(uid)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PodMaker, node, pod};
+
+    fn at(second: i64) -> Time {
+        Time::from_second(second).unwrap()
+    }
+
+    fn small(name: &str, on: &str) -> PodMaker {
+        pod(name).on(on).requests(&[("cpu", "100m"), ("memory", "500")]).host_ports(&["TCP/127.0.0.1/80"])
+    }
+
+    fn large(name: &str, on: &str) -> PodMaker {
+        pod(name).on(on).requests(&[("cpu", "200m"), ("memory", "1Ki")]).host_ports(&["TCP/127.0.0.1/8080"])
+    }
+
+    fn made(maker: PodMaker) -> Arc<PodInfo> {
+        Arc::new(maker.build())
+    }
+
+    fn with_node(ttl: Option<u64>) -> Cache {
+        let mut cache = Cache::new(ttl.map(Duration::from_secs));
+        cache.put_node(Arc::new(node("n").build()));
+        cache
+    }
+
+    /// How many pods a node has, what they ask for and which ports they take.
+    fn sums(cache: &Cache, name: &str) -> (usize, i64, i64, Vec<i64>) {
+        let Some(info) = cache.snapshot().node(name) else { return (0, 0, 0, Vec::new()) };
+        let mut ports: Vec<i64> = info.used_ports.iter().map(|port| i64::from(port.port)).collect();
+        ports.sort_unstable();
+        (info.pods.len(), info.requested.cpu, info.requested.memory, ports)
+    }
+
+    #[test]
+    fn an_assumed_pod_counts_until_it_is_forgotten() {
+        let mut cache = with_node(None);
+        for maker in [small("a", "n"), large("b", "n")] {
+            cache.assume(made(maker)).unwrap();
+        }
+        assert_eq!(sums(&cache, "n"), (2, 300, 1524, vec![80, 8080]));
+        let again = cache.assume(made(small("a", "n"))).unwrap_err();
+        assert_eq!(again, CacheError::AlreadyThere("a".into()));
+        assert!(cache.is_assumed("a") && cache.is_assumed("b"));
+        assert_eq!(cache.forget(&"a".into()).unwrap().name, "a");
+        assert_eq!(cache.forget(&"a".into()), Err(CacheError::NotAssumed("a".into())));
+        assert_eq!(sums(&cache, "n"), (1, 200, 1024, vec![8080]));
+    }
+
+    #[test]
+    fn what_the_api_server_says_confirms_and_corrects() {
+        let mut cache = with_node(None);
+        cache.put_node(Arc::new(node("m").build()));
+        cache.assume(made(small("a", "n"))).unwrap();
+        cache.assume(made(large("b", "n"))).unwrap();
+        assert_eq!(cache.put_pod(made(small("a", "n"))).unwrap().name, "a");
+        assert!(!cache.is_assumed("a") && cache.is_assumed("b"));
+        assert!(cache.forget(&"a".into()).is_err(), "it was confirmed");
+        cache.forget(&"b".into()).unwrap();
+        assert_eq!(sums(&cache, "n"), (1, 100, 500, vec![80]));
+        // Elsewhere than was assumed; then it changes there.
+        cache.assume(made(small("c", "n"))).unwrap();
+        cache.put_pod(made(small("c", "m")));
+        assert_eq!((sums(&cache, "n").0, sums(&cache, "m").0), (1, 1));
+        cache.put_pod(made(large("c", "m")));
+        assert_eq!(sums(&cache, "m"), (1, 200, 1024, vec![8080]));
+        cache.put_pod(made(small("c", "m")));
+        assert_eq!(sums(&cache, "m"), (1, 100, 500, vec![80]));
+    }
+
+    #[test]
+    fn a_pod_is_always_as_it_was_told_last() {
+        let mut cache = with_node(None);
+        cache.assume(made(small("a", "n"))).unwrap();
+        let told =
+            small("a", "n").status("conditions", serde_json::json!([{"type": "PodScheduled", "status": "True"}]));
+        cache.put_pod(made(told));
+        let held = &cache.snapshot().node("n").unwrap().pods[0];
+        assert_eq!((held.conditions.len(), cache.pod("a").unwrap().conditions.len()), (1, 1));
+        assert!(cache.pod("unknown").is_none() && cache.remove_pod("unknown").is_none());
+    }
+
+    #[test]
+    fn what_nobody_confirms_expires_once_it_was_bound() {
+        let mut cache = with_node(Some(30));
+        for name in ["bound", "confirmed", "binding"] {
+            cache.assume(made(small(name, "n"))).unwrap();
+        }
+        for name in ["bound", "confirmed"] {
+            cache.finish_binding(&name.into(), at(0));
+        }
+        cache.put_pod(made(small("confirmed", "n")));
+        cache.finish_binding(&"confirmed".into(), at(0));
+        assert!(cache.expire(at(29)).is_empty());
+        let gone: Vec<String> = cache.expire(at(30)).iter().map(|pod| pod.name.to_string()).collect();
+        assert_eq!(gone, ["bound"]);
+        assert!(cache.expire(at(1_000_000)).is_empty() && cache.is_assumed("binding"));
+        assert_eq!((cache.pod_count(), sums(&cache, "n").0), (2, 2));
+        // One that comes after all is simply there.
+        assert!(cache.put_pod(made(small("bound", "n"))).is_none());
+        assert_eq!(sums(&cache, "n").0, 3);
+        let mut patient = with_node(None);
+        patient.assume(made(small("a", "n"))).unwrap();
+        patient.finish_binding(&"a".into(), at(0));
+        assert!(patient.expire(at(1_000_000)).is_empty(), "without a limit it is believed in for ever");
+    }
+
+    #[test]
+    fn pods_are_remembered_without_their_node() {
+        let mut cache = Cache::new(None);
+        cache.put_pod(made(small("early", "n")));
+        assert!(cache.snapshot().node("n").is_none());
+        cache.put_node(Arc::new(node("n").build()));
+        assert_eq!(sums(&cache, "n"), (1, 100, 500, vec![80]));
+        assert_eq!(cache.remove_node("n").unwrap().name, "n");
+        assert!(cache.remove_node("n").is_none());
+        cache.put_pod(made(large("late", "n")));
+        cache.remove_pod("early");
+        assert!(cache.put_node(Arc::new(node("n").build())).is_none());
+        assert_eq!(sums(&cache, "n"), (1, 200, 1024, vec![8080]));
+        let generation = cache.snapshot().node("n").unwrap().generation;
+        assert!(cache.put_node(Arc::new(node("n").labels(&[("a", "b")]).build())).is_some());
+        assert!(cache.snapshot().node("n").unwrap().generation > generation && sums(&cache, "n").0 == 1);
+        assert_eq!(cache.snapshot().node("n").unwrap().labels().get("a").map(Name::as_str), Some("b"));
+    }
+
+    #[test]
+    fn a_snapshot_stays_as_it_was_taken() {
+        let mut cache = with_node(None);
+        cache.assume(made(small("a", "n"))).unwrap();
+        let taken = cache.snapshot().clone();
+        cache.forget(&"a".into()).unwrap();
+        cache.put_node(Arc::new(node("m").build()));
+        cache.remove_node("n");
+        assert_eq!((taken.len(), taken.node("n").unwrap().pods.len()), (1, 1));
+        assert_eq!((cache.snapshot().len(), cache.snapshot().node("n").is_none()), (1, true));
+    }
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use kubewright_api::quantity::Quantity;
 
+use super::device_use::{DeviceUse, PoolUse};
 use crate::object::{
-    Access, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceShare, DeviceSlice, Name, Node, Time,
+    Access, DeviceAllocation, DeviceClaim, DeviceClass, DeviceId, DeviceSlice, DeviceTaintRule, Name, Node, Time,
 };
 
 /// All devices, who offers them, and who has them.
@@ -15,14 +16,16 @@ use crate::object::{
 pub struct Devices {
     claims: BTreeMap<(Name, Name), Arc<DeviceClaim>>,
     classes: BTreeMap<Name, Arc<DeviceClass>>,
+    /// What is on offer, as drivers tell it and with what rules taint of it.
+    told: BTreeMap<Name, Arc<DeviceSlice>>,
     slices: BTreeMap<Name, Arc<DeviceSlice>>,
+    taint_rules: BTreeMap<Name, DeviceTaintRule>,
     pools: BTreeMap<(Name, Name), BTreeSet<Name>>,
     of_node: BTreeMap<Name, BTreeSet<Name>>,
     shared: BTreeSet<Name>,
     with_counters: BTreeSet<Name>,
     pending: BTreeMap<Name, Arc<DeviceAllocation>>,
-    in_use: BTreeMap<DeviceId, usize>,
-    shares: BTreeMap<DeviceId, Shares>,
+    in_use: DeviceUse,
     /// The classes behind extended resources, and a number that grows when that changes.
     behind: BTreeMap<Name, Arc<DeviceClass>>,
     behind_version: u64,
@@ -32,9 +35,6 @@ pub struct Devices {
     readying: BTreeSet<(Name, Name)>,
     now: Time,
 }
-
-/// How many shares of a device were given away, and how much of what they are together.
-type Shares = (usize, BTreeMap<String, Quantity>);
 
 impl Devices {
     /// Puts a claim in, in place of an earlier version. Tells what it was before.
@@ -51,10 +51,10 @@ impl Devices {
             self.readying.remove(&key);
         }
         if let Some(allocation) = old.as_ref().and_then(|old| old.allocation.as_ref()) {
-            self.count(allocation, false);
+            self.in_use.count(allocation, false);
         }
         if let Some(allocation) = &claim.allocation {
-            self.count(allocation, true);
+            self.in_use.count(allocation, true);
             self.unpend(&claim.uid);
             if claim.extended {
                 self.unpend(&extended_uid(&claim.owner_pod));
@@ -67,7 +67,7 @@ impl Devices {
     pub fn remove_claim(&mut self, namespace: &Name, name: &Name) -> Option<Arc<DeviceClaim>> {
         let old = self.claims.remove(&(namespace.clone(), name.clone()))?;
         if let Some(allocation) = &old.allocation {
-            self.count(allocation, false);
+            self.in_use.count(allocation, false);
         }
         self.unpend(&old.uid);
         self.readying.remove(&(namespace.clone(), name.clone()));
@@ -78,36 +78,15 @@ impl Devices {
         Some(old)
     }
 
-    fn count(&mut self, allocation: &DeviceAllocation, more: bool) {
-        for given in allocation.devices.iter().filter(|given| !given.admin_access) {
-            if let Some(share) = &given.share {
-                self.count_share(&given.id, share, more);
-                continue;
-            }
-            let uses = self.in_use.entry(given.id.clone()).or_default();
-            *uses = if more { *uses + 1 } else { uses.saturating_sub(1) };
-            if *uses == 0 {
-                self.in_use.remove(&given.id);
-            }
-        }
-    }
-
-    fn count_share(&mut self, id: &DeviceId, share: &DeviceShare, more: bool) {
-        let (count, consumed) = self.shares.entry(id.clone()).or_default();
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        for (name, amount) in &share.consumed {
-            let sum = consumed.entry(name.clone()).or_insert_with(|| Quantity::new(0, amount.format()));
-            *sum = if more { *sum + *amount } else { *sum - *amount };
-        }
-        if *count == 0 {
-            self.shares.remove(id);
-        }
+    /// Which devices of a pool somebody has; nothing if nobody has any.
+    pub(crate) fn in_use_of(&self, driver: &str, pool: &str) -> Option<&PoolUse> {
+        self.in_use.of_pool(driver, pool)
     }
 
     /// How much of a device's capacity was given away in shares, if any was.
     #[must_use]
     pub fn shared(&self, id: &DeviceId) -> Option<&BTreeMap<String, Quantity>> {
-        self.shares.get(id).map(|(_, consumed)| consumed)
+        self.in_use.of_pool(&id.driver, &id.pool)?.shared(&id.device)
     }
 
     /// A claim by name.
@@ -119,14 +98,14 @@ impl Devices {
     /// Believes that a claim got something.
     pub fn pend(&mut self, claim: &Name, allocation: Arc<DeviceAllocation>) {
         self.unpend(claim);
-        self.count(&allocation, true);
+        self.in_use.count(&allocation, true);
         self.pending.insert(claim.clone(), allocation);
     }
 
     /// Stops believing that.
     pub fn unpend(&mut self, claim: &Name) {
         if let Some(allocation) = self.pending.remove(claim) {
-            self.count(&allocation, false);
+            self.in_use.count(&allocation, false);
         }
     }
 
@@ -139,7 +118,7 @@ impl Devices {
     /// Whether somebody has a device.
     #[must_use]
     pub fn is_in_use(&self, id: &DeviceId) -> bool {
-        self.in_use.contains_key(id)
+        self.in_use.of_pool(&id.driver, &id.pool).is_some_and(|pool| pool.has(&id.device))
     }
 
     /// The claim that a scheduler made for a pod that asks for extended resources.
@@ -223,11 +202,48 @@ impl Devices {
         if !slice.counters.is_empty() {
             self.with_counters.insert(name.clone());
         }
-        self.slices.insert(name, Arc::new(slice));
+        let slice = Arc::new(slice);
+        self.slices.insert(name.clone(), self.tainted(&slice));
+        self.told.insert(name, slice);
+    }
+
+    /// A slice with what rules make of its devices.
+    fn tainted(&self, told: &Arc<DeviceSlice>) -> Arc<DeviceSlice> {
+        if self.taint_rules.is_empty() {
+            return told.clone();
+        }
+        let mut slice = (**told).clone();
+        let applied = self.taint_rules.values().filter(|rule| rule.apply(&mut slice)).count();
+        if applied == 0 { told.clone() } else { Arc::new(slice) }
+    }
+
+    /// Puts a rule in, in place of an earlier version. Tells whether that changes any device.
+    pub fn put_taint_rule(&mut self, rule: DeviceTaintRule) -> bool {
+        self.taint_rules.insert(rule.name.clone(), rule);
+        self.taint_again()
+    }
+
+    /// Takes a rule out. Tells whether that changes any device.
+    pub fn remove_taint_rule(&mut self, name: &Name) -> bool {
+        self.taint_rules.remove(name).is_some() && self.taint_again()
+    }
+
+    fn taint_again(&mut self) -> bool {
+        let slices: BTreeMap<Name, Arc<DeviceSlice>> =
+            self.told.iter().map(|(name, told)| (name.clone(), self.tainted(told))).collect();
+        let changed = slices != self.slices;
+        // Slices that stay as they are keep their place, by which what was found out about them is known.
+        for (name, slice) in slices {
+            if self.slices.get(&name) != Some(&slice) {
+                self.slices.insert(name, slice);
+            }
+        }
+        changed
     }
 
     /// Takes a slice out.
     pub fn remove_slice(&mut self, name: &Name) {
+        self.told.remove(name);
         let Some(old) = self.slices.remove(name) else { return };
         let key = (old.driver.clone(), old.pool.clone());
         if let Some(pool) = self.pools.get_mut(&key) {
@@ -251,23 +267,26 @@ impl Devices {
     /// The slices that are up to date, of pools that are complete, and whose devices a node may use, as far as the
     /// slices say.
     pub fn slices_for<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Arc<DeviceSlice>> + 'a {
+        self.slices_reaching(node).filter(|slice| self.is_current(slice))
+    }
+
+    /// All slices whose devices a node may use, as far as the slices say, however complete their pools are.
+    pub(crate) fn slices_reaching<'a>(&'a self, node: &Node) -> impl Iterator<Item = &'a Arc<DeviceSlice>> {
         let own = self.of_node.get(&node.name).into_iter().flatten();
         let slices = own.chain(&self.shared).filter_map(|name| self.slices.get(name));
-        slices.filter(move |slice| reaches(slice, node) && self.is_current(slice))
+        slices.filter(move |slice| reaches(slice, node))
     }
 
     /// A pool that matters to a node and of which not all slices are there yet: its driver and name. Of several the
     /// first.
     #[must_use]
     pub fn incomplete_pool(&self, node: &Node) -> Option<(&Name, &Name)> {
-        let own = self.of_node.get(&node.name).into_iter().flatten().chain(&self.shared);
-        let own = own.filter_map(|name| self.slices.get(name)).filter(|slice| reaches(slice, node));
         let counting = self.with_counters.iter().filter_map(|name| self.slices.get(name));
         let incomplete = |slice: &&Arc<DeviceSlice>| {
             let (newest, parts) = self.newest(slice);
             slice.generation == newest && parts != slice.slices
         };
-        own.chain(counting).filter(incomplete).map(|slice| (&slice.driver, &slice.pool)).min()
+        self.slices_reaching(node).chain(counting).filter(incomplete).map(|slice| (&slice.driver, &slice.pool)).min()
     }
 
     /// The slices of a pool that are up to date, whoever may use their devices.

@@ -2,6 +2,7 @@
 //! has not yet confirmed.
 
 mod assumed;
+mod device_use;
 mod devices;
 mod groups;
 mod node_info;
@@ -12,6 +13,7 @@ mod specs;
 mod storage;
 
 pub use assumed::{Cache, CacheError};
+pub(crate) use device_use::PoolUse;
 pub use devices::Devices;
 pub(crate) use devices::extended_uid;
 pub(crate) use node_info::ports_conflict;

@@ -9,6 +9,7 @@ use kubewright_api::field::{FieldError, Path};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::checks;
 use super::reader::{Faults, Section};
 use crate::framework::PluginRef;
 use crate::object::{NodeSelector, Preferred, SpreadConstraint};
@@ -103,10 +104,12 @@ fn added_affinity(args: &mut Section<'_>, faults: &mut Faults) -> AddedAffinity 
     let Some(mut affinity) = args.section("addedAffinity", faults) else { return added };
     let required = "requiredDuringSchedulingIgnoredDuringExecution";
     if let Some(value) = affinity.any(required) {
+        checks::node_selector(value, &affinity.path(required), faults);
         added.required = decode::<NodeSelector>(value, &affinity.path(required), faults);
     }
     let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
     for (value, path) in affinity.list(preferred, faults) {
+        checks::node_selector_term(&value["preference"], &path, faults);
         added.preferred.extend(decode::<Preferred>(value, &path, faults));
     }
     affinity.end(faults);
@@ -124,21 +127,33 @@ fn resources(section: &mut Section<'_>, faults: &mut Faults) -> Vec<(ResourceWei
     resources
 }
 
-fn texts(section: &mut Section<'_>, key: &'static str, faults: &mut Faults) -> BTreeSet<String> {
-    let items = section.list(key, faults);
-    items.into_iter().filter_map(|(value, path)| decode(value, &path, faults)).collect()
+/// Names that look like labels' keys.
+fn texts(
+    section: &mut Section<'_>,
+    key: &'static str,
+    faults: &mut Faults,
+    check: impl Fn(&str, &Path, &mut Faults),
+) -> BTreeSet<String> {
+    let mut texts = BTreeSet::new();
+    for (value, path) in section.list(key, faults) {
+        let Some(text) = decode::<String>(value, &path, faults) else { continue };
+        check(&text, &path, faults);
+        checks::label_key(&text, &path, faults);
+        texts.insert(text);
+    }
+    texts
 }
 
 fn fit(args: &mut Section<'_>, faults: &mut Faults) -> NodeResourcesFitArgs {
     let mut fit = NodeResourcesFitArgs {
-        ignored_resources: texts(args, "ignoredResources", faults),
-        ignored_resource_groups: texts(args, "ignoredResourceGroups", faults),
+        ignored_resources: texts(args, "ignoredResources", faults, |_, _, _| {}),
+        ignored_resource_groups: texts(args, "ignoredResourceGroups", faults, |group, path, faults| {
+            if group.contains('/') {
+                faults.invalid(path, group, "resource group name can't contain '/'");
+            }
+        }),
         ..NodeResourcesFitArgs::default()
     };
-    let groups = args.path("ignoredResourceGroups");
-    for (at, group) in fit.ignored_resource_groups.iter().enumerate().filter(|(_, group)| group.contains('/')) {
-        faults.invalid(&groups.index(at), group.clone(), "resource group name can't contain '/'");
-    }
     let Some(mut strategy) = args.section("scoringStrategy", faults) else { return fit };
     let given = resources(&mut strategy, faults);
     for (resource, path) in given.iter().filter(|(resource, _)| !(1..=100).contains(&resource.weight)) {
@@ -151,6 +166,10 @@ fn fit(args: &mut Section<'_>, faults: &mut Faults) -> NodeResourcesFitArgs {
     let ratio = strategy.section("requestedToCapacityRatio", faults);
     let ratio_path = strategy.path("requestedToCapacityRatio");
     let kind = strategy.text("type", faults).unwrap_or_default();
+    if ratio.is_some() && kind != "RequestedToCapacityRatio" {
+        let rule = "must be nil when type is not RequestedToCapacityRatio";
+        faults.invalid.push(FieldError::forbidden(&ratio_path, rule));
+    }
     fit.strategy = match (kind.as_str(), ratio) {
         ("RequestedToCapacityRatio", Some(ratio)) => ScoringStrategy::RequestedToCapacityRatio(shape(ratio, faults)),
         ("RequestedToCapacityRatio", None) => {
@@ -172,12 +191,13 @@ fn fit(args: &mut Section<'_>, faults: &mut Faults) -> NodeResourcesFitArgs {
 
 fn shape(mut ratio: Section<'_>, faults: &mut Faults) -> Vec<ShapePoint> {
     let mut points: Vec<ShapePoint> = Vec::new();
-    let path = ratio.path("shape");
+    let (path, mut sorted) = (ratio.path("shape"), true);
     for mut entry in ratio.sections("shape", faults) {
         let utilization = entry.integer("utilization", faults).unwrap_or(0);
         let score = entry.integer("score", faults).unwrap_or(0);
         let at = entry.own_path().clone();
-        if points.last().is_some_and(|last| last.utilization >= utilization) {
+        if sorted && points.last().is_some_and(|last| last.utilization >= utilization) {
+            sorted = false;
             faults.invalid(&at.child("utilization"), utilization, "values must be sorted in increasing order");
         }
         if !(0..=100).contains(&utilization) {
@@ -217,12 +237,17 @@ fn spread(args: &mut Section<'_>, faults: &mut Faults) -> SpreadDefaults {
     let kind = args.text("defaultingType", faults).unwrap_or_else(|| "System".into());
     let mut constraints: Vec<SpreadConstraint> = Vec::new();
     for (value, path) in args.list("defaultConstraints", faults) {
+        if !checks::when_unsatisfiable(value, &path, faults) {
+            continue;
+        }
         let Some(constraint) = decode::<SpreadConstraint>(value, &path, faults) else { continue };
         if constraint.max_skew <= 0 {
             faults.invalid(&path.child("maxSkew"), constraint.max_skew, "not in valid range (0, inf)");
         }
         if constraint.topology_key.is_empty() {
             faults.invalid.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
+        } else {
+            checks::label_key(&constraint.topology_key, &path.child("topologyKey"), faults);
         }
         if !value["labelSelector"].is_null() {
             let rule = "constraint must not define a selector, as they deduced for each pod";
@@ -275,7 +300,7 @@ fn bind_timeout(args: &mut Section<'_>, faults: &mut Faults) -> Duration {
     if args.any("shape").is_some_and(|shape| !shape.is_null()) {
         let rule =
             "unexpected field, use of shape requires the StorageCapacityScoring feature, which this scheduler lacks";
-        faults.invalid.push(FieldError::forbidden(&path, rule));
+        faults.invalid(&path, Value::Null, rule);
     }
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

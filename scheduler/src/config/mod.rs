@@ -24,6 +24,7 @@
 //! ```
 
 mod args;
+mod checks;
 mod extenders;
 mod plugins;
 mod reader;
@@ -289,5 +290,7 @@ fn check_election(election: &Election, section: &Section<'_>, faults: &mut Fault
     }
 }
 
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod tests;

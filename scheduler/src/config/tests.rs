@@ -3,7 +3,7 @@ use crate::framework::ExtensionPoint;
 
 const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
 
-fn read(text: &str) -> Result<Configuration, String> {
+pub(super) fn read(text: &str) -> Result<Configuration, String> {
     Configuration::read(&format!("{HEAD}{text}"), &Registry::default()).map_err(|error| error.to_string())
 }
 
@@ -81,7 +81,7 @@ profiles:
 }
 
 #[track_caller]
-fn refused(text: &str, expected: &str) {
+pub(super) fn refused(text: &str, expected: &str) {
     let error = read(text).expect_err("it was taken");
     assert!(error.contains(expected), "{error}\n  lacks {expected}");
 }
@@ -149,7 +149,7 @@ fn faults_are_named_with_their_path() {
     refused("leaderElection: {resourceName: ''}", "leaderElection.resourceName: Required value");
     refused("leaderElection: {resourceLock: endpoints}", "resourceLock value must be \"leases\"");
     refused(&args("VolumeBinding", "{bindTimeoutSeconds: -1}"), "args.bindTimeoutSeconds: Invalid value: -1");
-    refused(&args("VolumeBinding", "{shape: [{utilization: 1, score: 1}]}"), "args.shape: Forbidden");
+    refused(&args("VolumeBinding", "{shape: [{utilization: 1, score: 1}]}"), "args.shape: Invalid value");
     refused(&args("DynamicResources", "{bindingTimeout: 10ms}"), "must be at least 1 second");
     refused(
         "profiles: [{plugins: {filter: {enabled: [{name: EBSLimits}]}}}]",

@@ -88,10 +88,27 @@ pub(super) struct Caller {
     pub(super) metrics: Arc<dyn Metrics>,
 }
 
+impl Caller {
+    /// Tells how long an extension point took, calls included. Gives the time.
+    fn took(&self, point: &'static str, profile: &str, worked: bool, since: Time) -> Time {
+        let now = self.clock.now();
+        let status = if worked { "Success" } else { "Error" };
+        let labels = [("extension_point", point), ("profile", profile), ("status", status)];
+        let seconds = now.duration_since(since).as_secs_f64().max(0.0);
+        self.metrics.observe("framework_extension_point_duration_seconds", &labels, seconds);
+        now
+    }
+}
+
 /// Does all that binding a pod takes, one after the other. If something fails, the pod's claims to devices are given back.
-pub(super) async fn bind_with(caller: &Caller, actions: Vec<Action>) -> Result<(), CallError> {
+pub(super) async fn bind_with(caller: &Caller, profile: &str, actions: Vec<Action>) -> Result<(), CallError> {
     let mut claims = devices::Held::default();
+    let mut since = caller.clock.now();
     for action in actions {
+        let binds = matches!(action, Action::Bind { .. } | Action::BindThrough { .. });
+        if binds {
+            since = caller.took("PreBind", profile, true, since);
+        }
         let result = match action {
             Action::ReserveDevices { claim, allocation, pod } => {
                 claims.reserve(caller, &claim, allocation.as_deref(), &pod).await
@@ -104,6 +121,9 @@ pub(super) async fn bind_with(caller: &Caller, actions: Vec<Action>) -> Result<(
             }
             other => carry_out(caller, other).await,
         };
+        if binds || result.is_err() {
+            caller.took(if binds { "Bind" } else { "PreBind" }, profile, result.is_ok(), since);
+        }
         if let Err(error) = result {
             claims.give_back(caller).await;
             return Err(error);
@@ -138,7 +158,7 @@ pub(super) async fn carry_out(caller: &Caller, action: Action) -> Result<(), Cal
         Action::FreeDevices { claim } => devices::free(client, &claim).await,
         Action::RemoveDeviceClaim { claim } => devices::remove(client, &claim.namespace, &claim.name).await,
         Action::ReserveDevices { .. } | Action::MakeDeviceClaim { .. } | Action::AwaitDevices { .. } => {
-            Box::pin(bind_with(caller, vec![action])).await
+            Box::pin(bind_with(caller, "", vec![action])).await
         }
         Action::AwaitClaims { claims, node, timeout } => volumes::await_claims(client, &claims, &node, timeout).await,
     }

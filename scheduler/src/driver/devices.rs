@@ -151,7 +151,7 @@ impl Held {
         let status = match &result {
             Ok(()) => "success",
             Err(error) if error.message.starts_with("device binding timeout") => "timeout",
-            Err(error) if error.message.starts_with("device binding failed") => "failed",
+            Err(error) if error.message.starts_with("device binding failed") => "failure",
             Err(_) => "error",
         };
         let took = caller.clock.now().duration_since(start).as_secs_f64();

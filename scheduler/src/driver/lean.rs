@@ -11,8 +11,8 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
 use crate::object::{
-    Attachment, Budget, Claim, CsiDriver, CsiNode, DeviceClaim, DeviceClass, DeviceSlice, Meta, Name, Namespace, Node,
-    PodGroup, PodInfo, StorageCapacity, StorageClass, Volume, Workload, WorkloadKind,
+    Attachment, Budget, Claim, CsiDriver, CsiNode, DeviceClaim, DeviceClass, DeviceSlice, DeviceTaintRule, Meta, Name,
+    Namespace, Node, PodGroup, PodInfo, StorageCapacity, StorageClass, Volume, Workload, WorkloadKind,
 };
 
 /// A kind of object that the scheduler watches in all namespaces.
@@ -48,14 +48,10 @@ pub(super) struct Watched<K: Kind> {
 impl<'de, K: Kind> Deserialize<'de> for Watched<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (identity, object) = K::decode(deserializer)?;
-        let text = |name: &Name| (!name.is_empty()).then(|| name.to_string());
-        let meta = ObjectMeta {
-            name: text(&identity.name),
-            namespace: text(&identity.namespace),
-            uid: text(&identity.uid),
-            resource_version: text(&identity.resource_version),
-            ..ObjectMeta::default()
-        };
+        // All that the watch itself looks at.
+        let version = &identity.resource_version;
+        let resource_version = (!version.is_empty()).then(|| version.to_string());
+        let meta = ObjectMeta { resource_version, ..ObjectMeta::default() };
         Ok(Self { identity, object: Arc::new(object), meta, kind: PhantomData })
     }
 }
@@ -244,4 +240,8 @@ small_kind!(
 small_kind!(
     /// Devices on offer.
     DeviceSlices, DeviceSlice, "resource.k8s.io", "v1", "ResourceSlice", "resourceslices", |value| DeviceSlice::deserialize(value)
+);
+small_kind!(
+    /// Rules that taint devices.
+    DeviceTaintRules, DeviceTaintRule, "resource.k8s.io", "v1beta2", "DeviceTaintRule", "devicetaintrules", |value| DeviceTaintRule::deserialize(value)
 );

@@ -15,6 +15,9 @@ pub(super) struct Meter {
     /// How long the group that is being told of took, so far.
     group_took: f64,
     pending: BTreeMap<&'static str, u64>,
+    in_flight: BTreeMap<String, u64>,
+    /// How often plugins had been called when that was last told.
+    evaluated: BTreeMap<(&'static str, Name, Name), u64>,
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a duration for a histogram")]
@@ -44,7 +47,14 @@ const fn call(action: &Action) -> &'static str {
 
 impl Meter {
     pub(super) const fn new(metrics: Arc<dyn Metrics>) -> Self {
-        Self { metrics, rejecting: BTreeMap::new(), group_took: 0.0, pending: BTreeMap::new() }
+        Self {
+            metrics,
+            rejecting: BTreeMap::new(),
+            group_took: 0.0,
+            pending: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            evaluated: BTreeMap::new(),
+        }
     }
 
     /// Where numbers go.
@@ -77,6 +87,9 @@ impl Meter {
         let queued = placement.queued();
         self.metrics.observe("pod_scheduling_attempts", &[], f64::from(queued.attempts));
         let attempts = if queued.attempts < 15 { queued.attempts.to_string() } else { "15+".to_owned() };
+        if queued.flushed {
+            self.metrics.count("pod_scheduled_after_flush_total", &[], 1);
+        }
         let waited = seconds(queued.initial_attempt.unwrap_or(from), to);
         self.metrics.observe("pod_scheduling_sli_duration_seconds", &[("attempts", &attempts)], waited);
     }
@@ -116,8 +129,30 @@ impl Meter {
         }
     }
 
+    /// How often plugins were called since that was last told, and what is in flight.
+    fn tell_of_core(&mut self, scheduler: &Scheduler) {
+        self.in_flight.values_mut().for_each(|count| *count = 0);
+        for (event, count) in scheduler.queue().in_flight_events() {
+            self.in_flight.insert(event, number(count));
+        }
+        for (event, count) in &self.in_flight {
+            self.metrics.set("inflight_events", &[("event", event)], *count);
+        }
+        for profile in scheduler.profiles() {
+            for (point, plugin, count) in profile.evaluations() {
+                let told = self.evaluated.entry((point, plugin.clone(), profile.name().clone())).or_default();
+                let more = count - std::mem::replace(told, count);
+                if more > 0 {
+                    let labels = [("extension_point", point), ("plugin", plugin), ("profile", profile.name())];
+                    self.metrics.count("plugin_evaluation_total", &labels, more);
+                }
+            }
+        }
+    }
+
     /// How things stand, with calls of those kinds under way.
     pub(super) fn stands<'a>(&mut self, scheduler: &Scheduler, calls: impl Iterator<Item = &'a &'static str>) {
+        self.tell_of_core(scheduler);
         self.pending.values_mut().for_each(|count| *count = 0);
         calls.for_each(|kind| *self.pending.entry(kind).or_default() += 1);
         for (kind, count) in &self.pending {

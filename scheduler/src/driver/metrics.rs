@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
+use super::metric_list::{ALL, About, bounds};
+
 /// Labels of a number: names and values.
 pub type MetricLabels<'a> = &'a [(&'static str, &'a str)];
 
@@ -48,56 +50,6 @@ struct Taken {
 /// Keeps numbers, and writes them as Prometheus reads them.
 #[derive(Debug, Default)]
 pub struct MetricsRegistry(Mutex<Taken>);
-
-/// What a number is about, and for histograms the first bucket and how many there are; each is twice the one before.
-struct About {
-    name: &'static str,
-    help: &'static str,
-    buckets: Option<(f64, usize)>,
-}
-
-const ALL: &[About] = &[
-    about("async_api_call_execution_duration_seconds", "How long calls to the API server took.", Some((0.001, 15))),
-    about("async_api_call_execution_total", "Calls to the API server, by what they do and how they ended.", None),
-    about("cache_size", "How many nodes, pods and assumed pods are in the scheduler's cache.", None),
-    about("pending_async_api_calls", "How many calls to the API server are under way.", None),
-    about("pending_pods", "Pods that wait, by queue.", None),
-    about("pod_scheduling_attempts", "How many attempts it took to place a pod.", Some((1.0, 5))),
-    about("pod_scheduling_sli_duration_seconds", "From a pod's first attempt to its binding.", Some((0.01, 20))),
-    about("podgroup_schedule_attempts_total", "Attempts to place pod groups, by how they ended.", None),
-    about(
-        "podgroup_scheduling_algorithm_duration_seconds",
-        "How long decisions on pod groups took.",
-        Some((0.001, 15)),
-    ),
-    about("podgroup_scheduling_attempt_duration_seconds", "How long attempts on pod groups took.", Some((0.001, 15))),
-    about(
-        "preemption_goroutines_duration_seconds",
-        "How long it took to send pods away for another.",
-        Some((0.01, 20)),
-    ),
-    about("preemption_goroutines_execution_total", "How often pods were sent away, by how that ended.", None),
-    about("preemption_attempts_total", "How often room was made for a pod.", None),
-    about("preemption_victims", "How many pods had to go for another.", Some((1.0, 7))),
-    about("schedule_attempts_total", "Attempts to place pods, by how they ended.", None),
-    about("scheduling_algorithm_duration_seconds", "How long decisions took.", Some((0.001, 15))),
-    about("scheduling_attempt_duration_seconds", "How long attempts took, decision and binding.", Some((0.001, 15))),
-    about("unschedulable_pods", "Pods that fit nowhere, by the plugins that say so.", None),
-    about("resourceclaim_creates_total", "Claims made for pods that ask for devices as extended resources.", None),
-    about("dra_bindingconditions_allocations_total", "Devices that were waited for, by how that ended.", None),
-    about("dra_bindingconditions_wait_duration_seconds", "How long devices were waited for.", Some((0.1, 14))),
-    about("goroutines", "How many tasks are at work, by what they do.", None),
-];
-
-const fn about(name: &'static str, help: &'static str, buckets: Option<(f64, usize)>) -> About {
-    About { name, help, buckets }
-}
-
-fn bounds(name: &str) -> impl Iterator<Item = f64> + use<> {
-    let (first, count) =
-        ALL.iter().find(|about| about.name == name).and_then(|about| about.buckets).unwrap_or((0.001, 15));
-    std::iter::successors(Some(first), |bound| Some(bound * 2.0)).take(count)
-}
 
 fn key(name: &'static str, labels: MetricLabels<'_>) -> Key {
     let mut text = String::new();

@@ -20,16 +20,20 @@
 //! ```
 
 mod api;
+mod changes;
 mod clock;
 mod devices;
 mod election;
 mod event;
 mod extender;
 mod informer;
+mod instruments;
 mod lean;
 mod meter;
+mod metric_list;
 mod metrics;
 mod run;
+mod running;
 mod sources;
 mod volumes;
 

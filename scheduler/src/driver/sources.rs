@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::DriverConfig;
 use super::informer::{Change, Informer, Telling};
 use super::lean::{
-    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, DeviceClaims, DeviceClasses, DeviceSlices, FullNodes, Identity,
-    Kind, Namespaces, Nodes, PodGroups, Pods, ReplicaSets, ReplicationControllers, Services, StatefulSets,
-    StorageCapacities, StorageClasses, Volumes,
+    Attachments, Budgets, Claims, CsiDrivers, CsiNodes, DeviceClaims, DeviceClasses, DeviceSlices, DeviceTaintRules,
+    FullNodes, Identity, Kind, Namespaces, Nodes, PodGroups, Pods, ReplicaSets, ReplicationControllers, Services,
+    StatefulSets, StorageCapacities, StorageClasses, Volumes,
 };
 use crate::object::{Workload, WorkloadKind};
 use crate::schedule::{DeviceChange, StorageChange};
@@ -25,6 +25,8 @@ pub(super) struct Wanted {
     pub(super) gangs: bool,
     /// Whole nodes, for extenders.
     pub(super) full_nodes: bool,
+    /// Rules that taint devices: servers have them only when they are told to.
+    pub(super) taint_rules: bool,
 }
 
 /// Starts all watches; tells how many there are.
@@ -69,6 +71,13 @@ pub(super) fn spawn_informers(
     );
     all.spawn_storage();
     all.spawn_devices();
+    if wanted.taint_rules {
+        all.spawn::<DeviceTaintRules>(
+            "",
+            |rule| Change::Devices(DeviceChange::PutTaintRule((*rule).clone())),
+            |id| Change::Devices(DeviceChange::RemoveTaintRule(id.name.clone())),
+        );
+    }
     if wanted.gangs {
         all.spawn::<PodGroups>(
             "",

@@ -114,6 +114,47 @@ pub struct ClusterEvent {
     pub action: ActionType,
 }
 
+/// What it is called in upstream's logs and metrics.
+impl fmt::Display for ClusterEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use EventResource as R;
+        f.write_str(match self.resource {
+            R::Pod => "Pod",
+            R::AssignedPod => "AssignedPod",
+            R::UnscheduledPod => "UnschedulablePod",
+            R::Node => "Node",
+            R::PersistentVolume => "PersistentVolume",
+            R::PersistentVolumeClaim => "PersistentVolumeClaim",
+            R::StorageClass => "StorageClass",
+            R::CsiNode => "storage.k8s.io/CSINode",
+            R::CsiDriver => "storage.k8s.io/CSIDriver",
+            R::CsiStorageCapacity => "storage.k8s.io/CSIStorageCapacity",
+            R::VolumeAttachment => "storage.k8s.io/VolumeAttachment",
+            R::Namespace => "Namespace",
+            R::PodGroup => "scheduling.k8s.io/PodGroup",
+            R::ResourceClaim => "resource.k8s.io/ResourceClaim",
+            R::DeviceClass => "resource.k8s.io/DeviceClass",
+            R::ResourceSlice => "resource.k8s.io/ResourceSlice",
+            R::Any => "*",
+        })?;
+        f.write_str(match self.action {
+            ActionType::ADD => "Add",
+            ActionType::DELETE => "Delete",
+            ActionType::UPDATE_NODE_ALLOCATABLE => "UpdateNodeAllocatable",
+            ActionType::UPDATE_NODE_LABEL => "UpdateNodeLabel",
+            ActionType::UPDATE_NODE_TAINT => "UpdateNodeTaint",
+            ActionType::UPDATE_NODE_CONDITION => "UpdateNodeCondition",
+            ActionType::UPDATE_NODE_DECLARED_FEATURE => "UpdateNodeDeclaredFeature",
+            ActionType::UPDATE_POD_LABEL => "UpdatePodLabel",
+            ActionType::UPDATE_POD_SCALE_DOWN => "UpdatePodScaleDown",
+            ActionType::UPDATE_POD_TOLERATION => "UpdatePodToleration",
+            ActionType::UPDATE_POD_GATES_ELIMINATED => "UpdatePodSchedulingGatesEliminated",
+            ActionType::ALL => "All",
+            _ => "Update",
+        })
+    }
+}
+
 impl ClusterEvent {
     /// Pods that waited too long are tried whatever happened.
     pub const TIMEOUT: Self = Self::new(EventResource::Any, ActionType::ALL);

@@ -10,10 +10,13 @@ mod event;
 mod extender;
 mod extension_point;
 mod kept;
+mod observer;
 mod plugin;
+mod post_filter;
 mod profile;
 mod profile_binding;
 mod profile_builder;
+mod profile_scoring;
 mod score;
 mod state;
 mod status;
@@ -27,11 +30,14 @@ pub(crate) use extender::EXTENDER;
 pub use extender::{Answer, EXTENDER_SCORE_MAX, Extender, Filtered, Preempted, Question};
 pub use extension_point::ExtensionPoint;
 pub use kept::Kept;
+pub(crate) use observer::Watch;
+pub use observer::{Observer, QueueCause, Seen};
 pub use plugin::{
-    BindOutcome, BindPlugin, Candidate, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
-    PostBindPlugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
-    PreFilterOutcome, PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
+    BindOutcome, BindPlugin, FilterPlugin, Flow, NodeSubset, PermitOutcome, PermitPlugin, Plugin, PluginRef,
+    PostBindPlugin, PreBindPlugin, PreEnqueuePlugin, PreFilterOutcome, PreFilterPlugin, PreScorePlugin,
+    QueueSortPlugin, ReservePlugin, ScorePlugin,
 };
+pub use post_filter::{Candidate, PostFilterContext, PostFilterOutcome, PostFilterPlugin};
 pub use profile::Profile;
 pub(crate) use profile_binding::Permission;
 pub use profile_builder::{ProfileBuilder, ProfileError};

@@ -5,14 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::event::Verdict;
+use super::observer::{Ended, SUCCESS};
 use super::plugin::{
-    BindPlugin, FilterPlugin, PermitPlugin, PostBindPlugin, PostFilterPlugin, PreBindPlugin, PreEnqueuePlugin,
-    PreFilterPlugin, PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
+    BindPlugin, FilterPlugin, PermitPlugin, PostBindPlugin, PreBindPlugin, PreEnqueuePlugin, PreFilterPlugin,
+    PreScorePlugin, QueueSortPlugin, ReservePlugin, ScorePlugin,
 };
+use super::post_filter::PostFilterPlugin;
 use super::profile_builder::Entry;
 use super::{
-    Candidate, CycleState, Diagnosis, ExtensionPoint, Flow, Interest, NodeScore, NodeSubset, PluginScore,
-    PostFilterContext, PostFilterOutcome, PreFilterOutcome, ProfileBuilder, SCORE_MAX, Status,
+    Candidate, CycleState, Diagnosis, ExtensionPoint, Interest, NodeSubset, PostFilterContext, PostFilterOutcome,
+    PreFilterOutcome, ProfileBuilder, Status, Watch,
 };
 use crate::cache::{NodeInfo, Snapshot};
 use crate::object::{Name, PodInfo};
@@ -37,6 +39,7 @@ pub struct Profile {
     pub(super) interests: Vec<(Name, Vec<Interest>)>,
     pub(crate) places_gangs: bool,
     pub(crate) makes_room_for_gangs: bool,
+    pub(crate) watch: Watch,
 }
 
 /// A PreFilter plugin, or several together, said no for the whole cluster.
@@ -44,6 +47,9 @@ pub(crate) struct Rejected {
     pub(crate) status: Status,
     pub(crate) plugins: BTreeSet<Name>,
 }
+
+/// The nodes that PreFilter plugins leave, if not all, and who narrowed them down.
+pub(crate) type Narrowed = Result<(Option<NodeSubset>, BTreeSet<Name>), Rejected>;
 
 impl Profile {
     /// Starts a profile for pods of that scheduler name.
@@ -87,27 +93,43 @@ impl Profile {
             let anything = Interest::any(super::EventResource::Any, super::ActionType::ALL);
             interests.push((super::EXTENDER.into(), vec![anything]));
         }
-        QueueProfile { pre_enqueue, interests }
+        let (places_gangs, watch) = (self.places_gangs, self.watch.clone());
+        QueueProfile { name: self.name.clone(), pre_enqueue, interests, places_gangs, watch }
     }
 
     pub(crate) fn has_post_filter(&self) -> bool {
         !self.post_filter.is_empty()
     }
 
+    /// How often plugins were called where upstream counts that: the extension point, the plugin, how often.
+    pub fn evaluations(&self) -> impl Iterator<Item = (&'static str, &Name, u64)> {
+        fn of<'a, T: ?Sized>(
+            point: &'static str,
+            all: &'a [Entry<T>],
+        ) -> impl Iterator<Item = (&'static str, &'a Name, u64)> {
+            all.iter().map(Entry::evaluations).map(move |(plugin, count)| (point, plugin, count))
+        }
+        let filters = of("PreFilter", &self.pre_filter).chain(of("Filter", &self.filter));
+        filters.chain(of("PreScore", &self.pre_score)).chain(of("Score", &self.score))
+    }
+
     /// Runs PreFilter plugins; gives the nodes left to look at and the plugins that narrowed them down.
-    pub(crate) fn run_pre_filter(
-        &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        snapshot: &Snapshot,
-    ) -> Result<(Option<NodeSubset>, BTreeSet<Name>), Rejected> {
+    pub(crate) fn run_pre_filter(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Narrowed {
+        let word = |result: &Narrowed| result.as_ref().map_or_else(|no| no.status.code().word(), |_| SUCCESS);
+        self.watch.point("PreFilter", &self.name, word, || self.pre_filter_all(state, pod, snapshot))
+    }
+
+    fn pre_filter_all(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Narrowed {
         let mut subset: Option<NodeSubset> = None;
         let mut narrowing = BTreeSet::new();
         let mut unschedulable = None;
         state.skip_filter = 0;
         state.show(snapshot);
         for entry in &self.pre_filter {
-            match entry.plugin.pre_filter(state, pod, snapshot) {
+            entry.count();
+            let closely = state.closely;
+            let run = || entry.plugin.pre_filter(state, pod, snapshot);
+            match self.watch.plugin(closely, "PreFilter", &entry.name, pre_filter_word, run) {
                 Ok(PreFilterOutcome::Skip) => state.skip_filter |= entry.bit(),
                 Ok(PreFilterOutcome::AllNodes) => {}
                 Ok(PreFilterOutcome::Nodes(nodes)) => {
@@ -141,14 +163,18 @@ impl Profile {
     /// Tells PreFilter plugins to judge as if another pod were on a node.
     pub fn run_add_pod(&self, state: &mut CycleState, pod: &PodInfo, added: &PodInfo, node: &NodeInfo) {
         for entry in self.pre_filter.iter().filter(|entry| state.skip_filter & entry.bit() == 0).collect::<Vec<_>>() {
-            entry.plugin.add_pod(state, pod, added, node);
+            let closely = state.closely;
+            let run = || entry.plugin.add_pod(state, pod, added, node);
+            self.watch.plugin(closely, "PreFilterExtensionAddPod", &entry.name, |()| SUCCESS, run);
         }
     }
 
     /// Tells PreFilter plugins to judge as if a pod were gone.
     pub fn run_remove_pod(&self, state: &mut CycleState, pod: &PodInfo, removed: &PodInfo, node: &NodeInfo) {
         for entry in self.pre_filter.iter().filter(|entry| state.skip_filter & entry.bit() == 0).collect::<Vec<_>>() {
-            entry.plugin.remove_pod(state, pod, removed, node);
+            let closely = state.closely;
+            let run = || entry.plugin.remove_pod(state, pod, removed, node);
+            self.watch.plugin(closely, "PreFilterExtensionRemovePod", &entry.name, |()| SUCCESS, run);
         }
     }
 
@@ -161,7 +187,9 @@ impl Profile {
             if state.skip_filter & entry.bit() != 0 {
                 continue;
             }
-            if let Err(status) = entry.plugin.filter(state, pod, node) {
+            entry.count();
+            let run = || entry.plugin.filter(state, pod, node);
+            if let Err(status) = self.watch.plugin(state.closely, "Filter", &entry.name, Ended::word, run) {
                 if status.is_rejection() {
                     return Err(status.by(&entry.name));
                 }
@@ -211,13 +239,23 @@ impl Profile {
         pod: &Arc<PodInfo>,
         context: PostFilterContext<'_>,
     ) -> PostFilterOutcome {
+        self.watch.point("PostFilter", &self.name, post_filter_word, || self.post_filter_all(state, pod, context))
+    }
+
+    fn post_filter_all(
+        &self,
+        state: &CycleState,
+        pod: &Arc<PodInfo>,
+        context: PostFilterContext<'_>,
+    ) -> PostFilterOutcome {
         let PostFilterContext { mut kept, random, .. } = context;
         let mut merged = PostFilterOutcome::default();
         let mut reasons = Vec::new();
         for entry in &self.post_filter {
             let random = &mut *random;
             let context = PostFilterContext { random, kept: kept.as_deref_mut(), ..context };
-            let mut outcome = entry.plugin.post_filter(state, pod, context);
+            let run = || entry.plugin.post_filter(state, pod, context);
+            let mut outcome = self.watch.plugin(state.closely, "PostFilter", &entry.name, post_filter_word, run);
             outcome.status = outcome.status.map(|status| status.by(&entry.name));
             match &outcome.status {
                 Some(status) if status.code() == super::Code::Unschedulable => {
@@ -258,60 +296,6 @@ impl Profile {
         chosen.unwrap_or_default()
     }
 
-    pub(crate) fn run_pre_score(
-        &self,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        nodes: &[&NodeInfo],
-        snapshot: &Snapshot,
-    ) -> Verdict {
-        state.skip_score = 0;
-        for entry in &self.pre_score {
-            match entry.plugin.pre_score(state, pod, nodes, snapshot) {
-                Ok(Flow::Continue) => {}
-                Ok(Flow::Skip) => state.skip_score |= entry.bit(),
-                Err(status) => {
-                    return Err(Status::error(format!("running PreScore plugin {:?}: {status}", &*entry.name)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Scores nodes: the sum of every plugin's normalized score times its weight. `each` hears of the parts.
-    pub(crate) fn run_score(
-        &self,
-        state: &CycleState,
-        pod: &PodInfo,
-        nodes: &[&NodeInfo],
-        snapshot: &Snapshot,
-        mut each: impl FnMut(usize, PluginScore),
-    ) -> Result<Vec<i64>, Status> {
-        let mut totals = vec![0; nodes.len()];
-        let mut scores = Vec::with_capacity(nodes.len());
-        let failed = |name: &Name, status: &Status| {
-            Status::error(format!("running Score plugins: plugin {:?} failed with: {status}", &**name))
-        };
-        for entry in self.score.iter().filter(|entry| state.skip_score & entry.bit() == 0) {
-            scores.clear();
-            for node in nodes {
-                let score = entry.plugin.score(state, pod, node, snapshot);
-                let score = score.map_err(|status| failed(&entry.name, &status))?;
-                scores.push(NodeScore { node: node.slot, score });
-            }
-            entry.plugin.normalize(state, pod, &mut scores).map_err(|status| failed(&entry.name, &status))?;
-            for (at, NodeScore { score, .. }) in scores.iter().enumerate() {
-                if !(0..=SCORE_MAX).contains(score) {
-                    return Err(out_of_range(&entry.name, *score));
-                }
-                let score = score * entry.weight;
-                totals[at] += score;
-                each(at, PluginScore { plugin: entry.name.clone(), score });
-            }
-        }
-        Ok(totals)
-    }
-
     /// Asks about every node, and keeps every answer.
     pub(crate) fn diagnose(
         &self,
@@ -331,12 +315,16 @@ impl Profile {
     }
 }
 
-pub(crate) fn out_of_range(plugin: &Name, score: i64) -> Status {
-    Status::error(format!(
-        "applying score defaultWeights on Score plugins: plugin {:?} returns an invalid score {score}, \
-         it should in the range of [0, {SCORE_MAX}] after normalizing",
-        &**plugin
-    ))
+fn pre_filter_word(result: &Result<PreFilterOutcome, Status>) -> &'static str {
+    match result {
+        Ok(PreFilterOutcome::Skip) => "Skip",
+        Ok(_) => SUCCESS,
+        Err(status) => status.code().word(),
+    }
+}
+
+fn post_filter_word(outcome: &PostFilterOutcome) -> &'static str {
+    outcome.status.as_ref().map_or(SUCCESS, |status| status.code().word())
 }
 
 fn nothing_left(plugins: &BTreeSet<Name>) -> Status {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Verdict;
+use super::observer::{Ended, SUCCESS};
 use super::{Action, BindOutcome, CycleState, PermitOutcome, Profile, Status};
 use crate::cache::Objects;
 use crate::object::{Name, Node, PodInfo};
 use crate::queue::Gangs;
 
 /// What Permit plugins decided.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Permission {
     /// Who makes the pod wait, and for how long.
     pub(crate) waits: BTreeMap<Name, Duration>,
@@ -23,8 +24,14 @@ pub(crate) struct Permission {
 
 impl Profile {
     pub(crate) fn run_reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) -> Verdict {
+        self.watch.point("Reserve", &self.name, Ended::word, || self.reserve_all(state, pod, node))
+    }
+
+    fn reserve_all(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) -> Verdict {
         for entry in &self.reserve {
-            if let Err(status) = entry.plugin.reserve(state, pod, node) {
+            let closely = state.closely;
+            let run = || entry.plugin.reserve(state, pod, node);
+            if let Err(status) = self.watch.plugin(closely, "Reserve", &entry.name, Ended::word, run) {
                 let wrap = || Status::error(format!("running Reserve plugin {:?}: {status}", &*entry.name));
                 return Err(if status.is_rejection() { status.by(&entry.name) } else { wrap() });
             }
@@ -57,9 +64,14 @@ impl Profile {
     }
 
     pub(crate) fn run_unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &Name) {
-        for entry in self.reserve.iter().rev() {
-            entry.plugin.unreserve(state, pod, node);
-        }
+        let run = || {
+            for entry in self.reserve.iter().rev() {
+                let closely = state.closely;
+                let run = || entry.plugin.unreserve(state, pod, node);
+                self.watch.plugin(closely, "Unreserve", &entry.name, |()| SUCCESS, run);
+            }
+        };
+        self.watch.point("Unreserve", &self.name, |()| SUCCESS, run);
     }
 
     /// Runs Permit plugins.
@@ -70,9 +82,25 @@ impl Profile {
         node: &Name,
         gangs: &Gangs,
     ) -> Result<Permission, Status> {
+        let word = |result: &Result<Permission, Status>| match result {
+            Ok(permission) if !permission.waits.is_empty() => "Wait",
+            other => other.word(),
+        };
+        self.watch.point("Permit", &self.name, word, || self.permit_all(state, pod, node, gangs))
+    }
+
+    fn permit_all(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        node: &Name,
+        gangs: &Gangs,
+    ) -> Result<Permission, Status> {
         let mut permission = Permission::default();
         for entry in &self.permit {
-            match entry.plugin.permit(state, pod, node, gangs) {
+            let closely = state.closely;
+            let run = || entry.plugin.permit(state, pod, node, gangs);
+            match self.watch.plugin(closely, "Permit", &entry.name, permit_word, run) {
                 Ok(PermitOutcome::Allow) => {}
                 Ok(PermitOutcome::Wait(time)) => drop(permission.waits.insert(entry.name.clone(), time)),
                 Ok(PermitOutcome::WaitFor { others, most }) => {
@@ -95,10 +123,14 @@ impl Profile {
     pub(crate) fn run_bind(&self, state: &CycleState, pod: &Arc<PodInfo>, node: &Name) -> Result<Vec<Action>, Status> {
         let mut actions = Vec::new();
         for entry in &self.pre_bind {
-            actions.extend(entry.plugin.pre_bind(state, pod, node).map_err(|status| status.by(&entry.name))?);
+            let run = || entry.plugin.pre_bind(state, pod, node);
+            let asked = self.watch.plugin(state.closely, "PreBind", &entry.name, Ended::word, run);
+            actions.extend(asked.map_err(|status| status.by(&entry.name))?);
         }
         for entry in &self.bind {
-            match entry.plugin.bind(state, pod, node).map_err(|status| status.by(&entry.name))? {
+            let run = || entry.plugin.bind(state, pod, node);
+            let outcome = self.watch.plugin(state.closely, "Bind", &entry.name, bind_word, run);
+            match outcome.map_err(|status| status.by(&entry.name))? {
                 BindOutcome::Skip => {}
                 BindOutcome::Do(action) => {
                     actions.push(action);
@@ -110,8 +142,21 @@ impl Profile {
     }
 
     pub(crate) fn run_post_bind(&self, pod: &PodInfo, node: &Name) {
-        for entry in &self.post_bind {
-            entry.plugin.post_bind(pod, node);
-        }
+        let run = || self.post_bind.iter().for_each(|entry| entry.plugin.post_bind(pod, node));
+        self.watch.point("PostBind", &self.name, |()| SUCCESS, run);
+    }
+}
+
+fn permit_word(result: &Result<PermitOutcome, Status>) -> &'static str {
+    match result {
+        Ok(PermitOutcome::Wait(_) | PermitOutcome::WaitFor { .. }) => "Wait",
+        other => other.word(),
+    }
+}
+
+fn bind_word(result: &Result<BindOutcome, Status>) -> &'static str {
+    match result {
+        Ok(BindOutcome::Skip) => "Skip",
+        other => other.word(),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::plugin::PluginRef;
-use super::{ExtensionPoint, Profile};
+use super::{ExtensionPoint, Profile, Watch};
 use crate::object::Name;
 
 /// A plugin at one extension point.
@@ -13,9 +14,30 @@ pub(crate) struct Entry<T: ?Sized> {
     pub(crate) name: Name,
     pub(crate) weight: i64,
     pub(crate) plugin: Arc<T>,
+    pub(super) evaluated: Evaluations,
+}
+
+/// How often a plugin was called. Its one caller at a time adds to it, so that it costs next to nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Evaluations(AtomicU64);
+
+impl Evaluations {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl<T: ?Sized> Entry<T> {
+    /// Counts a call of the plugin.
+    pub(crate) fn count(&self) {
+        self.evaluated.0.store(self.evaluated.get() + 1, Ordering::Relaxed);
+    }
+
+    /// How often it was called.
+    pub(super) fn evaluations(&self) -> (&Name, u64) {
+        (&self.name, self.evaluated.get())
+    }
+
     pub(super) const fn bit(&self) -> u64 {
         1 << self.id
     }
@@ -139,6 +161,7 @@ impl ProfileBuilder {
             interests: ids.iter().map(|plugin| (plugin.name().into(), plugin.events())).collect(),
             places_gangs: ids.iter().any(|plugin| plugin.places_gangs()),
             makes_room_for_gangs: ids.iter().any(|plugin| plugin.makes_room_for_gangs()),
+            watch: Watch::default(),
         };
         if profile.bind.is_empty() {
             return Err(ProfileError::NoBind(self.name.clone()));
@@ -170,6 +193,7 @@ impl Points<'_> {
                 name: Name::from(plugin.name()),
                 weight: *weight,
                 plugin: cast,
+                evaluated: Evaluations::default(),
             };
             if entries.iter().any(|own| own.name == entry.name) {
                 return Err(ProfileError::Twice(entry.name));

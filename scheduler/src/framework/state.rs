@@ -18,6 +18,8 @@ pub struct CycleState {
     objects: Option<Arc<Objects>>,
     pub(crate) skip_filter: u64,
     pub(super) skip_score: u64,
+    /// Whether it is measured how long each plugin takes.
+    pub(crate) closely: bool,
 }
 
 trait Entry: Any + Send + Sync {

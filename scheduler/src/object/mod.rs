@@ -10,6 +10,7 @@ mod meta;
 mod node;
 mod pod;
 mod pod_group;
+mod pod_wire;
 mod resources;
 mod storage;
 mod text;
@@ -19,8 +20,8 @@ mod workload;
 pub use affinity::{NodeSelector, NodeSelectorTerm, PodAffinityTerm, Preferred, RequiredNodeAffinity, Weighted};
 pub use devices::{
     Access, Attribute, CapacityPolicy, CapacityRange, Counters, Device, DeviceAllocation, DeviceClaim, DeviceClass,
-    DeviceId, DeviceRequest, DeviceShare, DeviceSlice, ExtendedDevices, GivenDevice, MadeClaims, PodDevices, Readying,
-    RequestMapping,
+    DeviceId, DeviceRequest, DeviceShare, DeviceSlice, DeviceTaintRule, ExtendedDevices, GivenDevice, MadeClaims,
+    PodDevices, Readying, RequestMapping,
 };
 pub use in_tree::{InTreePlugin, InTreeVolume, Translated};
 pub use meta::{Meta, OwnerReference};

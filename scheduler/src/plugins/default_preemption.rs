@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::cache::NodeInfo;
 use crate::framework::{
-    Action, Candidate, Code, CycleState, Diagnosis, FitError, NodeStatuses, Plugin, PostFilterContext,
-    PostFilterOutcome, PostFilterPlugin, Preemption, Status,
+    Action, ActionType, Candidate, Code, CycleState, Diagnosis, EventResource, FitError, Hint, Interest, NodeStatuses,
+    Plugin, PostFilterContext, PostFilterOutcome, PostFilterPlugin, Preemption, Status,
 };
 use crate::object::{Budget, Name, PodInfo, Time};
 
@@ -54,6 +54,11 @@ impl DefaultPreemption {
 impl Plugin for DefaultPreemption {
     fn name(&self) -> &'static str {
         "DefaultPreemption"
+    }
+
+    /// A pod that is kept out while others go for it is let in again when pods go, if that is news for who rejected it.
+    fn events(&self) -> Vec<Interest> {
+        vec![Interest::hinted(EventResource::Pod, ActionType::DELETE, |_, _| Hint::Skip)]
     }
 
     fn post_filter(self: Arc<Self>) -> Option<Arc<dyn PostFilterPlugin>> {

@@ -2,6 +2,7 @@
 
 mod default_binder;
 mod default_preemption;
+mod device_selector;
 mod dynamic_resources;
 mod gang_scheduling;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::QueuedPod;
-use crate::framework::{ClusterEvent, Hint, Interest, Object, PreEnqueuePlugin};
+use crate::framework::{ClusterEvent, Hint, Interest, Object, PreEnqueuePlugin, Seen, Watch};
 use crate::object::Name;
 
 /// How a pod goes back to be tried.
@@ -20,8 +20,12 @@ pub(super) enum Strategy {
 /// What the queue needs to know of one profile.
 #[derive(Clone, Default)]
 pub(crate) struct QueueProfile {
+    pub(crate) name: Name,
     pub(crate) pre_enqueue: Vec<(Name, Arc<dyn PreEnqueuePlugin>)>,
     pub(crate) interests: Vec<(Name, Vec<Interest>)>,
+    /// Whether pods of groups are tried together.
+    pub(crate) places_gangs: bool,
+    pub(crate) watch: Watch,
 }
 
 impl QueueProfile {
@@ -48,7 +52,12 @@ impl QueueProfile {
             }
             let news = |interest: &Interest| {
                 interest.event.covers(event)
-                    && interest.hint.as_ref().is_none_or(|hint| hint(&queued.pod, object) == Hint::Queue)
+                    && interest.hint.as_ref().is_none_or(|hint| {
+                        let since = self.watch.start();
+                        let hint = hint(&queued.pod, object);
+                        self.watch.took(since, |seconds| Seen::Hint { plugin, event, hint, seconds });
+                        hint == Hint::Queue
+                    })
             };
             if !interests.iter().any(news) {
                 continue;

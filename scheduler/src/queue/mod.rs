@@ -7,6 +7,7 @@
 mod gangs;
 mod heap;
 mod hints;
+mod moving;
 mod nominator;
 mod parked;
 mod queued;
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::framework::{ClusterEvent, Object, QueueSortPlugin, pod_changes};
+use crate::framework::{ClusterEvent, Object, QueueCause, QueueSortPlugin, Watch, pod_changes};
 use crate::object::{Name, PodInfo, Time};
 use heap::KeyedHeap;
 use hints::Strategy;
@@ -75,6 +76,7 @@ pub struct SchedulingQueue {
     /// Pods for which room is being made: they are kept out until that is over.
     pub(crate) preempting: BTreeSet<Name>,
     sequence: u64,
+    watch: Watch,
 }
 
 impl SchedulingQueue {
@@ -96,7 +98,28 @@ impl SchedulingQueue {
             gangs: Gangs::default(),
             preempting: BTreeSet::new(),
             sequence: 0,
+            watch: Watch::default(),
         }
+    }
+
+    /// Has it seen what goes on.
+    pub(crate) fn observe_with(&mut self, watch: &Watch) {
+        self.watch = watch.clone();
+        self.profiles.values_mut().for_each(|profile| profile.watch = watch.clone());
+    }
+
+    /// How many events are remembered for pods in flight, and how many pods are, by what upstream calls them.
+    #[must_use]
+    pub fn in_flight_events(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        if !self.in_flight.is_empty() {
+            counts.insert("PodPopped".to_owned(), self.in_flight.len());
+        }
+        // Events are remembered for each pod that they found in flight: the one that is it longest has them all.
+        for (event, _) in self.in_flight.values().max_by_key(|events| events.len()).into_iter().flatten() {
+            *counts.entry(event.to_string()).or_default() += 1;
+        }
+        counts
     }
 
     /// How many pods are active, in back-off and unschedulable (gated ones among them).
@@ -130,16 +153,20 @@ impl SchedulingQueue {
     /// Takes in a new pod.
     pub fn add(&mut self, pod: Arc<PodInfo>, now: Time) {
         self.sequence += 1;
-        if !pod.nominated_node_name.is_empty() {
-            self.nominator.add(pod.clone(), &pod.nominated_node_name);
+        let promised = pod.clone();
+        let cause = QueueCause::Event(ClusterEvent::UNSCHEDULED_POD_ADD);
+        // What was promised to a pod counts once it is to be tried.
+        if self.move_to_active(QueuedPod::new(pod, now, self.sequence), cause, now)
+            && !promised.nominated_node_name.is_empty()
+        {
+            self.nominator.add(promised.clone(), &promised.nominated_node_name);
         }
-        self.move_to_active(QueuedPod::new(pod, now, self.sequence), now);
     }
 
     /// Takes note of a newer version of a waiting pod.
     pub fn update(&mut self, old: &PodInfo, pod: Arc<PodInfo>, now: Time) {
         let changes = pod_changes(old, &pod);
-        self.nominator.update(&pod);
+        self.nominator.update(old, &pod);
         let object = || Object::Pod(Some(Arc::new(old.clone())), Some(pod.clone()));
         if let Some(events) = self.in_flight.get_mut(&pod.uid) {
             events.extend(changes.iter().map(|event| (*event, object())));
@@ -164,7 +191,7 @@ impl SchedulingQueue {
             if strategy != Strategy::Skip
                 && let Some(queued) = self.unschedulable.remove(&uid)
             {
-                self.requeue(queued, strategy, now);
+                self.requeue(queued, strategy, QueueCause::Event(event), now);
             }
         }
     }
@@ -189,6 +216,9 @@ impl SchedulingQueue {
         let mut popped = self.active.pop(&|a, b| before(&*sort, a, b));
         if popped.is_none() && self.config.pop_from_backoff {
             popped = self.backoff.pop(&|a, b| released_before(&*sort, a, b));
+            if popped.is_some() {
+                self.tell("active", QueueCause::PoppedFromBackoff);
+            }
         }
         let queued = popped?;
         Some(self.popped(queued, now))
@@ -196,15 +226,9 @@ impl SchedulingQueue {
 
     /// Takes out a pod that waits, wherever, unless a plugin keeps it out; it is in flight then.
     pub(crate) fn pop_one(&mut self, uid: &str, now: Time) -> Option<QueuedPod> {
-        if self.get(uid)?.gating_plugin.is_some() {
-            return None;
-        }
+        self.activate_waiting(uid, now);
         let sort = self.sort.clone();
-        let mut found = None;
-        for (heap, order) in self.heaps() {
-            found = found.or_else(|| heap.remove(uid, &|a, b| order(&*sort, a, b)));
-        }
-        let queued = found.or_else(|| self.unschedulable.remove(uid))?;
+        let queued = self.active.remove(uid, &|a, b| before(&*sort, a, b))?;
         Some(self.popped(queued, now))
     }
 
@@ -235,7 +259,8 @@ impl SchedulingQueue {
         }
         queued.timestamp = now;
         queued.backoff_until = None;
-        let strategy = if queued.has_no_rejector() || events.len() > EVENTS_IN_FLIGHT_MAX {
+        queued.flushed = false;
+        let strategy = if queued.has_no_rejector() || self.is_in_gang(&queued) || events.len() > EVENTS_IN_FLIGHT_MAX {
             Strategy::AfterBackoff
         } else {
             let profile = self.profile(&queued);
@@ -251,7 +276,7 @@ impl SchedulingQueue {
                 Strategy::Skip
             }
         };
-        self.requeue(queued, strategy, now);
+        self.requeue(queued, strategy, QueueCause::AttemptFailed, now);
     }
 
     /// Moves the pods to which an event is news.
@@ -289,162 +314,42 @@ impl SchedulingQueue {
             .collect();
         for (uid, strategy) in moving {
             if let Some(queued) = self.unschedulable.remove(&uid) {
-                self.requeue(queued, strategy, now);
+                self.requeue(queued, strategy, QueueCause::Event(event), now);
             }
         }
     }
 
-    /// Makes a waiting pod active whatever it waits for, unless a plugin keeps it out.
+    /// Makes a waiting pod active whatever it waits for, unless a plugin keeps it out. One that is being tried will be
+    /// tried again should that fail.
     pub fn activate(&mut self, uid: &str, now: Time) -> bool {
+        if let Some(events) = self.in_flight.get_mut(uid) {
+            events.push((ClusterEvent::TIMEOUT, Object::Other));
+        }
+        self.activate_waiting(uid, now)
+    }
+
+    fn activate_waiting(&mut self, uid: &str, now: Time) -> bool {
+        if let Some(queued) = self.unschedulable.remove(uid) {
+            return self.move_to_active(queued, QueueCause::Activated, now);
+        }
         let sort = self.sort.clone();
         let order = |a: &QueuedPod, b: &QueuedPod| released_before(&*sort, a, b);
-        let queued = self
-            .unschedulable
-            .remove(uid)
-            .or_else(|| self.backoff.remove(uid, &order))
-            .or_else(|| self.error_backoff.remove(uid, &order));
-        queued.is_some_and(|queued| self.move_to_active(queued, now))
-    }
-
-    /// The room that was being made for a pod is made, or could not be: it may be tried again. Tells whether it had been
-    /// kept out.
-    pub(crate) fn end_preemption(&mut self, uid: &str) -> bool {
-        self.preempting.remove(uid);
-        self.unschedulable.get(uid).is_some_and(|queued| queued.gating_plugin.as_deref() == Some(PREEMPTION_GATE))
-    }
-
-    /// Moves on what time alone moves: pods whose back-off is over, and pods that waited too long for an event.
-    pub fn flush(&mut self, now: Time) {
-        self.flush_backoff(now);
-        let overdue = |queued: &QueuedPod| {
-            let waited = now.duration_since(queued.timestamp);
-            waited
-                > jiff::SignedDuration::try_from(self.config.max_in_unschedulable).unwrap_or(jiff::SignedDuration::MAX)
-        };
-        let moving: Vec<Name> =
-            self.unschedulable.iter().filter(|(_, queued)| overdue(queued)).map(|(uid, _)| uid.clone()).collect();
-        for uid in moving {
-            if let Some(queued) = self.unschedulable.remove(&uid) {
-                self.requeue(queued, Strategy::AfterBackoff, now);
-            }
-        }
-    }
-
-    /// When [`flush`](Self::flush) will next have something to do, if ever.
-    #[must_use]
-    pub fn next_flush(&self) -> Option<Time> {
-        let released = [&self.backoff, &self.error_backoff]
-            .into_iter()
-            .filter_map(|heap| heap.peek()?.backoff_until)
-            .map(|until| until.checked_add(Duration::from_secs(1)).unwrap_or(until));
-        let oldest = self.unschedulable.values().map(|queued| queued.timestamp).min();
-        let overdue = oldest
-            .map(|at| at.checked_add(self.config.max_in_unschedulable + Duration::from_millis(1)).unwrap_or(Time::MAX));
-        released.chain(overdue).min()
-    }
-
-    fn flush_backoff(&mut self, now: Time) {
-        let sort = self.sort.clone();
-        let order = |a: &QueuedPod, b: &QueuedPod| released_before(&*sort, a, b);
-        let mut released = Vec::new();
-        let truncate = self.config.pop_from_backoff;
-        for heap in [&mut self.backoff, &mut self.error_backoff] {
-            while heap.peek().is_some_and(|queued| !held_back(queued, now, truncate)) {
-                released.extend(heap.pop(&order));
-            }
-        }
-        for queued in released {
-            self.push_active(queued);
-        }
+        let queued = self.backoff.remove(uid, &order).or_else(|| self.error_backoff.remove(uid, &order));
+        queued.is_some_and(|queued| self.release(queued, QueueCause::Activated, now))
     }
 
     fn heaps(&mut self) -> [(&mut KeyedHeap<QueuedPod>, Order); 3] {
         [(&mut self.active, before), (&mut self.backoff, released_before), (&mut self.error_backoff, released_before)]
     }
 
+    /// Pods of groups are tried together, and so not because something happened to one of them.
+    fn is_in_gang(&self, queued: &QueuedPod) -> bool {
+        !queued.pod.spec.pod_group.is_empty() && self.profile(queued).is_some_and(|own| own.places_gangs)
+    }
+
     fn profile(&self, queued: &QueuedPod) -> Option<&QueueProfile> {
         self.profiles.get(&queued.pod.spec.scheduler_name)
     }
-
-    fn requeue(&mut self, mut queued: QueuedPod, strategy: Strategy, now: Time) {
-        self.set_backoff(&mut queued);
-        match strategy {
-            Strategy::Skip => self.unschedulable.insert(queued),
-            Strategy::AfterBackoff if held_back(&queued, now, self.config.pop_from_backoff) => {
-                self.move_to_backoff(queued);
-            }
-            _ => drop(self.move_to_active(queued, now)),
-        }
-    }
-
-    fn move_to_active(&mut self, mut queued: QueuedPod, now: Time) -> bool {
-        self.run_pre_enqueue(&mut queued);
-        if queued.gating_plugin.is_some() {
-            self.unschedulable.insert(queued);
-            return false;
-        }
-        queued.initial_attempt.get_or_insert(now);
-        self.push_active(queued);
-        true
-    }
-
-    fn push_active(&mut self, queued: QueuedPod) {
-        let sort = self.sort.clone();
-        self.active.push(queued.pod.uid.clone(), queued, &|a, b| before(&*sort, a, b));
-    }
-
-    fn move_to_backoff(&mut self, mut queued: QueuedPod) {
-        self.run_pre_enqueue(&mut queued);
-        if queued.gating_plugin.is_some() {
-            self.unschedulable.insert(queued);
-            return;
-        }
-        let sort = self.sort.clone();
-        let order = |a: &QueuedPod, b: &QueuedPod| released_before(&*sort, a, b);
-        let heap = if queued.has_no_rejector() { &mut self.error_backoff } else { &mut self.backoff };
-        heap.push(queued.pod.uid.clone(), queued, &order);
-    }
-
-    /// Asks the plugin that kept the pod out first, then all.
-    fn run_pre_enqueue(&self, queued: &mut QueuedPod) {
-        let Some(profile) = self.profile(queued) else { return };
-        let gate = queued.gating_plugin.take();
-        if self.preempting.contains(&queued.pod.uid) {
-            queued.unschedulable_plugins.insert(PREEMPTION_GATE.into());
-            queued.gating_plugin = Some(PREEMPTION_GATE.into());
-            return;
-        }
-        let first = profile.pre_enqueue.iter().filter(|(name, _)| Some(name) == gate.as_ref());
-        let rest = profile.pre_enqueue.iter().filter(|(name, _)| Some(name) != gate.as_ref());
-        for (name, plugin) in first.chain(rest) {
-            if plugin.pre_enqueue(&queued.pod, &self.gangs).is_err() {
-                queued.unschedulable_plugins.insert(name.clone());
-                queued.gating_plugin = Some(name.clone());
-                return;
-            }
-        }
-    }
-
-    fn set_backoff(&self, queued: &mut QueuedPod) {
-        let count = if queued.consecutive_errors > 0 { queued.consecutive_errors } else { queued.unschedulable_count };
-        if count == 0 || self.config.max_backoff.is_zero() || queued.backoff_until.is_some() {
-            return;
-        }
-        let doubled = 2_u32.checked_pow(count - 1).and_then(|factor| self.config.initial_backoff.checked_mul(factor));
-        let wait = doubled.unwrap_or(self.config.max_backoff).min(self.config.max_backoff);
-        let until = queued.timestamp.checked_add(wait).unwrap_or(Time::MAX);
-        queued.backoff_until = Some(if self.config.pop_from_backoff { whole_second(until) } else { until });
-    }
-}
-
-/// Back-off ends on whole seconds, so that pods released together are sorted by priority.
-fn whole_second(time: Time) -> Time {
-    Time::from_second(time.as_second()).unwrap_or(time)
-}
-
-fn held_back(queued: &QueuedPod, now: Time, truncate: bool) -> bool {
-    let now = if truncate { whole_second(now) } else { now };
-    queued.backoff_until.is_some_and(|until| until >= now)
 }
 
 type Order = fn(&dyn QueueSortPlugin, &QueuedPod, &QueuedPod) -> bool;
@@ -458,3 +363,8 @@ fn before(sort: &dyn QueueSortPlugin, a: &QueuedPod, b: &QueuedPod) -> bool {
 fn released_before(sort: &dyn QueueSortPlugin, a: &QueuedPod, b: &QueuedPod) -> bool {
     a.backoff_until < b.backoff_until || (a.backoff_until == b.backoff_until && before(sort, a, b))
 }
+
+#[cfg(test)]
+mod door_tests;
+#[cfg(test)]
+mod tests;

@@ -59,13 +59,12 @@ impl Nominator {
         self.note_change(node);
     }
 
-    /// Takes note of a newer version of a pod, keeping a promise of ours that the API server doesn't know yet.
-    pub fn update(&mut self, pod: &Arc<PodInfo>) {
-        if !pod.nominated_node_name.is_empty() {
-            self.add(pod.clone(), &pod.nominated_node_name);
-        } else if let Some(node) = self.nodes.get(&pod.uid).cloned() {
-            self.add(pod.clone(), &node);
-        }
+    /// Takes note of a newer version of a pod. A promise of ours that the API server doesn't know yet is kept; one that it
+    /// knew and does not know any more was taken back.
+    pub fn update(&mut self, old: &PodInfo, pod: &Arc<PodInfo>) {
+        let untold = old.nominated_node_name.is_empty() && pod.nominated_node_name.is_empty();
+        let ours = if untold { self.nodes.get(&pod.uid).cloned() } else { None };
+        self.add(pod.clone(), ours.as_ref().unwrap_or(&pod.nominated_node_name));
     }
 
     /// The pods that were promised a node.

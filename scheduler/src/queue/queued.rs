@@ -26,6 +26,8 @@ pub struct QueuedPod {
     pub pending_plugins: BTreeSet<Name>,
     /// The plugin that keeps it out.
     pub gating_plugin: Option<Name>,
+    /// Whether it was last tried because it had waited too long, and not because anything had happened.
+    pub flushed: bool,
     /// Until when it is held back, once that is known.
     pub(super) backoff_until: Option<Time>,
     /// The order in which pods came, for those that are otherwise equal.
@@ -44,6 +46,7 @@ impl QueuedPod {
             unschedulable_plugins: BTreeSet::new(),
             pending_plugins: BTreeSet::new(),
             gating_plugin: None,
+            flushed: false,
             backoff_until: None,
             sequence,
         }

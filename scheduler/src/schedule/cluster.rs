@@ -4,29 +4,36 @@ use std::sync::Arc;
 
 use super::{Failure, Scheduler};
 use crate::cache::extended_uid;
-use crate::framework::{ActionType, ClusterEvent, EventResource, Object, Status, node_changes, pod_changes};
+use crate::framework::{ActionType, ClusterEvent, EventResource, Object, Seen, Status, node_changes, pod_changes};
 use crate::object::{Budget, Name, Namespace, Node, PodGroup, PodInfo, Time, Workload, WorkloadKind};
 use crate::queue::Stage;
 
 impl Scheduler {
     /// A node came or changed.
     pub fn put_node(&mut self, node: impl Into<Arc<Node>>, now: Time) {
-        let node = node.into();
+        let (since, node) = (self.watch.start(), node.into());
         let Some(old) = self.cache.put_node(node.clone()) else {
-            self.queue.on_event(ClusterEvent::NODE_ADD, &Object::Node(None, Some(node)), now);
+            self.hear(ClusterEvent::NODE_ADD, &Object::Node(None, Some(node)), since, now);
             return;
         };
         let changes = node_changes(&old, &node);
         let object = Object::Node(Some(old), Some(node));
         for event in changes {
-            self.queue.on_event(event, &object, now);
+            self.hear(event, &object, since, now);
         }
+    }
+
+    /// Lets the queue hear of an event, the last thing that is done about it.
+    pub(super) fn hear(&mut self, event: ClusterEvent, object: &Object, since: Option<Time>, now: Time) {
+        self.queue.on_event(event, object, now);
+        self.watch.took(since, |seconds| Seen::Handled { event, seconds });
     }
 
     /// A node went.
     pub fn remove_node(&mut self, name: &str, now: Time) {
+        let since = self.watch.start();
         if let Some(node) = self.cache.remove_node(name) {
-            self.queue.on_event(ClusterEvent::NODE_DELETE, &Object::Node(Some(node), None), now);
+            self.hear(ClusterEvent::NODE_DELETE, &Object::Node(Some(node), None), since, now);
         }
     }
 
@@ -44,6 +51,7 @@ impl Scheduler {
     }
 
     fn put_assigned(&mut self, pod: Arc<PodInfo>, now: Time) {
+        let since = self.watch.start();
         if self.pending.remove(&pod.uid).is_some() {
             self.queue.remove(&pod.uid);
         }
@@ -51,17 +59,18 @@ impl Scheduler {
         let was_assumed = self.cache.is_assumed(&pod.uid);
         let old = self.cache.put_pod(pod.clone()).filter(|_| !was_assumed);
         let Some(old) = old else {
-            self.queue.on_event(ClusterEvent::ASSIGNED_POD_ADD, &Object::Pod(None, Some(pod)), now);
+            self.hear(ClusterEvent::ASSIGNED_POD_ADD, &Object::Pod(None, Some(pod)), since, now);
             return;
         };
         let changes = pod_changes(&old, &pod);
         let object = Object::Pod(Some(old), Some(pod));
         for event in changes {
-            self.queue.on_event(event, &object, now);
+            self.hear(event, &object, since, now);
         }
     }
 
     fn put_unassigned(&mut self, pod: Arc<PodInfo>, now: Time) {
+        let since = self.watch.start();
         let old = self.pending.insert(pod.uid.clone(), pod.clone());
         if self.cache.is_assumed(&pod.uid) {
             if pod.deletion_timestamp.is_some() {
@@ -73,7 +82,7 @@ impl Scheduler {
         let Some(old) = old else {
             self.queue.add(pod.clone(), now);
             let object = Object::Pod(None, Some(pod));
-            self.queue.on_event(ClusterEvent::UNSCHEDULED_POD_ADD, &object, now);
+            self.hear(ClusterEvent::UNSCHEDULED_POD_ADD, &object, since, now);
             return;
         };
         if !old.resource_version.is_empty() && old.resource_version == pod.resource_version {
@@ -83,10 +92,13 @@ impl Scheduler {
         if !old.nominated_node_name.is_empty() && old.nominated_node_name != pod.nominated_node_name {
             self.released(&old, now);
         }
+        let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::UPDATE);
+        self.watch.took(since, |seconds| Seen::Handled { event, seconds });
     }
 
     /// A pod went.
     pub fn remove_pod(&mut self, uid: &str, now: Time) {
+        let since = self.watch.start();
         if let Some(pod) = self.pending.remove(uid) {
             if !pod.spec.device_asks.is_empty() {
                 self.cache.snapshot_mut().objects_mut().devices.unpend(&extended_uid(&pod.uid));
@@ -98,11 +110,13 @@ impl Scheduler {
             } else if !pod.nominated_node_name.is_empty() {
                 self.released(&pod, now);
             }
+            let event = ClusterEvent::new(EventResource::UnscheduledPod, ActionType::DELETE);
+            self.watch.took(since, |seconds| Seen::Handled { event, seconds });
             return;
         }
         if let Some(pod) = self.cache.remove_pod(uid) {
             self.queue.gangs.remove(&pod);
-            self.queue.on_event(ClusterEvent::ASSIGNED_POD_DELETE, &Object::Pod(Some(pod), None), now);
+            self.hear(ClusterEvent::ASSIGNED_POD_DELETE, &Object::Pod(Some(pod), None), since, now);
         }
     }
 
@@ -197,8 +211,8 @@ impl Scheduler {
             preemptors.extend(gang.into_iter().flatten().filter(|uid| *uid != preemptor.uid));
         }
         for uid in preemptors {
-            let kept_out = self.queue.end_preemption(&uid);
-            if result.is_err() || some_gone || kept_out {
+            self.queue.preempting.remove(&uid);
+            if result.is_err() || some_gone {
                 self.queue.activate(&uid, now);
             }
         }

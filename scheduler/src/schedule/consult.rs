@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::decide::{Refusal, View, does_not_fit, draw_best, look_at_all, narrow, nodes_to_find, promised, score_all};
+use super::gang::{Attempt, Tried};
 use super::scheduler::panicked;
 use super::{Decision, Outcome, Placement, Scheduler};
 use crate::cache::NodeInfo;
@@ -41,6 +42,8 @@ struct Search {
     totals: Vec<i64>,
     /// Why it fits nowhere, once that is known.
     error: Option<FitError>,
+    /// The attempt on a pod group that this is part of.
+    group: Option<Box<Attempt>>,
 }
 
 enum Step {
@@ -61,10 +64,10 @@ impl Scheduler {
     }
 
     /// Begins a decision in which extenders have a say.
-    pub(super) fn search(&mut self, queued: QueuedPod, now: Time) -> Outcome {
+    pub(super) fn search(&mut self, queued: QueuedPod, group: Option<Box<Attempt>>, now: Time) -> Outcome {
         let search = Box::new(Search {
             queued,
-            state: CycleState::new(),
+            state: self.new_state(),
             diagnosis: Diagnosis::default(),
             subset: None,
             promised: false,
@@ -72,6 +75,7 @@ impl Scheduler {
             passed: 0,
             totals: Vec::new(),
             error: None,
+            group,
         });
         self.go_on(search, now, Self::begin)
     }
@@ -81,7 +85,11 @@ impl Scheduler {
         let Consultation { pod, question, search } = consultation;
         if !self.pending.contains_key(&pod.uid) {
             self.queue.done(&pod.uid);
-            return Outcome::Skipped { pod, message: None };
+            let gone = Outcome::Skipped { pod, message: None };
+            return match search.group {
+                Some(attempt) => self.go_on_without(attempt, gone, now),
+                None => gone,
+            };
         }
         match (question, answer) {
             (Question::Filter { extender, .. }, Answer::Filtered(result)) => {
@@ -95,7 +103,7 @@ impl Scheduler {
             }
             (question, answer) => {
                 let status = Status::error(format!("{answer:?} is no answer to {question:?}"));
-                Outcome::Failed(Box::new(self.failed(search.queued, status, now)))
+                self.refuse(*search, Refusal::Failed(status), now)
             }
         }
     }
@@ -110,22 +118,49 @@ impl Scheduler {
         match step.unwrap_or_else(|panic| Err(Refusal::Failed(panicked(&*panic)))) {
             Ok(Step::Ask(question)) => ask(search, question),
             Ok(Step::Decided(decision)) => {
-                let Search { queued, state, .. } = *search;
-                self.place(queued, state, &decision, now)
+                let Search { queued, state, group, .. } = *search;
+                let Some(attempt) = group else { return self.place(queued, state, &decision, now) };
+                let one = self.member_fits(queued, state, &decision);
+                self.go_on_with(attempt, one, now)
             }
             Err(Refusal::DoesNotFit(mut error)) => {
                 error.nodes_total = self.snapshot().len();
-                let outcome = self.make_room(&search.queued.pod, &error, |profile, pod, context| {
-                    profile.run_post_filter(&search.state, pod, context)
+                let pod = &search.queued.pod;
+                let not_for_one = search.group.as_ref().and_then(|_| self.room_is_not_made_for_one(pod));
+                let outcome = not_for_one.unwrap_or_else(|| {
+                    let pod = search.queued.pod.clone();
+                    self.make_room(&pod, &error, |profile, pod, context| {
+                        profile.run_post_filter(&search.state, pod, context)
+                    })
                 });
                 search.error = Some(*error);
                 self.room(search, outcome, now)
             }
-            Err(refusal) => {
-                let Search { queued, state, .. } = *search;
-                Outcome::Failed(Box::new(self.refused(queued, &state, refusal, false, now)))
-            }
+            Err(refusal) => self.refuse(*search, refusal, now),
         }
+    }
+
+    fn refuse(&mut self, search: Search, refusal: Refusal, now: Time) -> Outcome {
+        let Search { queued, state, group, .. } = search;
+        match group {
+            Some(attempt) => self.go_on_with(attempt, Tried::refused(queued, refusal), now),
+            None => Outcome::Failed(Box::new(self.refused(queued, &state, refusal, false, now))),
+        }
+    }
+
+    /// Goes on with the other members of a group.
+    fn go_on_with(&mut self, mut attempt: Box<Attempt>, one: Tried, now: Time) -> Outcome {
+        let pod = one.pod();
+        attempt.note(one);
+        self.try_members(attempt, now).unwrap_or(Outcome::Skipped { pod, message: None })
+    }
+
+    /// The same, after one of them went.
+    fn go_on_without(&mut self, mut attempt: Box<Attempt>, gone: Outcome, now: Time) -> Outcome {
+        let Outcome::Skipped { pod, .. } = &gone else { return gone };
+        let pod = pod.clone();
+        attempt.outcomes.push(gone);
+        self.try_members(attempt, now).unwrap_or(Outcome::Skipped { pod, message: None })
     }
 
     fn view(&self, pod: &PodInfo) -> View<'_> {
@@ -334,8 +369,13 @@ impl Scheduler {
     }
 
     fn concluded(&mut self, search: Box<Search>, outcome: PostFilterOutcome, now: Time) -> Outcome {
-        let Search { queued, error, .. } = *search;
-        Outcome::Failed(Box::new(self.conclude(queued, error.unwrap_or_default(), outcome, now)))
+        let Search { queued, error, state, group, .. } = *search;
+        let error = error.unwrap_or_default();
+        let Some(attempt) = group else {
+            return Outcome::Failed(Box::new(self.conclude(queued, error, outcome, now)));
+        };
+        let one = self.member_with_room(queued, state, Box::new(error), outcome);
+        self.go_on_with(attempt, one, now)
     }
 
     /// Has an extender bind the pod instead, if one does that.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Classes;
 use crate::cache::{NodeInfo, NodeSlot, Snapshot};
-use crate::framework::{CycleState, Diagnosis, FitError, NodeSubset, PluginScore, Profile, Status};
+use crate::framework::{CycleState, Diagnosis, FitError, NodeSubset, PluginScore, Profile, Seen, Status};
 use crate::object::{Name, PodInfo};
 use crate::queue::Nominator;
 use crate::random::Random;
@@ -78,8 +78,12 @@ pub(crate) fn decide(
         return Err(Refusal::NoNodes);
     }
     if let Some(mut classes) = progress.classes.take() {
+        let watch = &view.profile.watch;
+        let since = watch.start();
         let decision = classes.decide(view, pod, state, progress);
         progress.classes = Some(classes);
+        let (hinted, profile) = (decision.is_some(), view.profile.name());
+        watch.took(since, |seconds| Seen::NodeHint { hinted, profile, seconds });
         if let Some(decision) = decision {
             return decision;
         }
@@ -120,8 +124,8 @@ fn find_feasible<'a>(
         true => 1,
         false => nodes_to_find(nodes, progress.percentage(view.profile)),
     };
-    let (feasible, next_start) =
-        look_at_all(view, pod, state, progress.next_start, subset.as_ref(), wanted, &mut diagnosis)?;
+    let start = progress.next_start;
+    let (feasible, next_start) = look_at_all(view, pod, state, start, subset.as_ref(), wanted, &mut diagnosis)?;
     progress.next_start = next_start;
     if feasible.is_empty() {
         return Err(does_not_fit(diagnosis));
@@ -179,7 +183,13 @@ pub(super) fn look_at_all<'a>(
         None => snapshot.nodes().collect(),
     };
     let wanted = wanted(nodes.len());
-    let feasible = pass_filters(view, pod, state, start, wanted, &nodes, diagnosis)?;
+    let word = |found: &Result<Vec<_>, Refusal>| match found {
+        Ok(nodes) if nodes.is_empty() => "Unschedulable",
+        Ok(_) => "Success",
+        Err(_) => "Error",
+    };
+    let run = || pass_filters(view, pod, state, start, wanted, &nodes, diagnosis);
+    let feasible = view.profile.watch.point("Filter", view.profile.name(), word, run)?;
     let processed = feasible.len() + diagnosis.nodes.len();
     Ok((feasible, (start + processed) % snapshot.len()))
 }

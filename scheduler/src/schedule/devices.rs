@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use crate::framework::{ActionType, ClusterEvent, EventResource, Object};
-use crate::object::{DeviceClaim, DeviceClass, DeviceSlice, Name, Time};
+use crate::object::{DeviceClaim, DeviceClass, DeviceSlice, DeviceTaintRule, Name, Time};
 
 /// Something about devices that came, changed or went. Names are preceded by namespaces where there are any.
 #[derive(Clone, Debug)]
@@ -15,12 +15,15 @@ pub enum DeviceChange {
     RemoveClass(Name),
     PutSlice(DeviceSlice),
     RemoveSlice(Name),
+    PutTaintRule(DeviceTaintRule),
+    RemoveTaintRule(Name),
 }
 
 impl Scheduler {
     /// Something about devices came, changed or went.
     pub fn change_devices(&mut self, change: DeviceChange, now: Time) {
         use EventResource as R;
+        let since = self.watch.start();
         let devices = &mut self.cache.snapshot_mut().objects_mut().devices;
         let (resource, action, object) = match change {
             DeviceChange::PutClaim(claim) => {
@@ -41,10 +44,18 @@ impl Scheduler {
                 devices.put_slice(slice);
                 (R::ResourceSlice, ActionType::ADD, Object::Other)
             }
+            DeviceChange::PutTaintRule(rule) => match devices.put_taint_rule(rule) {
+                true => (R::ResourceSlice, ActionType::UPDATE, Object::Other),
+                false => return,
+            },
+            DeviceChange::RemoveTaintRule(name) => match devices.remove_taint_rule(&name) {
+                true => (R::ResourceSlice, ActionType::UPDATE, Object::Other),
+                false => return,
+            },
             // Nothing fits because one of these goes.
             DeviceChange::RemoveClass(name) => return devices.remove_class(&name),
             DeviceChange::RemoveSlice(name) => return devices.remove_slice(&name),
         };
-        self.queue.on_event(ClusterEvent::new(resource, action), &object, now);
+        self.hear(ClusterEvent::new(resource, action), &object, since, now);
     }
 }

@@ -1,5 +1,6 @@
 //! Placing the pods of a pod group in one go.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::decide::{Decision, Refusal};
@@ -11,11 +12,14 @@ use crate::queue::QueuedPod;
 
 /// What is said of a group, and of its pods that could have been placed, when too few of them could.
 const UNSCHEDULABLE: &str = "pod group is unschedulable";
+/// What is said of a pod that has a node and was told to wait.
+const ASKED_TO_WAIT: &str = "one or more plugins asked to wait and no plugin rejected pod";
 /// What is said beside that while others are on their way out for the group.
 const WAITING: &str = "pod group is waiting for preemption to complete";
 
 /// What became of one pod of a group.
-enum Tried {
+#[derive(Debug)]
+pub(super) enum Tried {
     Placed(Box<Placement>, Permission),
     /// It fits once others have gone, and was put where they are.
     MadeRoom(Box<Placement>, Permission, Box<FitError>, PostFilterOutcome),
@@ -26,7 +30,60 @@ enum Tried {
     Untried(QueuedPod),
 }
 
+impl Tried {
+    /// The pod.
+    pub(super) fn pod(&self) -> Arc<PodInfo> {
+        match self {
+            Self::Placed(placement, _) | Self::MadeRoom(placement, ..) => placement.queued.pod.clone(),
+            Self::Refused(queued, ..) | Self::NoNodes(queued) | Self::Failed(queued, _) | Self::Untried(queued) => {
+                queued.pod.clone()
+            }
+        }
+    }
+
+    /// No node takes it, and nothing can be done about that.
+    pub(super) fn refused(queued: QueuedPod, refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::DoesNotFit(error) => Self::Refused(queued, error, PostFilterOutcome::default()),
+            Refusal::NoNodes => Self::NoNodes(queued),
+            Refusal::Failed(status) => Self::Failed(queued, status),
+        }
+    }
+}
+
+/// An attempt on a group, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pods: Vec<Arc<PodInfo>>,
+    /// Those that are still to be tried.
+    members: VecDeque<QueuedPod>,
+    tried: Vec<Tried>,
+    verdict: Verdict,
+    needs_room: bool,
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+impl Attempt {
+    /// Takes note of what became of a member.
+    pub(super) fn note(&mut self, one: Tried) {
+        self.needs_room |= matches!(one, Tried::MadeRoom(..));
+        match &one {
+            Tried::Failed(_, status) if !status.is_rejection() => {
+                let message = format!("failed to schedule other pod from a pod group: {status}");
+                self.verdict = Verdict::new(GroupResult::Error, &message);
+            }
+            Tried::Placed(_, permission) | Tried::MadeRoom(_, permission, ..) if permission.waits.is_empty() => {
+                let waits = self.needs_room;
+                self.verdict.result = if waits { GroupResult::WaitingOnPreemption } else { GroupResult::Scheduled };
+            }
+            _ => {}
+        }
+        self.tried.push(one);
+    }
+}
+
 /// What becomes of the whole group.
+#[derive(Debug)]
 struct Verdict {
     result: GroupResult,
     message: String,
@@ -34,6 +91,10 @@ struct Verdict {
 }
 
 impl Verdict {
+    fn new(result: GroupResult, message: &str) -> Self {
+        Self { result, message: message.to_owned(), actions: Vec::new() }
+    }
+
     fn says(&mut self, more: &str) {
         self.message = format!("{}, {more}", self.message);
     }
@@ -42,15 +103,15 @@ impl Verdict {
 impl Scheduler {
     /// Tries to place a group's waiting pods, most important first. Either enough of them find nodes, and all that did are
     /// placed; or none is. What became of each is told in the order in which they were tried, and then what became of the
-    /// group.
-    pub(super) fn schedule_gang(&mut self, first: QueuedPod, now: Time) -> Vec<Outcome> {
+    /// group. Where extenders have a say, the whole group waits for their answers.
+    pub(super) fn schedule_gang(&mut self, first: QueuedPod, now: Time) -> Option<Outcome> {
         let others = self.queue.gangs.of(&first.pod).map(|gang| gang.waiting().clone()).unwrap_or_default();
         let mut members = vec![first];
         for uid in others {
             members.extend(self.queue.pop_one(&uid, now));
         }
         if let Some(outcomes) = self.mixed(&mut members, now) {
-            return outcomes;
+            return self.tell_first(outcomes);
         }
         let mut outcomes = Vec::new();
         members.retain(|queued| {
@@ -60,19 +121,61 @@ impl Scheduler {
             stays
         });
         members.sort_by_key(|queued| (std::cmp::Reverse(queued.pod.spec.priority), queued.initial_attempt));
-        let Some(pod) = members.first().map(|queued| queued.pod.clone()) else { return outcomes };
         let pods: Vec<Arc<PodInfo>> = members.iter().map(|queued| queued.pod.clone()).collect();
-        let (tried, mut verdict) = self.try_members(members);
+        if pods.is_empty() {
+            return self.tell_first(outcomes);
+        }
+        let (verdict, members) = (Verdict::new(GroupResult::Unschedulable, UNSCHEDULABLE), members.into());
+        let attempt = Attempt { pods, members, tried: Vec::new(), verdict, needs_room: false, outcomes };
+        self.try_members(Box::new(attempt), now)
+    }
+
+    fn tell_first(&mut self, outcomes: Vec<Outcome>) -> Option<Outcome> {
+        self.told_later.extend(outcomes);
+        self.told_later.pop_front()
+    }
+
+    /// Tries one member after the other, until something goes wrong or extenders are to be asked.
+    pub(super) fn try_members(&mut self, mut attempt: Box<Attempt>, now: Time) -> Option<Outcome> {
+        while let Some(mut queued) = attempt.members.pop_front() {
+            if attempt.verdict.result == GroupResult::Error {
+                attempt.tried.push(Tried::Untried(queued));
+                continue;
+            }
+            queued.unschedulable_plugins.clear();
+            queued.pending_plugins.clear();
+            if self.has_interested_extender(&queued.pod) {
+                return Some(self.search(queued, Some(attempt), now));
+            }
+            let (state, decided) = self.decide_safely(&queued.pod);
+            let one = match decided {
+                Ok(decision) => self.member_fits(queued, state, &decision),
+                Err(Refusal::DoesNotFit(error)) => self.make_room_for_member(queued, state, error),
+                Err(refusal) => Tried::refused(queued, refusal),
+            };
+            attempt.note(one);
+        }
+        self.conclude_gang(*attempt, now)
+    }
+
+    fn conclude_gang(&mut self, attempt: Attempt, now: Time) -> Option<Outcome> {
+        let Attempt { pods, tried, mut verdict, mut outcomes, .. } = attempt;
+        match verdict.result {
+            GroupResult::Scheduled => verdict.message.clear(),
+            GroupResult::WaitingOnPreemption => verdict.says(WAITING),
+            GroupResult::Unschedulable | GroupResult::Error => {}
+        }
         // Those that were put somewhere for the others to see, but are not to stay, go again before anything else.
         let stays = verdict.result == GroupResult::Scheduled;
         let tried: Vec<Tried> = tried.into_iter().map(|one| if stays { one } else { self.take_back(one) }).collect();
+        let pod = pods.first()?.clone();
         if verdict.result == GroupResult::Unschedulable && self.profiles[&pod.spec.scheduler_name].makes_room_for_gangs
         {
             self.make_room_for_gang(&pods, &mut verdict);
         }
         outcomes.extend(tried.into_iter().map(|one| self.settle_member(one, &verdict, now)));
         outcomes.extend(self.tell_of_group(&pod, verdict));
-        outcomes
+        self.tell_first(outcomes)
     }
 
     /// All pods of a group must name the same scheduler.
@@ -87,63 +190,37 @@ impl Scheduler {
         Some(members.drain(..).map(fail).collect())
     }
 
-    /// Tries one after the other, until something goes wrong.
-    fn try_members(&mut self, members: Vec<QueuedPod>) -> (Vec<Tried>, Verdict) {
-        let mut verdict =
-            Verdict { result: GroupResult::Unschedulable, message: UNSCHEDULABLE.to_owned(), actions: Vec::new() };
-        let mut needs_room = false;
-        let mut tried = Vec::new();
-        for queued in members {
-            if verdict.result == GroupResult::Error {
-                tried.push(Tried::Untried(queued));
-                continue;
-            }
-            let one = self.try_member(queued);
-            needs_room |= matches!(one, Tried::MadeRoom(..));
-            match &one {
-                Tried::Failed(_, status) if !status.is_rejection() => {
-                    let message = format!("failed to schedule other pod from a pod group: {status}");
-                    verdict = Verdict { result: GroupResult::Error, message, actions: Vec::new() };
-                }
-                Tried::Placed(_, permission) | Tried::MadeRoom(_, permission, ..) if permission.waits.is_empty() => {
-                    verdict.result = if needs_room { GroupResult::WaitingOnPreemption } else { GroupResult::Scheduled };
-                }
-                _ => {}
-            }
-            tried.push(one);
+    /// A member has a node, which those that are tried after it see.
+    pub(super) fn member_fits(&mut self, queued: QueuedPod, state: CycleState, decision: &Decision) -> Tried {
+        match self.assume(queued, state, decision) {
+            Ok((placement, permission)) => Tried::Placed(placement, permission),
+            Err(refused) => Tried::Failed(refused.0, refused.1),
         }
-        match verdict.result {
-            GroupResult::Scheduled => verdict.message.clear(),
-            GroupResult::WaitingOnPreemption => verdict.says(WAITING),
-            GroupResult::Unschedulable | GroupResult::Error => {}
-        }
-        (tried, verdict)
     }
 
-    fn try_member(&mut self, mut queued: QueuedPod) -> Tried {
-        queued.unschedulable_plugins.clear();
-        queued.pending_plugins.clear();
-        let (state, decided) = self.decide_safely(&queued.pod);
-        match decided {
-            Ok(decision) => match self.assume(queued, state, &decision) {
-                Ok((placement, permission)) => Tried::Placed(placement, permission),
-                Err(refused) => Tried::Failed(refused.0, refused.1),
-            },
-            Err(Refusal::DoesNotFit(error)) => self.make_room_for_member(queued, state, error),
-            Err(Refusal::NoNodes) => Tried::NoNodes(queued),
-            Err(Refusal::Failed(status)) => Tried::Failed(queued, status),
-        }
+    fn make_room_for_member(&mut self, queued: QueuedPod, state: CycleState, error: Box<FitError>) -> Tried {
+        let outcome = self.room_is_not_made_for_one(&queued.pod).unwrap_or_else(|| {
+            self.make_room(&queued.pod, &error, |profile, pod, context| profile.run_post_filter(&state, pod, context))
+        });
+        self.member_with_room(queued, state, error, outcome)
+    }
+
+    /// Where room is made for groups as a whole, it isn't for their members.
+    pub(super) fn room_is_not_made_for_one(&self, pod: &PodInfo) -> Option<PostFilterOutcome> {
+        self.profiles[&pod.spec.scheduler_name].makes_room_for_gangs.then(|| {
+            let status = Status::unschedulable("preemption: not eligible due to workload aware preemption enabled");
+            PostFilterOutcome { status: Some(status), ..PostFilterOutcome::default() }
+        })
     }
 
     /// If others can go for a pod, those tried after it see it in their place already.
-    fn make_room_for_member(&mut self, queued: QueuedPod, state: CycleState, error: Box<FitError>) -> Tried {
-        if self.profiles[&queued.pod.spec.scheduler_name].makes_room_for_gangs {
-            let status = Status::unschedulable("preemption: not eligible due to workload aware preemption enabled");
-            let outcome = PostFilterOutcome { status: Some(status), ..PostFilterOutcome::default() };
-            return Tried::Refused(queued, error, outcome);
-        }
-        let outcome =
-            self.make_room(&queued.pod, &error, |profile, pod, context| profile.run_post_filter(&state, pod, context));
+    pub(super) fn member_with_room(
+        &mut self,
+        queued: QueuedPod,
+        state: CycleState,
+        error: Box<FitError>,
+        outcome: PostFilterOutcome,
+    ) -> Tried {
         let promised = outcome.nominated_node_name.as_ref().and_then(|name| self.cache.snapshot().node(name));
         let Some(node) = promised else { return Tried::Refused(queued, error, outcome) };
         let decision = Decision { node: node.name().clone(), slot: node.slot, evaluated: 1, feasible: 1 };
@@ -210,9 +287,9 @@ impl Scheduler {
     }
 
     fn put_back_unpermitted(&mut self, queued: QueuedPod, permission: &Permission, now: Time) -> Failure {
-        let waits = permission.waits.contains_key(GangScheduling::NAME);
-        let why = if waits { GangScheduling::REASON_WAIT } else { "" };
-        let message = if why.is_empty() { UNSCHEDULABLE.to_owned() } else { format!("{UNSCHEDULABLE}, {why}") };
+        let for_the_others = permission.waits.contains_key(GangScheduling::NAME).then_some(GangScheduling::REASON_WAIT);
+        let waits = (!permission.waits.is_empty()).then_some(ASKED_TO_WAIT);
+        let message = [Some(UNSCHEDULABLE), for_the_others, waits].into_iter().flatten().collect::<Vec<_>>().join(", ");
         self.put_back_with_group(queued, message, Name::default(), now)
     }
 
@@ -258,7 +335,7 @@ impl Scheduler {
                 verdict.result = GroupResult::WaitingOnPreemption;
             }
             Err(status) if status.code() == Code::Error => {
-                *verdict = Verdict { result: GroupResult::Error, message: status.message(), actions: Vec::new() };
+                *verdict = Verdict::new(GroupResult::Error, &status.message());
             }
             Err(status) => verdict.says(&status.message()),
         }

@@ -101,7 +101,8 @@ fn a_gang_that_does_not_fit_takes_nothing() {
     s.put_pod_group(group(3), at(0));
     put_members(&mut s, &["a", "b", "c"], 0);
     let lines = told(&mut s, at(0));
-    let waiting = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled";
+    let waiting = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled, one or more plugins \
+                   asked to wait and no plugin rejected pod";
     assert_eq!(lines[0], format!("a: {waiting}"));
     assert_eq!(lines[1], format!("b: {waiting}"));
     assert!(
@@ -199,7 +200,10 @@ fn nobody_goes_for_a_gang_that_does_not_fit_all_the_same() {
     put_members(&mut s, &["a", "b", "c"], 10);
     let lines = told(&mut s, at(0));
     assert!(lines.iter().all(|line| !line.contains("without")), "{lines:?}");
-    assert_eq!(lines[1], "b: pod group is unschedulable, waiting for minCount pods from a gang to be scheduled");
+    assert_eq!(
+        lines[1],
+        "b: pod group is unschedulable, waiting for minCount pods from a gang to be scheduled, one or more plugins asked to wait and no plugin rejected pod"
+    );
     assert_eq!(lines[3], "g unschedulable (Unschedulable): pod group is unschedulable");
 }
 
@@ -271,4 +275,90 @@ fn a_group_that_goes_as_one_goes_whole_or_not_at_all() {
     put_members(&mut s, &["a", "b"], 10);
     let last = told(&mut s, at(0)).pop().unwrap();
     assert_eq!(last, "g waiting_on_preemption without w1 w2 (Unschedulable): pod group is unschedulable");
+}
+
+/// Nodes of plenty of cpu with so many devices each, and claims `c0`, `c1`, … that nobody has.
+fn with_devices(nodes: usize, devices: usize, claims: usize) -> Scheduler {
+    use DeviceChange::{PutClaim, PutClass, PutSlice};
+    fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+    let mut s = scheduler(0);
+    s.change_devices(PutClass(read(json!({"metadata": {"name": "any"}}))), at(0));
+    for n in 0..nodes {
+        let name = format!("n{n}");
+        s.put_node(node(&name).capacity(&[("cpu", "10"), ("pods", "10")]).build(), at(0));
+        let devices: Vec<_> = (0..devices).map(|d| json!({"name": format!("d{d}")})).collect();
+        let slice = json!({"metadata": {"name": name}, "spec": {"driver": "d", "nodeName": name, "devices": devices,
+            "pool": {"name": name, "generation": 1, "resourceSliceCount": 1}}});
+        s.change_devices(PutSlice(read(slice)), at(0));
+    }
+    for c in 0..claims {
+        let claim = json!({"metadata": {"name": format!("c{c}"), "namespace": "default", "uid": format!("c{c}")},
+            "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "any"}}]}}});
+        s.change_devices(PutClaim(read(claim)), at(0));
+    }
+    s
+}
+
+fn claiming(name: &str, claim: &str) -> PodMaker {
+    member(name).spec("resourceClaims", json!([{"name": "r", "resourceClaimName": claim}]))
+}
+
+fn pending(s: &Scheduler) -> Vec<bool> {
+    ["c0", "c1", "c2"].map(|uid| s.snapshot().objects().devices.is_pending(&uid.into())).to_vec()
+}
+
+#[test]
+fn a_gang_takes_its_devices_together_or_leaves_them() {
+    let mut s = with_devices(1, 2, 3);
+    s.put_pod_group(group(2), at(0));
+    for (name, claim) in [("a", "c0"), ("b", "c1")] {
+        s.put_pod(claiming(name, claim).build(), at(0));
+    }
+    assert_eq!(told(&mut s, at(0)), ["a placed", "b placed", "g scheduled (Scheduled): "]);
+    assert_eq!(pending(&s), [true, true, false]);
+    // With one device too few nothing is kept of what the first got.
+    let mut s = with_devices(1, 1, 3);
+    s.put_pod_group(group(2), at(0));
+    for (name, claim) in [("a", "c0"), ("b", "c1")] {
+        s.put_pod(claiming(name, claim).build(), at(0));
+    }
+    let found = told(&mut s, at(0));
+    assert!(found[1].contains("cannot allocate all claims"), "{found:?}");
+    assert!(found[2].starts_with("g unschedulable"), "{found:?}");
+    assert_eq!((pending(&s), s.cache().pod_count()), (vec![false; 3], 0));
+}
+
+#[test]
+fn a_claim_that_members_share_is_being_allocated_for_the_first() {
+    let mut s = with_devices(1, 2, 1);
+    s.put_pod_group(group(2), at(0));
+    for name in ["a", "b"] {
+        s.put_pod(claiming(name, "c0").build(), at(0));
+    }
+    let found = told(&mut s, at(0));
+    assert!(found[1].contains("resource claim default/c0 is in the process of being allocated"), "{found:?}");
+    assert!(found[2].starts_with("g unschedulable"), "{found:?}");
+    assert_eq!((pending(&s), s.cache().pod_count()), (vec![false; 3], 0));
+}
+
+#[test]
+fn a_gang_waits_for_claims_that_are_still_to_be_made() {
+    let mut s = with_devices(1, 2, 2);
+    s.put_pod_group(group(2), at(0));
+    let templated =
+        |name: &str| member(name).spec("resourceClaims", json!([{"name": "r", "resourceClaimTemplateName": "t"}]));
+    s.put_pod(claiming("a", "c0").build(), at(0));
+    s.put_pod(templated("b").build(), at(0));
+    let found = told(&mut s, at(0));
+    assert_eq!(found.len(), 2, "the one whose claim is missing is not tried: {found:?}");
+    assert!(found[1].starts_with("g unschedulable"), "{found:?}");
+    let made = json!({"metadata": {"name": "b-r", "namespace": "default", "uid": "b-r", "ownerReferences":
+            [{"apiVersion": "v1", "kind": "Pod", "name": "b", "uid": "b", "controller": true}]},
+        "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "any"}}]}}});
+    s.change_devices(DeviceChange::PutClaim(serde_json::from_value(made).unwrap()), at(1));
+    let statuses = json!([{"name": "r", "resourceClaimName": "b-r"}]);
+    s.put_pod(templated("b").status("resourceClaimStatuses", statuses).build(), at(1));
+    assert_eq!(told(&mut s, at(1)).last().unwrap(), "g scheduled (Scheduled): ");
 }

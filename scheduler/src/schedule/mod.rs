@@ -10,10 +10,14 @@ mod gang_preemption;
 #[cfg(test)]
 mod gang_tests;
 mod outcome;
+mod permit;
+mod refuse;
 mod scheduler;
 mod storage;
 mod what_if;
 
+#[cfg(test)]
+mod observer_tests;
 #[cfg(test)]
 mod preemption_properties;
 #[cfg(test)]

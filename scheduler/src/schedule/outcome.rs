@@ -122,6 +122,8 @@ pub(super) struct Held {
     pub(super) placement: Box<Placement>,
     /// Who has not permitted it yet, and until when that is waited for.
     pub(super) by: BTreeMap<Name, Time>,
+    /// Since when it waits.
+    pub(super) since: Time,
 }
 
 /// A pod that has no node, and why.

@@ -11,8 +11,7 @@ use super::outcome::Held;
 use super::{Classes, Failure, Outcome, Placement};
 use crate::cache::{Cache, Snapshot, Specs};
 use crate::framework::{
-    Action, ClusterEvent, Code, CycleState, Diagnosis, Extender, FitError, Object, Permission, PodConditionUpdate,
-    PostFilterContext, PostFilterOutcome, Profile, Status,
+    Action, ClusterEvent, Code, CycleState, Extender, Object, Observer, Permission, Profile, Status, Watch,
 };
 use crate::object::{Name, PodInfo, Time};
 use crate::queue::{QueueConfig, QueuedPod, SchedulingQueue, Stage};
@@ -82,7 +81,13 @@ pub struct Scheduler {
     pub(super) extenders: Vec<Extender>,
     /// What became of pods that were placed together with another.
     pub(super) told_later: VecDeque<Outcome>,
+    pub(super) watch: Watch,
+    /// How many scheduling cycles there were.
+    cycles: u64,
 }
+
+/// Of how many scheduling cycles one is looked at plugin by plugin, as upstream does by chance.
+const CYCLES_PER_SAMPLE: u64 = 10;
 
 /// A pod whose node was not to be had after all, and why.
 pub(super) type Unassumed = (QueuedPod, Status);
@@ -125,7 +130,29 @@ impl Scheduler {
             reuse_results: config.reuse_results,
             extenders,
             told_later: VecDeque::new(),
+            watch: Watch::default(),
+            cycles: 0,
         })
+    }
+
+    /// Has somebody with a clock see how long plugins take and which way pods go. Decisions are the same.
+    pub fn observe_with(&mut self, observer: Arc<dyn Observer>) {
+        self.watch = Watch::new(observer);
+        self.profiles.values_mut().for_each(|profile| profile.watch = self.watch.clone());
+        self.queue.observe_with(&self.watch);
+    }
+
+    /// The profiles, by scheduler name.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.profiles.values()
+    }
+
+    /// What a scheduling cycle begins with.
+    pub(super) fn new_state(&mut self) -> CycleState {
+        self.cycles += 1;
+        let mut state = CycleState::new();
+        state.closely = self.watch.is_on() && self.cycles.is_multiple_of(CYCLES_PER_SAMPLE);
+        state
     }
 
     /// The cluster as it is believed to be.
@@ -171,14 +198,12 @@ impl Scheduler {
             return Some(outcome);
         }
         if self.profiles[&queued.pod.spec.scheduler_name].places_gangs && !queued.pod.spec.pod_group.is_empty() {
-            let outcomes = self.schedule_gang(queued, now);
-            self.told_later.extend(outcomes);
-            return self.told_later.pop_front();
+            return self.schedule_gang(queued, now);
         }
         queued.unschedulable_plugins.clear();
         queued.pending_plugins.clear();
         if self.has_interested_extender(&queued.pod) {
-            return Some(self.search(queued, now));
+            return Some(self.search(queued, None, now));
         }
         let (state, decided) = self.decide_safely(&queued.pod);
         Some(match decided {
@@ -206,7 +231,7 @@ impl Scheduler {
 
     /// Decides; a plugin that panics fails the pod.
     pub(super) fn decide_safely(&mut self, pod: &Arc<PodInfo>) -> (CycleState, Result<Decision, Refusal>) {
-        let mut state = CycleState::new();
+        let mut state = self.new_state();
         let decided = catch_unwind(AssertUnwindSafe(|| self.decide(pod, &mut state)));
         let decided = decided.unwrap_or_else(|panic| {
             // What was kept may be half changed.
@@ -231,25 +256,6 @@ impl Scheduler {
                 Outcome::Failed(Box::new(self.failed(queued, status, now)))
             }
         }
-    }
-
-    /// Lets a placed pod go on, at once or when it is permitted to.
-    pub(super) fn hold(&mut self, placement: Box<Placement>, permission: Permission, now: Time) -> Outcome {
-        for (uid, plugin) in permission.allowed {
-            self.permit(&uid, &plugin);
-        }
-        for uid in permission.wanted {
-            self.queue.activate(&uid, now);
-        }
-        let pod = placement.pod.clone();
-        if permission.waits.is_empty() {
-            self.queue.done(&pod.uid);
-            return Outcome::Placed(placement);
-        }
-        let deadline = |wait: Duration| now.checked_add(wait).unwrap_or(Time::MAX);
-        let by = permission.waits.into_iter().map(|(plugin, wait)| (plugin, deadline(wait))).collect();
-        self.held.insert(pod.uid.clone(), Held { placement, by });
-        Outcome::Waiting(pod)
     }
 
     /// Believes that a pod is on its node, with all that it needs there. If that is refused, nothing is left of it.
@@ -333,167 +339,6 @@ impl Scheduler {
         if self.cache.forget(&pod.uid).is_ok() && self.pending.contains_key(&pod.uid) {
             self.queue.gangs.put(&pod, Stage::Waiting);
         }
-    }
-
-    /// A plugin permits a waiting pod.
-    pub fn permit(&mut self, uid: &str, plugin: &str) {
-        if let Some(held) = self.held.get_mut(uid) {
-            held.by.remove(plugin);
-        }
-    }
-
-    /// A plugin rejects a waiting pod.
-    pub fn reject(&mut self, uid: &str, plugin: &Name, message: &str, now: Time) -> Option<Failure> {
-        let held = self.held.remove(uid)?;
-        Some(self.withdraw(*held.placement, Status::unschedulable(message.to_owned()).by(plugin), now))
-    }
-
-    /// The waiting pods.
-    pub fn waiting(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
-        self.held.values().map(|held| &held.placement.pod)
-    }
-
-    /// Waiting pods that were permitted, or have waited too long.
-    pub fn take_permitted(&mut self, now: Time) -> Vec<Outcome> {
-        let late = |held: &Held| held.by.values().any(|deadline| *deadline <= now);
-        let ready: Vec<Name> =
-            self.held.iter().filter(|(_, held)| held.by.is_empty() || late(held)).map(|(uid, _)| uid.clone()).collect();
-        let mut outcomes = Vec::new();
-        for uid in ready {
-            let Some(Held { placement, by }) = self.held.remove(&uid) else { continue };
-            let Some(plugin) = by.iter().find(|(_, deadline)| **deadline <= now).map(|(plugin, _)| plugin) else {
-                self.queue.done(&uid);
-                outcomes.push(Outcome::Placed(placement));
-                continue;
-            };
-            let message = format!("rejected due to timeout after waiting at plugin {plugin}");
-            let status = Status::unschedulable(message).by(plugin);
-            outcomes.push(Outcome::Failed(Box::new(self.withdraw(*placement, status, now))));
-        }
-        outcomes
-    }
-
-    /// The pod fits nowhere; room is made for it if that is wanted and possible.
-    pub(super) fn refused(
-        &mut self,
-        queued: QueuedPod,
-        state: &CycleState,
-        refusal: Refusal,
-        make_room: bool,
-        now: Time,
-    ) -> Failure {
-        let error = match refusal {
-            Refusal::DoesNotFit(error) => error,
-            Refusal::NoNodes => {
-                let message = "no nodes available to schedule pods".to_owned();
-                return self.put_back(queued, Failure::UNSCHEDULABLE, message, PostFilterOutcome::default(), now);
-            }
-            Refusal::Failed(status) => return self.failed(queued, status, now),
-        };
-        let outcome = match make_room {
-            true => self
-                .make_room(&queued.pod, &error, |profile, pod, context| profile.run_post_filter(state, pod, context)),
-            false => PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() },
-        };
-        self.conclude(queued, *error, outcome, now)
-    }
-
-    /// Runs PostFilter plugins, if there are any; one that panics makes no room.
-    pub(super) fn make_room(
-        &mut self,
-        pod: &Arc<PodInfo>,
-        error: &FitError,
-        run: impl FnOnce(&Profile, &Arc<PodInfo>, PostFilterContext<'_>) -> PostFilterOutcome,
-    ) -> PostFilterOutcome {
-        let profile = &self.profiles[&pod.spec.scheduler_name];
-        if !profile.has_post_filter() {
-            return PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
-        }
-        let candidates_wanted = self.extenders.iter().any(|own| own.preempts && own.is_interested(pod));
-        let Progress { classes, random, .. } = &mut self.progress;
-        let (kept, places) = classes.as_mut().map(|classes| classes.kept_for(pod)).unwrap_or_default();
-        let context = PostFilterContext {
-            profile,
-            snapshot: self.cache.snapshot(),
-            nominator: &self.queue.nominator,
-            statuses: &error.diagnosis.nodes,
-            random,
-            candidates_wanted,
-            kept,
-            places,
-        };
-        catch_unwind(AssertUnwindSafe(|| run(profile, pod, context))).unwrap_or_else(|panic| PostFilterOutcome {
-            status: Some(panicked(&*panic)),
-            ..PostFilterOutcome::default()
-        })
-    }
-
-    /// Puts a pod back that fits nowhere, with what came of making room.
-    pub(super) fn conclude(
-        &mut self,
-        mut queued: QueuedPod,
-        mut error: FitError,
-        outcome: PostFilterOutcome,
-        now: Time,
-    ) -> Failure {
-        error.diagnosis.post_filter = outcome.status.as_ref().map(Status::message).unwrap_or_default();
-        let message = error.to_string();
-        let Diagnosis { unschedulable_plugins, pending_plugins, .. } = error.diagnosis;
-        queued.unschedulable_plugins = unschedulable_plugins;
-        queued.pending_plugins = pending_plugins;
-        self.put_back(queued, Failure::UNSCHEDULABLE, message, outcome, now)
-    }
-
-    /// Something outside of filtering said no.
-    pub(super) fn failed(&mut self, mut queued: QueuedPod, status: Status, now: Time) -> Failure {
-        let clear = PostFilterOutcome { nominated_node_name: Some(Name::default()), ..Default::default() };
-        queued.unschedulable_plugins.clear();
-        queued.pending_plugins.clear();
-        if !status.is_rejection() {
-            return self.put_back(queued, Failure::SCHEDULER_ERROR, status.message(), clear, now);
-        }
-        let mut error = FitError { nodes_total: 1, diagnosis: Diagnosis::default() };
-        error.diagnosis.blame(&status);
-        error.diagnosis.nodes.set(crate::cache::NodeSlot(0), status);
-        let message = error.to_string();
-        queued.unschedulable_plugins = error.diagnosis.unschedulable_plugins;
-        queued.pending_plugins = error.diagnosis.pending_plugins;
-        self.put_back(queued, Failure::UNSCHEDULABLE, message, clear, now)
-    }
-
-    pub(super) fn put_back(
-        &mut self,
-        mut queued: QueuedPod,
-        reason: &'static str,
-        message: String,
-        outcome: PostFilterOutcome,
-        now: Time,
-    ) -> Failure {
-        let mut pod = queued.pod.clone();
-        let nominated = outcome.nominated_node_name;
-        let preempts = outcome.actions.iter().any(|action| matches!(action, Action::Preempt(_)));
-        match self.pending.get(&pod.uid) {
-            Some(newest) => {
-                if preempts {
-                    self.queue.preempting.insert(pod.uid.clone());
-                }
-                pod = newest.clone();
-                queued.pod = pod.clone();
-                if let Some(node) = &nominated {
-                    self.queue.nominator.add(pod.clone(), node);
-                }
-                self.queue.add_unschedulable(queued, now);
-            }
-            None => self.queue.done(&pod.uid),
-        }
-        let condition = PodConditionUpdate { kind: "PodScheduled", status: false, reason, message: message.clone() };
-        let mut actions = vec![Action::UpdatePodStatus {
-            pod: pod.clone(),
-            condition: Some(condition),
-            nominated_node_name: nominated.clone(),
-        }];
-        actions.extend(outcome.actions);
-        Failure { pod, reason, message, nominated_node_name: nominated, actions }
     }
 }
 

@@ -29,6 +29,7 @@ impl Scheduler {
     /// Something about storage came, changed or went.
     pub fn change_storage(&mut self, change: StorageChange, now: Time) {
         use EventResource as R;
+        let since = self.watch.start();
         let storage = &mut self.cache.snapshot_mut().objects_mut().storage;
         let (resource, object, new) = match change {
             StorageChange::PutClaim(claim) => {
@@ -58,8 +59,7 @@ impl Scheduler {
             StorageChange::RemoveAttachment(name) => {
                 storage.remove_attachment(&name);
                 let event = ClusterEvent::new(R::VolumeAttachment, ActionType::DELETE);
-                self.queue.on_event(event, &Object::Other, now);
-                return;
+                return self.hear(event, &Object::Other, since, now);
             }
             // Nothing fits because one of these goes.
             StorageChange::PutAttachment(attachment) => return storage.put_attachment(attachment),
@@ -71,6 +71,6 @@ impl Scheduler {
             StorageChange::RemoveCapacity(namespace, name) => return storage.remove_capacity(&namespace, &name),
         };
         let action = if new { ActionType::ADD } else { ActionType::UPDATE };
-        self.queue.on_event(ClusterEvent::new(resource, action), &object, now);
+        self.hear(ClusterEvent::new(resource, action), &object, since, now);
     }
 }

@@ -10,7 +10,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 pub(crate) const CLAIMS: &str = "/api/v1/persistentvolumeclaims";
@@ -27,18 +27,25 @@ struct State {
     watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
     calls: Vec<(Method, String, Value)>,
     faults: Vec<(String, u16, String)>,
+    /// How many calls stand at the gate, and how many did at most.
+    waiting: usize,
+    most: usize,
 }
+
+/// Where calls to paths with this text wait until they are let through.
+type Gate = (String, Arc<Semaphore>);
 
 /// The fake; clones share their state.
 #[derive(Clone)]
 pub(crate) struct FakeApi {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
+    gate: Arc<Mutex<Option<Gate>>>,
 }
 
 impl FakeApi {
     pub(crate) fn new() -> Self {
-        Self { state: Arc::default(), changed: watch::Sender::default() }
+        Self { state: Arc::default(), changed: watch::Sender::default(), gate: Arc::default() }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -53,6 +60,34 @@ impl FakeApi {
     /// The next call to a path that contains this text is answered with that error.
     pub(crate) fn fail_next(&self, path: &str, code: u16, message: &str) {
         self.state.lock().unwrap().faults.push((path.into(), code, message.into()));
+    }
+
+    /// From now on calls to a path that contains this text wait for permits of the semaphore.
+    pub(crate) fn hold(&self, path: &str) -> Arc<Semaphore> {
+        let permits = Arc::new(Semaphore::new(0));
+        *self.gate.lock().unwrap() = Some((path.to_owned(), permits.clone()));
+        permits
+    }
+
+    /// How many calls wait so, and how many did at most at a time.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap();
+        (state.waiting, state.most)
+    }
+
+    async fn pass_gate(&self, path: &str) {
+        let gate = self.gate.lock().unwrap().clone().filter(|(held, _)| path.contains(held.as_str()));
+        let Some((_, permits)) = gate else { return };
+        let count = |change: fn(&mut State)| {
+            change(&mut self.state.lock().unwrap());
+            self.changed.send_modify(|n| *n += 1);
+        };
+        count(|state| {
+            state.waiting += 1;
+            state.most = state.most.max(state.waiting);
+        });
+        permits.acquire().await.expect("the gate stays").forget();
+        count(|state| state.waiting -= 1);
     }
 
     /// Adds or replaces an object; `collection` is such as `/api/v1/nodes`.
@@ -95,6 +130,7 @@ impl FakeApi {
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default().to_owned();
+        self.pass_gate(&path).await;
         let mut state = self.state.lock().unwrap();
         state.calls.push((parts.method.clone(), path.clone(), body.clone()));
         if let Some(at) = state.faults.iter().position(|(part, ..)| path.contains(part.as_str())) {

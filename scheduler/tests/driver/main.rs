@@ -210,6 +210,7 @@ fn one_of_two_schedules_and_the_other_takes_over() {
 fn many_pods_go_through_few_calls_at_a_time() {
     run(async {
         let api = FakeApi::new();
+        let gate = api.hold("/binding");
         for n in 0..20 {
             api.put(NODES, node(&format!("n{n}")).json().clone());
         }
@@ -217,7 +218,15 @@ fn many_pods_go_through_few_calls_at_a_time() {
             put_pod(&api, &asks(&format!("p{n}"), "100m"));
         }
         let driver = start(&api, DriverConfig { calls_max: 4, ..DriverConfig::default() });
-        api.until("all bound", |api| (api.calls(&Method::POST, "/binding").len() == 300).then_some(())).await;
+        let bound = |api: &FakeApi| api.calls(&Method::POST, "/binding").len();
+        for done in 0..20 {
+            let full = |api: &FakeApi| (api.held().0 == 4 && bound(api) == done).then_some(());
+            api.until("four calls under way again", full).await;
+            gate.add_permits(1);
+        }
+        gate.add_permits(1000);
+        api.until("all bound", |api| (bound(api) == 300).then_some(())).await;
+        assert_eq!(api.held(), (0, 4), "there never were more than four calls under way");
         driver.stop().await.unwrap();
     });
 }
@@ -262,7 +271,20 @@ fn numbers_are_taken_down_under_upstreams_names() {
             "scheduler_async_api_call_execution_total{call_type=\"pod_binding\",result=\"success\"} 1",
             "scheduler_pod_scheduling_attempts_count 1",
             "scheduler_cache_size{type=\"nodes\"} 1",
+            "scheduler_event_handling_duration_seconds_count{event=\"NodeAdd\"} 1",
+            "scheduler_queue_incoming_pods_total{event=\"UnschedulablePodAdd\",queue=\"active\"} 2",
+            "scheduler_queue_incoming_pods_total{event=\"ScheduleAttemptFailure\",queue=\"unschedulable\"} 1",
+            "scheduler_batch_attempts_total{profile=\"default-scheduler\",result=\"no_hint\"} 2",
+            "scheduler_get_node_hint_duration_seconds_count{hinted=\"no_hint\",profile=\"default-scheduler\"} 2",
+            "scheduler_plugin_evaluation_total{extension_point=\"PreFilter\",plugin=\"NodeAffinity\",profile=\"default-scheduler\"} 2",
         ] {
+            assert!(text.lines().any(|own| own == line), "{line} is not in:\n{text}");
+        }
+        for (point, status) in
+            [("Filter", "Success"), ("Filter", "Unschedulable"), ("PreBind", "Success"), ("Bind", "Success")]
+        {
+            let labels = format!("extension_point=\"{point}\",profile=\"default-scheduler\",status=\"{status}\"");
+            let line = format!("scheduler_framework_extension_point_duration_seconds_count{{{labels}}} 1");
             assert!(text.lines().any(|own| own == line), "{line} is not in:\n{text}");
         }
         driver.stop().await.unwrap();

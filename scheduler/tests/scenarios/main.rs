@@ -1,6 +1,7 @@
 //! Stories of small clusters, told in text files: commands at the margin, and indented below each what it must answer.
 //! `README.txt` beside them explains the commands.
 
+mod gangs;
 mod upstream;
 
 use std::fmt::Write as _;

@@ -80,8 +80,14 @@ impl Template {
             return Err(self.wrong("not an object with a kind".to_owned()));
         }
         // Some of upstream's files name the version before this one, whose objects look the same.
-        if body["apiVersion"] == "resource.k8s.io/v1beta2" {
-            body["apiVersion"] = json!("resource.k8s.io/v1");
+        match (body["apiVersion"].as_str(), body["kind"].as_str()) {
+            (Some("resource.k8s.io/v1alpha3"), Some("DeviceTaintRule")) => {
+                body["apiVersion"] = json!("resource.k8s.io/v1beta2");
+            }
+            (Some("resource.k8s.io/v1beta2"), Some(kind)) if kind != "DeviceTaintRule" => {
+                body["apiVersion"] = json!("resource.k8s.io/v1");
+            }
+            _ => {}
         }
         Ok(body)
     }

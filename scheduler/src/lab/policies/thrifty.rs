@@ -18,28 +18,21 @@ impl Thrifty {
 
     /// What the best choice of GPUs makes useless, and that choice.
     fn best(&self, ask: &Ask, node: &GpuNode) -> (f64, Vec<usize>) {
+        let weighed = |gpus: Vec<usize>| (self.typical.growth(node, ask, &gpus), gpus);
         if !ask.shares_a_gpu() {
-            let gpus = node.tightest(ask).into_vec();
-            return (self.typical.growth(node, ask, &gpus), gpus);
+            return weighed(node.tightest(ask).into_vec());
         }
-        let mut best = (f64::INFINITY, Vec::new());
-        for (gpu, left) in node.gpus_left.iter().enumerate() {
-            if *left >= ask.gpu_milli && !node.gpus_left[..gpu].contains(left) {
-                let growth = self.typical.growth(node, ask, &[gpu]);
-                if growth < best.0 {
-                    best = (growth, vec![gpu]);
-                }
-            }
-        }
-        best
+        let left = &node.gpus_left;
+        let fits = |gpu: &usize| left[*gpu] >= ask.gpu_milli && !left[..*gpu].contains(&left[*gpu]);
+        let choices = (0..left.len()).filter(fits).map(|gpu| weighed(vec![gpu]));
+        choices.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, Vec::new()))
     }
 
     #[allow(clippy::cast_precision_loss, reason = "thousandths of a few GPUs and cpus")]
     fn standing(&self, ask: &Ask, node: &GpuNode) -> f64 {
-        let (growth, _) = self.best(ask, node);
         let waiting = (node.gpu_left() - ask.gpu_total()) as f64 / 8000.0;
         let cpu_after = (node.cpu_left - ask.cpu) as f64 / 128_000.0;
-        1.0 / (1.0 + (growth + 0.02 * waiting + 0.01 * cpu_after).exp())
+        1.0 / (1.0 + (self.best(ask, node).0 + 0.02 * waiting + 0.01 * cpu_after).exp())
     }
 }
 

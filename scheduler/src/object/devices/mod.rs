@@ -2,6 +2,8 @@
 
 mod capacity;
 mod claim;
+mod claim_wire;
+mod taint_rule;
 
 use std::collections::BTreeMap;
 
@@ -11,10 +13,12 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::wire::null_is_default;
-use super::{Meta, Name, NodeSelector};
+use super::{Meta, Name, Node, NodeSelector};
 use capacity::{Amount, amounts};
 
 pub use capacity::{CapacityPolicy, CapacityRange, Counters};
+pub use taint_rule::DeviceTaintRule;
+
 pub use claim::{
     DeviceAllocation, DeviceClaim, DeviceClass, DeviceRequest, DeviceShare, ExtendedDevices, GivenDevice, MadeClaims,
     PodDevices, RequestMapping,
@@ -209,6 +213,18 @@ pub struct DeviceSlice {
     pub devices: Vec<Device>,
     /// The pool's counter sets, from which devices take something.
     pub counters: BTreeMap<Name, Counters>,
+}
+
+impl DeviceSlice {
+    /// Whether a node that the slice [reaches](Self::access) can use one of its devices.
+    pub(crate) fn offers(&self, device: &Device, node: &Node) -> bool {
+        match (&self.access, &device.access) {
+            (Access::PerDevice, Access::Node(name)) => *name == node.name,
+            (Access::PerDevice, Access::Nodes(nodes)) => nodes.matches(node),
+            (Access::PerDevice, access) => *access == Access::All,
+            _ => true,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for DeviceSlice {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::super::device_selector::Selectors;
 use super::allocate::Prepared;
-use super::cel::Selectors;
-use super::prepare;
+use super::claims::prepare;
 use crate::cache::{Devices, NodeInfo, Objects, extended_uid};
 use crate::framework::Status;
 use crate::object::{

@@ -1,26 +1,29 @@
 //! Claims to devices: which nodes have the devices, and which of them each claim gets.
 
 mod allocate;
-mod cel;
+mod claims;
 mod extended;
+mod fit;
 mod post_filter;
+mod result;
+mod scoring;
 mod sharing;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::device_selector::Selectors;
 use crate::cache::{NodeInfo, NodeSlot, Objects, Snapshot, extended_uid};
 use crate::framework::{
-    Action, ActionType, CycleState, EventResource, FilterPlugin, Flow, Interest, NodeScore, Object, Plugin,
-    PostFilterPlugin, PreBindPlugin, PreFilterOutcome, PreFilterPlugin, PreScorePlugin, ReservePlugin, SCORE_MAX,
-    ScorePlugin, Status, normalize_to_max,
+    Action, ActionType, CycleState, EventResource, FilterPlugin, Interest, Object, Plugin, PostFilterPlugin,
+    PreBindPlugin, PreEnqueuePlugin, PreFilterOutcome, PreFilterPlugin, PreScorePlugin, ReservePlugin, ScorePlugin,
+    Status,
 };
-use crate::object::{
-    DeviceAllocation, DeviceClaim, DeviceClass, DeviceRequest, ExtendedDevices, Name, Node, PodDevices, PodInfo,
-};
+use crate::object::{DeviceAllocation, DeviceClaim, ExtendedDevices, Name, Node, PodInfo};
+use crate::queue::Gangs;
 use allocate::{AllocationError, Prepared, allocate};
-use cel::Selectors;
+use claims::{claim_name, claims_of, prepare};
 use extended::Extended;
 
 /// How many pods can share a claim, as upstream.
@@ -72,72 +75,6 @@ struct Decided {
     extended: Option<(Arc<ExtendedDevices>, Arc<DeviceAllocation>)>,
 }
 
-/// The claim's name; nothing if none is needed.
-fn claim_name(pod: &PodInfo, devices: &PodDevices) -> Result<Option<(Name, bool)>, Status> {
-    if !devices.resource_claim_name.is_empty() {
-        return Ok(Some((devices.resource_claim_name.clone(), false)));
-    }
-    match pod.made_claims.iter().find(|(name, _)| *name == devices.name) {
-        Some((_, claim)) if claim.is_empty() => Ok(None),
-        Some((_, claim)) => Ok(Some((claim.clone(), true))),
-        None => {
-            let message = format!("pod \"{}/{}\": ResourceClaim not created yet", pod.namespace, pod.name);
-            Err(Status::unresolvable(message))
-        }
-    }
-}
-
-fn claims_of(pod: &PodInfo, objects: &Objects) -> Result<Vec<Arc<DeviceClaim>>, Status> {
-    let mut claims = Vec::new();
-    for devices in &pod.spec.devices {
-        let Some((name, made)) = claim_name(pod, devices)? else { continue };
-        let space = &pod.namespace;
-        let missing = || Status::unresolvable(format!("could not find v1.ResourceClaim \"{space}/{name}\""));
-        let claim = objects.devices.claim(space, &name).ok_or_else(missing)?;
-        if claim.deleting {
-            return Err(Status::unresolvable(format!("resourceclaim \"{name}\" is being deleted")));
-        }
-        if made && claim.owner_pod != pod.uid {
-            let pod = &pod.name;
-            return Err(Status::unresolvable(format!(
-                "ResourceClaim {space}/{name} was not created for Pod {space}/{pod} (Pod is not owner)"
-            )));
-        }
-        claims.push(claim.clone());
-    }
-    Ok(claims)
-}
-
-fn prepare(claim: &Arc<DeviceClaim>, objects: &Objects, compiled: &Selectors) -> Result<Prepared, Status> {
-    let class_of = |request: &DeviceRequest| -> Result<Arc<DeviceClass>, Status> {
-        if request.class.is_empty() {
-            return Err(Status::error(format!("request {}: unsupported request type", request.name)));
-        }
-        let missing = || {
-            let (request, class) = (&request.name, &request.class);
-            Status::unresolvable(format!("request {request}: device class {class} does not exist"))
-        };
-        objects.devices.class(&request.class).cloned().ok_or_else(missing)
-    };
-    let ready = |(request, class): (&DeviceRequest, &Arc<DeviceClass>)| {
-        let all = class.selectors.iter().chain(&request.selectors).enumerate();
-        all.map(|(number, text)| {
-            compiled.get(text).map_err(|error| {
-                let (space, name) = (&claim.namespace, &claim.name);
-                Status::error(format!("claim {space}/{name}: selector #{number}: CEL compile error: {error}"))
-            })
-        })
-        .collect()
-    };
-    let (mut selectors, mut classes) = (Vec::new(), Vec::new());
-    for alternatives in &claim.requests {
-        let own: Vec<Arc<DeviceClass>> = alternatives.iter().map(class_of).collect::<Result<_, _>>()?;
-        selectors.push(alternatives.iter().zip(&own).map(ready).collect::<Result<Vec<_>, _>>()?);
-        classes.push(own);
-    }
-    Ok(Prepared { claim: claim.clone(), selectors: selectors.into(), classes: classes.into() })
-}
-
 impl Plugin for DynamicResources {
     fn name(&self) -> &'static str {
         "DynamicResources"
@@ -174,6 +111,10 @@ impl Plugin for DynamicResources {
         ]
     }
 
+    fn pre_enqueue(self: Arc<Self>) -> Option<Arc<dyn PreEnqueuePlugin>> {
+        Some(self)
+    }
+
     fn pre_filter(self: Arc<Self>) -> Option<Arc<dyn PreFilterPlugin>> {
         Some(self)
     }
@@ -200,6 +141,13 @@ impl Plugin for DynamicResources {
 
     fn pre_bind(self: Arc<Self>) -> Option<Arc<dyn PreBindPlugin>> {
         Some(self)
+    }
+}
+
+/// A pod whose claims are still to be made from templates need not be tried.
+impl PreEnqueuePlugin for DynamicResources {
+    fn pre_enqueue(&self, pod: &PodInfo, _: &Gangs) -> Result<(), Status> {
+        pod.spec.devices.iter().try_for_each(|devices| claim_name(pod, devices).map(drop))
     }
 }
 
@@ -304,63 +252,6 @@ impl DynamicResources {
 impl State {
     fn claims(&self) -> impl Iterator<Item = &Arc<DeviceClaim>> {
         self.allocated.iter().chain(self.open.iter().map(|prepared| &prepared.claim))
-    }
-
-    /// Whether any request has alternatives, of which some are better.
-    fn has_alternatives(&self) -> bool {
-        let named = |request: &DeviceRequest| request.name.contains('/');
-        self.claims().any(|claim| claim.requests.iter().flatten().any(named))
-    }
-}
-
-/// How many alternatives a request can have.
-const ALTERNATIVES_MAX: usize = 8;
-
-/// The better the alternatives that a claim got, the more.
-fn score(claim: &DeviceClaim, allocation: &DeviceAllocation) -> i64 {
-    let got = |request: &DeviceRequest| allocation.devices.iter().any(|given| given.request == request.name);
-    let places = claim.requests.iter().flat_map(|alternatives| alternatives.iter().enumerate());
-    let wanted = places.filter(|(_, request)| request.name.contains('/') && got(request));
-    wanted.map(|(place, _)| i64::try_from(ALTERNATIVES_MAX.saturating_sub(place)).unwrap_or(0)).sum()
-}
-
-impl PreScorePlugin for DynamicResources {
-    fn pre_score(&self, state: &mut CycleState, _: &PodInfo, _: &[&NodeInfo], _: &Snapshot) -> Result<Flow, Status> {
-        let differs = state.get::<State>().is_some_and(State::has_alternatives);
-        Ok(if differs { Flow::Continue } else { Flow::Skip })
-    }
-}
-
-impl ScorePlugin for DynamicResources {
-    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
-        let Some(own) = state.get::<State>() else { return Ok(0) };
-        let had = own.allocated.iter().filter_map(|claim| Some(score(claim, claim.allocation.as_ref()?)));
-        let objects = state.objects()?;
-        let (open, _) = self.open_on(own, pod, node, objects)?;
-        let given = allocate(&open, &node.node, &objects.devices)?.unwrap_or_default();
-        let got = own.open.iter().zip(&given).map(|(prepared, allocation)| score(&prepared.claim, allocation));
-        Ok(had.chain(got).sum())
-    }
-
-    fn normalize(&self, _: &CycleState, _: &PodInfo, scores: &mut [NodeScore]) -> Result<(), Status> {
-        normalize_to_max(scores, false);
-        Ok(())
-    }
-
-    fn normalizes(&self) -> bool {
-        true
-    }
-
-    fn normalizes_by_extremes(&self) -> bool {
-        true
-    }
-
-    fn normalized_when_equal(&self, raw: i64) -> Option<i64> {
-        Some(if raw > 0 { SCORE_MAX } else { 0 })
-    }
-
-    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
-        is_none_of_its_business(pod, snapshot)
     }
 }
 

@@ -56,16 +56,20 @@ fn add(sums: &mut Amounts, more: &Amounts) {
 impl Search<'_> {
     /// Whether a device has what is asked of its capacity, beside what others have of it already and what is `being`
     /// given away now.
-    pub(super) fn has_left(&self, candidate: usize, asked: &DeviceRequest, being: &Amounts) -> bool {
-        let Candidate { id, device, .. } = &self.candidates[candidate];
+    pub(super) fn has_left(&self, candidate: usize, asked: &DeviceRequest, being: Option<&Amounts>) -> bool {
+        let Candidate { device, pool_use, .. } = &self.candidates[candidate];
+        // Most devices are given as a whole, and have all of what they are.
+        if asked.capacity.is_empty() && device.policies.is_empty() && !device.shareable {
+            return true;
+        }
         if asked.capacity.keys().any(|name| !device.capacity.contains_key(name)) {
             return false;
         }
-        let shared = self.devices.shared(id);
+        let shared = pool_use.and_then(|pool| pool.shared(&device.name));
         taken(device, asked).into_iter().all(|(name, amount)| {
             let allowed = device.policies.get(&name).is_none_or(|policy| policy.allows(amount));
             let mut sum = amount;
-            for others in shared.into_iter().chain([being]) {
+            for others in shared.into_iter().chain(being) {
                 if let Some(more) = others.get(&name) {
                     sum += *more;
                 }
@@ -88,22 +92,22 @@ impl Search<'_> {
 
     /// Whether the pool's counters leave enough for a device, beside those that are in use or chosen.
     pub(super) fn counters_allow(&self, candidate: usize) -> bool {
-        let Candidate { id, device, .. } = &self.candidates[candidate];
+        let Candidate { slice, device, pool_use, .. } = &self.candidates[candidate];
         if device.consumes.is_empty() {
             return true;
         }
         let already = |choice: &Choice| choice.candidate == candidate;
-        if device.shareable && (self.devices.shared(id).is_some() || self.chosen.iter().any(already)) {
+        let shared = |device: &Device| pool_use.is_some_and(|pool| pool.shared(&device.name).is_some());
+        if device.shareable && (shared(device) || self.chosen.iter().any(already)) {
             return true;
         }
         let mut left: BTreeMap<&Name, Counters> = BTreeMap::new();
-        for slice in self.devices.slices_of(&id.driver, &id.pool) {
-            left.extend(slice.counters.iter().map(|(name, counters)| (name, counters.clone())));
+        for part in self.devices.slices_of(&slice.driver, &slice.pool) {
+            left.extend(part.counters.iter().map(|(name, counters)| (name, counters.clone())));
         }
-        for slice in self.devices.slices_of(&id.driver, &id.pool) {
-            for other in slice.devices.iter().filter(|other| !other.consumes.is_empty()) {
-                let other_id = DeviceId { device: other.name.clone(), ..id.clone() };
-                if self.devices.is_in_use(&other_id) || self.devices.shared(&other_id).is_some() {
+        for part in self.devices.slices_of(&slice.driver, &slice.pool) {
+            for other in part.devices.iter().filter(|other| !other.consumes.is_empty()) {
+                if shared(other) || pool_use.is_some_and(|pool| pool.has(&other.name)) {
                     consume(&mut left, other);
                 }
             }
@@ -112,7 +116,7 @@ impl Search<'_> {
         chosen.sort_unstable();
         chosen.dedup();
         for other in chosen.into_iter().map(|other| &self.candidates[other]) {
-            if other.id.driver == id.driver && other.id.pool == id.pool {
+            if other.slice.driver == slice.driver && other.slice.pool == slice.pool {
                 consume(&mut left, other.device);
             }
         }

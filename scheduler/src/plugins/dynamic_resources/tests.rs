@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::framework::Code;
+use crate::framework::{Code, Flow};
 use crate::testing::{PodMaker, node, pod, snapshot};
 
 fn slice(node: &str, devices: &[Value]) -> Value {
@@ -275,4 +275,59 @@ fn all_devices_of_a_pool_that_is_being_updated_cannot_be_told() {
     let found = judge(&world, asks()).unwrap();
     let why = "claim default/c, request r: asks for all devices, but resource pool gpu/n1 is currently being updated";
     assert_eq!((found[0].as_deref(), found[1].as_deref()), (Some(why), None));
+}
+
+#[test]
+fn rules_taint_devices_whatever_their_drivers_say() {
+    let tolerant = || {
+        let mut request = exactly("r", 2, "");
+        request["exactly"]["tolerations"] = json!([{"key": "broken", "operator": "Exists"}]);
+        request
+    };
+    let rule = |selector: Value| -> crate::object::DeviceTaintRule {
+        let spec = json!({"deviceSelector": selector, "taint": {"key": "broken", "effect": "NoSchedule"}});
+        serde_json::from_value(json!({"metadata": {"name": "rule"}, "spec": spec})).unwrap()
+    };
+    for (selector, expected) in [
+        (json!(null), [NONE, NONE]),
+        (json!({}), [NONE, NONE]),
+        (json!({"pool": "n1"}), [NONE, None]),
+        (json!({"pool": "n1", "device": "b"}), [NONE, None]),
+        (json!({"device": "c"}), [None, None]),
+        (json!({"driver": "other"}), [None, None]),
+        (json!({"driver": "gpu", "pool": "n2"}), [None, NONE]),
+    ] {
+        let mut snapshot = world(claim(json!([exactly("r", 2, "")]), json!([])));
+        let devices = &mut snapshot.objects_mut().devices;
+        let any = expected != [None, None] || selector["device"] == "c";
+        assert_eq!(devices.put_taint_rule(rule(selector.clone())), any, "{selector}");
+        let found = judge(&snapshot, asks()).unwrap();
+        assert_eq!(found.each_ref().map(Option::as_deref), expected, "{selector}");
+        let tolerated = claim(json!([tolerant()]), json!([]));
+        snapshot.objects_mut().devices.put_claim(serde_json::from_value(tolerated).unwrap());
+        assert_eq!(judge(&snapshot, asks()).unwrap(), [None, None], "{selector}, tolerated");
+        // A slice that comes later is tainted as well; without the rule none is.
+        let again = [gpu("a", "A100", 0), gpu("b", "A100", 1)];
+        let devices = &mut snapshot.objects_mut().devices;
+        devices.put_slice(serde_json::from_value(slice("n1", &again)).unwrap());
+        devices.put_claim(serde_json::from_value(claim(json!([exactly("r", 2, "")]), json!([]))).unwrap());
+        assert_eq!(judge(&snapshot, asks()).unwrap()[0].as_deref(), expected[0], "{selector}, again");
+        assert_eq!(snapshot.objects_mut().devices.remove_taint_rule(&"rule".into()), any);
+        assert_eq!(judge(&snapshot, asks()).unwrap(), [None, None], "{selector}, taken back");
+    }
+}
+
+#[test]
+fn an_expression_is_asked_about_no_device_that_need_not_be_looked_at() {
+    // The second device lacks what is asked about, and nobody minds until the first is taken.
+    let mut snapshot = world(claim(json!([exactly("r", 1, "device.attributes['gpu'].numa == 0")]), json!([])));
+    let odd = [gpu("a", "A100", 0), json!({"name": "b"})];
+    snapshot.objects_mut().devices.put_slice(serde_json::from_value(slice("n1", &odd)).unwrap());
+    assert_eq!(judge(&snapshot, asks()).unwrap(), [None, None]);
+    let id = crate::object::DeviceId { driver: "gpu".into(), pool: "n1".into(), device: "a".into() };
+    let given = crate::object::GivenDevice { id, ..Default::default() };
+    let taken = DeviceAllocation { devices: vec![given], ..DeviceAllocation::default() };
+    snapshot.objects_mut().devices.pend(&"other".into(), Arc::new(taken));
+    let why = "filter node n1: claim default/c: selector #0: CEL runtime error: no such key: numa";
+    assert_eq!(judge(&snapshot, asks()).unwrap()[0].as_deref(), Some(why));
 }

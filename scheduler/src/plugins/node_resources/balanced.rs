@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::devices::DeviceCounter;
 use super::{Resource, ResourceWeight};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{CycleState, Flow, Plugin, PreScorePlugin, SCORE_MAX, ScorePlugin, Status};
@@ -13,6 +14,7 @@ use crate::object::PodInfo;
 #[derive(Clone, Debug)]
 pub struct BalancedAllocation {
     resources: Vec<Resource>,
+    counter: DeviceCounter,
 }
 
 pub(super) fn cpu_and_memory() -> Vec<ResourceWeight> {
@@ -29,7 +31,8 @@ impl BalancedAllocation {
     /// A plugin that looks at those resources; weights don't matter.
     #[must_use]
     pub fn new(resources: &[ResourceWeight]) -> Self {
-        Self { resources: resources.iter().map(|r| Resource::of(&r.name)).collect() }
+        let resources = resources.iter().map(|r| Resource::of(&r.name)).collect();
+        Self { resources, counter: DeviceCounter::default() }
     }
 }
 
@@ -55,18 +58,23 @@ impl PreScorePlugin for BalancedAllocation {
 }
 
 impl ScorePlugin for BalancedAllocation {
-    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
+    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> Result<i64, Status> {
+        let devices = (&self.counter, &snapshot.objects().devices);
         let mut with = SmallVec::<[f64; 4]>::new();
         let mut without = SmallVec::<[f64; 4]>::new();
-        for share in self.resources.iter().filter_map(|resource| resource.share(pod, node, false)) {
+        for share in self.resources.iter().filter_map(|resource| resource.share(pod, node, false, devices)) {
             with.push(fraction(share.allocated + share.asked, share.allocatable));
             without.push(fraction(share.allocated, share.allocatable));
         }
         Ok(SCORE_MAX / 2 + (SCORE_MAX / 2 + evenness(&with) - evenness(&without)) / 2)
     }
 
-    fn is_node_local(&self, _: &PodInfo, _: &Snapshot) -> bool {
-        true
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        !DeviceCounter::concerns(self.resources.iter(), pod, &snapshot.objects().devices)
+    }
+
+    fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+        super::classes_stamp(pod, snapshot)
     }
 }
 

@@ -205,17 +205,21 @@ impl FilterPlugin for NodeResourcesFit {
     }
 
     fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
-        if pod.spec.device_asks.is_empty() { 0 } else { snapshot.objects().devices.behind_version() }
+        super::classes_stamp(pod, snapshot)
     }
 }
 
 impl ScorePlugin for NodeResourcesFit {
-    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
-        Ok(self.scorer.score(pod, node))
+    fn score(&self, _: &CycleState, pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> Result<i64, Status> {
+        Ok(self.scorer.score(pod, node, &snapshot.objects().devices))
     }
 
-    fn is_node_local(&self, _: &PodInfo, _: &Snapshot) -> bool {
-        true
+    fn is_node_local(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {
+        !self.scorer.counts_devices(pod, &snapshot.objects().devices)
+    }
+
+    fn stamp(&self, pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+        super::classes_stamp(pod, snapshot)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Resources: whether a pod fits, and how evenly or tightly nodes are filled.
 
 mod balanced;
+mod devices;
 mod fit;
 mod strategy;
 
@@ -8,8 +9,9 @@ pub use balanced::BalancedAllocation;
 pub use fit::{NodeResourcesFit, NodeResourcesFitArgs};
 pub use strategy::{ResourceWeight, ScoringStrategy, ShapePoint};
 
-use crate::cache::NodeInfo;
+use crate::cache::{Devices, NodeInfo, Snapshot};
 use crate::object::{Name, PodInfo, Resources};
+use devices::DeviceCounter;
 
 /// A resource whose name was looked at once and for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,14 @@ impl Resource {
 
     /// Nothing, if the node doesn't have it or it is a scalar that the pod doesn't ask for. `nonzero` counts something
     /// for pods that ask for no cpu or memory, and counts what this pod's containers ask for, not the pod as a whole.
-    fn share(&self, pod: &PodInfo, node: &NodeInfo, nonzero: bool) -> Option<Share> {
+    /// What the node doesn't list may be devices.
+    fn share(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        nonzero: bool,
+        (counter, devices): (&DeviceCounter, &Devices),
+    ) -> Option<Share> {
         let common = matches!(self, Self::Cpu | Self::Memory);
         let spec = &*pod.spec;
         let asked = self.amount(match &spec.requests_scored {
@@ -65,7 +74,16 @@ impl Resource {
             return None;
         }
         let allocatable = self.amount(&node.node.allocatable);
+        if allocatable == 0 {
+            let (allocatable, allocated) = counter.count(self, node, devices)?;
+            return Some(Share { allocatable, allocated, asked });
+        }
         let given = if nonzero && common { &node.requested_nonzero } else { &node.requested };
-        (allocatable != 0).then(|| Share { allocatable, allocated: self.amount(given), asked })
+        Some(Share { allocatable, allocated: self.amount(given), asked })
     }
+}
+
+/// A number that grows when other classes of devices come to stand behind resources, if that matters to a pod.
+fn classes_stamp(pod: &PodInfo, snapshot: &Snapshot) -> u64 {
+    if pod.spec.device_asks.is_empty() { 0 } else { snapshot.objects().devices.behind_version() }
 }

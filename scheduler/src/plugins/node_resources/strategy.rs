@@ -1,7 +1,8 @@
 //! What makes a node good: being empty, being full, or a curve in between.
 
+use super::devices::DeviceCounter;
 use super::{Resource, Share};
-use crate::cache::NodeInfo;
+use crate::cache::{Devices, NodeInfo};
 use crate::framework::SCORE_MAX;
 use crate::object::PodInfo;
 
@@ -40,19 +41,25 @@ pub enum ScoringStrategy {
 pub(super) struct Scorer {
     strategy: ScoringStrategy,
     resources: Vec<(Resource, i64)>,
+    counter: DeviceCounter,
 }
 
 impl Scorer {
     pub(super) fn new(strategy: ScoringStrategy, resources: &[ResourceWeight]) -> Self {
         let resources = resources.iter().map(|r| (Resource::of(&r.name), r.weight)).collect();
-        Self { strategy, resources }
+        Self { strategy, resources, counter: DeviceCounter::default() }
     }
 
-    pub(super) fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    /// Whether what a node is worth depends on devices.
+    pub(super) fn counts_devices(&self, pod: &PodInfo, devices: &Devices) -> bool {
+        DeviceCounter::concerns(self.resources.iter().map(|(resource, _)| resource), pod, devices)
+    }
+
+    pub(super) fn score(&self, pod: &PodInfo, node: &NodeInfo, devices: &Devices) -> i64 {
         let (mut sum, mut weights) = (0, 0);
         let on_curve = matches!(self.strategy, ScoringStrategy::RequestedToCapacityRatio(_));
         for (resource, weight) in &self.resources {
-            let Some(share) = resource.share(pod, node, true) else { continue };
+            let Some(share) = resource.share(pod, node, true, (&self.counter, devices)) else { continue };
             let score = self.score_share(share);
             if !on_curve || score > 0 {
                 sum += score * weight;

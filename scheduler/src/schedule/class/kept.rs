@@ -227,6 +227,7 @@ impl Class {
             if self.state.skips_score(entry.id) || special.is_some_and(|scorer| scorer.tally.is_some()) {
                 continue;
             }
+            entry.count();
             let score = entry.plugin.score(&self.state, pod, node, view.snapshot).ok()?;
             if special.is_some() {
                 cell.raws.push(score);

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::decide::{Decision, Progress, Refusal, View, nodes_to_find};
-use crate::cache::{Snapshot, SpecKey};
-use crate::framework::{CycleState, Kept};
+use crate::cache::SpecKey;
+use crate::framework::{CycleState, Kept, Seen};
 use crate::object::{Labels, Name, OwnerReference, PodInfo};
 use kept::Class;
 
@@ -72,20 +72,23 @@ impl Classes {
             return None;
         }
         self.clock += 1;
-        self.settle(view.snapshot);
+        self.settle(view);
         let more = (!local).then(|| (pod.namespace.clone(), pod.labels.clone(), pod.controller.clone()));
         let key = Key { profile: view.profile.name().clone(), spec: SpecKey(pod.spec.clone()), more };
         let clock = self.clock;
         let wanted = nodes_to_find(view.snapshot.len(), progress.percentage(view.profile));
         if self.classes.get(&key).is_some_and(|class| !class.is_current(view, pod)) {
-            self.classes.remove(&key);
+            self.forget(view, &key);
         }
         if !self.classes.contains_key(&key) {
             if !self.saw_before(&key) {
                 return None;
             }
             self.make_room(view.snapshot.len());
+            let watch = &view.profile.watch;
+            let since = watch.start();
             let class = Class::new(view, pod, local)?;
+            watch.took(since, |seconds| Seen::Kept { profile: view.profile.name(), seconds });
             self.classes.insert(key.clone(), class);
         }
         let class = self.classes.get_mut(&key)?;
@@ -94,10 +97,12 @@ impl Classes {
             return None;
         }
         if class.catch_up(view, pod, &self.places).is_none() {
-            self.classes.remove(&key);
+            self.forget(view, &key);
             return None;
         }
+        let closely = state.closely;
         *state = class.state.clone();
+        state.closely = closely;
         let decision = class.decide(view, pod, wanted, progress);
         if matches!(decision, Some(Err(_))) {
             // Who makes room asks the plugins on.
@@ -132,10 +137,20 @@ impl Classes {
         !self.seen.insert(hasher.finish())
     }
 
+    /// Forgets what no longer holds.
+    fn forget(&mut self, view: View<'_>, key: &Key) {
+        self.classes.remove(key);
+        view.profile.watch.tell(Seen::Flushed { profile: view.profile.name(), reason: "expired" });
+    }
+
     /// Forgets everything when nodes came or went.
-    fn settle(&mut self, snapshot: &Snapshot) {
+    fn settle(&mut self, view: View<'_>) {
+        let View { profile, snapshot, .. } = view;
         if self.layout == snapshot.layout() {
             return;
+        }
+        if !self.classes.is_empty() {
+            profile.watch.tell(Seen::Flushed { profile: profile.name(), reason: "node_missing" });
         }
         self.layout = snapshot.layout();
         self.classes.clear();

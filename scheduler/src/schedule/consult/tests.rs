@@ -211,3 +211,82 @@ fn one_may_bind() {
         assert_eq!(matches!(otherwise.as_deref(), Some(Action::Bind { .. })), ignorable);
     }
 }
+
+/// Two members of a gang that needs both, of two cpus each; the first is the more important.
+fn gang(extenders: Vec<Extender>) -> Scheduler {
+    let config = SchedulerConfig { extenders, ..SchedulerConfig::default() };
+    let gangs = Arc::new(crate::plugins::GangScheduling::new());
+    let profile = default_profile("default-scheduler").with(gangs, 0).build().unwrap();
+    let mut s = Scheduler::new(config, vec![profile]).unwrap();
+    for name in ["a", "b", "c"] {
+        s.put_node(node(name).capacity(&[("cpu", "2"), ("memory", "4Gi"), ("pods", "10")]).build(), NOW);
+    }
+    let group = serde_json::json!({"metadata": {"name": "g", "namespace": "default", "uid": "g"},
+        "spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}});
+    s.put_pod_group(serde_json::from_value(group).unwrap(), NOW);
+    for (name, priority) in [("first", 5), ("second", 1)] {
+        s.put_pod(asks(name, "2").group("g").priority(priority).build(), NOW);
+    }
+    s
+}
+
+fn rest(s: &mut Scheduler, first: Outcome) -> Vec<String> {
+    let told = |outcome| match outcome {
+        Outcome::Placed(placement) => format!("{} on {}", placement.pod.name, placement.node()),
+        Outcome::Failed(failure) => format!("{}: {}", failure.pod.name, failure.message),
+        Outcome::Group(tried) => format!("{}: {}", tried.name, tried.result.word()),
+        Outcome::Skipped { pod, .. } => format!("{} is gone", pod.name),
+        other => panic!("{other:?}"),
+    };
+    let mut all = vec![told(first)];
+    all.extend(std::iter::from_fn(|| s.schedule_one(NOW)).map(told));
+    all
+}
+
+#[test]
+fn extenders_are_asked_about_each_member_of_a_gang() {
+    let mut s = gang(vec![filtering("f")]);
+    let asked = consulted(s.schedule_one(NOW));
+    assert_eq!(asked.pod.name, "first");
+    let asked = consulted(Some(s.answer(asked, left(&["a"]), NOW)));
+    let Question::Filter { nodes, .. } = &asked.question else { panic!("{asked:?}") };
+    let mut offered = nodes.clone();
+    offered.sort();
+    assert_eq!((asked.pod.name.as_str(), offered), ("second", names(&["b", "c"])), "the first has its node already");
+    let outcome = s.answer(asked, left(&["c"]), NOW);
+    assert_eq!(rest(&mut s, outcome), ["first on a", "second on c", "g: scheduled"]);
+}
+
+#[test]
+fn an_extender_can_keep_a_gang_out() {
+    let mut s = gang(vec![filtering("f")]);
+    let asked = consulted(s.schedule_one(NOW));
+    let asked = consulted(Some(s.answer(asked, left(&["a"]), NOW)));
+    let outcome = s.answer(asked, left(&[]), NOW);
+    let found = rest(&mut s, outcome);
+    assert!(found[0].starts_with("first: pod group is unschedulable"), "{found:?}");
+    assert_eq!((found.len(), found[2].as_str(), s.cache().pod_count()), (3, "g: unschedulable", 0));
+
+    // One that fails and can't be ignored fails the group.
+    let mut s = gang(vec![filtering("f")]);
+    let asked = consulted(s.schedule_one(NOW));
+    let asked = consulted(Some(s.answer(asked, left(&["a"]), NOW)));
+    let outcome = s.answer(asked, Answer::Filtered(Err("down".into())), NOW);
+    let found = rest(&mut s, outcome);
+    let why = "failed to schedule other pod from a pod group: down";
+    assert_eq!(found, [&format!("first: {why}"), "second: down", "g: error"]);
+    assert_eq!(s.cache().pod_count(), 0);
+}
+
+#[test]
+fn a_member_may_go_while_extenders_are_asked_about_it() {
+    let mut s = gang(vec![filtering("f")]);
+    let asked = consulted(s.schedule_one(NOW));
+    let asked = consulted(Some(s.answer(asked, left(&["a"]), NOW)));
+    s.remove_pod("second", NOW);
+    let outcome = s.answer(asked, left(&["b"]), NOW);
+    let found = rest(&mut s, outcome);
+    assert_eq!((found[0].as_str(), found.len()), ("second is gone", 3));
+    assert!(found[1].starts_with("first: pod group is unschedulable"), "{found:?}");
+    assert_eq!(s.cache().pod_count(), 0);
+}

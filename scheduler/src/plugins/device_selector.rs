@@ -1,18 +1,31 @@
 //! Expressions that select devices, in the Common Expression Language: `device` with its driver, attributes and capacity.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kubewright_api::cel::{Budget, Env, Key, Program, Type, Value};
 
-use crate::object::{Attribute, Device};
+use crate::object::{Attribute, Device, DeviceSlice};
 
 /// How many compiled expressions are kept; compiling one takes far longer than asking it.
 const KEPT_MAX: usize = 256;
 
+/// For how many slices of devices the verdicts of an expression are kept.
+const SLICES_MAX: usize = 1 << 17;
+
+/// What an expression says of each device of a slice.
+pub(super) type Verdicts = Arc<[Result<bool, String>]>;
+
+/// What an expression said of slices, which never change, by where they are in memory: a place is not given to another
+/// slice while a weak reference to the first is kept.
+type Said = HashMap<usize, (Weak<DeviceSlice>, Verdicts)>;
+
 /// An expression, ready to be asked.
 #[derive(Clone, Debug)]
-pub(super) struct Selector(Arc<Program>);
+pub(super) struct Selector {
+    program: Arc<Program>,
+    said: Arc<Mutex<Said>>,
+}
 
 impl Selector {
     /// Compiles an expression.
@@ -35,7 +48,7 @@ impl Selector {
             .map_err(|error| format!("compilation failed: {error}"))?;
         match program.result() {
             // What an attribute is turns out when it is looked at.
-            Type::Bool | Type::Dyn => Ok(Self(Arc::new(program))),
+            Type::Bool | Type::Dyn => Ok(Self { program: Arc::new(program), said: Arc::default() }),
             other => Err(format!("must evaluate to bool or the unknown type, not {other}")),
         }
     }
@@ -46,10 +59,28 @@ impl Selector {
     /// The expression asks for what isn't there, doesn't come to true or false, or costs more than upstream allows.
     pub(super) fn selects(&self, driver: &str, device: &Device) -> Result<bool, String> {
         let variables = [("device", as_value(driver, device)?)];
-        match self.0.eval(&variables, &mut Budget::per_call()).map_err(|error| error.to_string())? {
+        match self.program.eval(&variables, &mut Budget::per_call()).map_err(|error| error.to_string())? {
             Value::Bool(selected) => Ok(selected),
             other => Err(format!("CEL result of type {} could not be converted to bool", other.type_name())),
         }
+    }
+
+    /// What is [said](Self::selects) of each device of a slice, which is asked about once.
+    pub(super) fn verdicts(&self, slice: &Arc<DeviceSlice>) -> Verdicts {
+        let place = Arc::as_ptr(slice).addr();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, verdicts)) = said.get(&place) {
+            return verdicts.clone();
+        }
+        let verdicts: Verdicts = slice.devices.iter().map(|device| self.selects(&slice.driver, device)).collect();
+        if said.len() >= SLICES_MAX {
+            said.retain(|_, (slice, _)| slice.strong_count() > 0);
+            if said.len() >= SLICES_MAX {
+                said.clear();
+            }
+        }
+        said.insert(place, (Arc::downgrade(slice), verdicts.clone()));
+        verdicts
     }
 }
 
