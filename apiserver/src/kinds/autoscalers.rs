@@ -18,6 +18,16 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALERS: Kind = Kind {
     default: defaults,
     status: Some(|| json!({"desiredReplicas": 0, "currentMetrics": null})),
     validate,
+    validate_update: Some(|object, old, errors| {
+        let target = |object: &Value| ["apiVersion", "kind"].map(|name| object["spec"]["scaleTargetRef"][name].clone());
+        let mut faults = FieldErrors::new();
+        validate(object, &mut faults);
+        // What was taken before is taken still.
+        if target(object) == target(old) {
+            faults.retain(|fault| fault.path.to_string() != "spec.scaleTargetRef.apiVersion");
+        }
+        errors.extend(faults);
+    }),
     subresources: &[("status", &STATUS)],
     columns: &COLUMNS,
     ..Kind::PLAIN
@@ -66,7 +76,12 @@ fn validate(object: &Value, errors: &mut FieldErrors) {
     if least.is_set() && most.int() < least.int() {
         most.invalid_value(errors, most.int(), "must be greater than or equal to `minReplicas`");
     }
-    target_reference(&spec.field("scaleTargetRef"), errors);
+    let target = spec.field("scaleTargetRef");
+    target_reference(&target, errors);
+    // Nothing else in the core group can be scaled.
+    if !target.field("apiVersion").text().contains('/') && target.field("kind").text() != "ReplicationController" {
+        target.field("apiVersion").invalid(errors, "apiVersion must specify API group");
+    }
     spec.field("metrics").items().for_each(|one| metric(&one, errors));
     for name in ["scaleUp", "scaleDown"] {
         let rules = spec.field("behavior").field(name);

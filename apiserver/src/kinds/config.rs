@@ -166,10 +166,36 @@ fn json_entry(data: &Field<'_>, key: &'static str, errors: &mut FieldErrors) {
 }
 
 /// ServiceAccounts.
-pub(crate) static SERVICE_ACCOUNTS: Kind = Kind { answers_deleted: true, columns: &[NAME, AGE], ..Kind::PLAIN };
+pub(crate) static SERVICE_ACCOUNTS: Kind = Kind {
+    create: |_, object| name_secrets(object),
+    update: |_, object, _| name_secrets(object),
+    answers_deleted: true,
+    columns: &[NAME, AGE],
+    ..Kind::PLAIN
+};
+
+/// An account's secrets are known by their names alone.
+fn name_secrets(object: &mut Value) {
+    let secrets = object.get_mut("secrets").and_then(Value::as_array_mut);
+    for secret in secrets.into_iter().flatten().filter_map(Value::as_object_mut) {
+        secret.retain(|name, _| name == "name");
+    }
+}
+
+/// Drops what only coordinated leader election means, which is off upstream, unless it is there already.
+fn drop_coordination(object: &mut Value, old: Option<&Value>) {
+    for name in ["strategy", "preferredHolder"] {
+        let known = old.is_some_and(|old| !old["spec"][name].is_null());
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut).filter(|_| !known) {
+            spec.remove(name);
+        }
+    }
+}
 
 /// Leases.
 pub(crate) static LEASES: Kind = Kind {
+    create: |_, object| drop_coordination(object, None),
+    update: |_, object, old| drop_coordination(object, Some(old)),
     validate: |object, errors| {
         let spec = Field::of(object).field("spec");
         let (seconds, transitions) = (spec.field("leaseDurationSeconds"), spec.field("leaseTransitions"));

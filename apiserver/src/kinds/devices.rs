@@ -106,6 +106,12 @@ fn template(object: &Value, errors: &mut FieldErrors) {
     let spec = Field::of(object).field("spec");
     labels(&spec.at("metadata.labels"), errors);
     annotations(&spec.at("metadata.annotations"), errors);
+    let metadata = spec.field("metadata");
+    for (name, value) in metadata.entries() {
+        if !["labels", "annotations"].contains(&name) && !value.is_empty() {
+            metadata.field(name).forbidden(errors, "cannot be set");
+        }
+    }
     claim(&spec.field("spec"), errors);
 }
 

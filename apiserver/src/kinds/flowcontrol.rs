@@ -68,6 +68,12 @@ fn schema(object: &Value, errors: &mut FieldErrors) {
                 "non-resource URLs",
                 errors,
             );
+            let all = one.field("nonResourceURLs").len() == 1 && one.field("nonResourceURLs").has("*");
+            for url in one.field("nonResourceURLs").items().filter(|_| !all) {
+                if let Some(why) = url_fault(url.text()) {
+                    url.invalid(errors, why);
+                }
+            }
         }
     }
 }
@@ -155,6 +161,22 @@ fn all_or_some(list: &Field<'_>, empty: &str, what: &str, errors: &mut FieldErro
         list.required(errors, empty);
     } else if list.len() > 1 && list.has("*") {
         list.invalid(errors, format!("if '*' is present, must not specify other {what}"));
+    }
+}
+
+/// What is wrong with the path of a page.
+fn url_fault(path: &str) -> Option<&'static str> {
+    let wildcards = path.matches('*').count();
+    match path {
+        "" => Some("must not be empty"),
+        "/" => None,
+        path if !path.starts_with('/') => Some("must start with slash"),
+        path if path.contains(' ') => Some("must not contain white-space"),
+        path if path.contains("//") => Some("must not contain double slash"),
+        path if wildcards > 1 || (wildcards == 1 && !path.ends_with("/*")) => {
+            Some("wildcard can only do suffix matching")
+        }
+        _ => None,
     }
 }
 

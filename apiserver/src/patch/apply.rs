@@ -169,25 +169,38 @@ fn merge(live: Option<&Value>, config: &Value, typed: Typed<'_>) -> Value {
     }
 }
 
-/// What is applied comes in its own order; what is only there keeps its place before what followed it.
+/// What is applied comes in its own order, and what is only there keeps its place before what comes next in either list.
 fn merge_lists(live: &[Value], config: &[Value], step: impl Fn(&Value) -> Step, typed: Typed<'_>) -> Value {
-    let applied: Vec<Step> = config.iter().map(&step).collect();
-    let there: Vec<Step> = live.iter().map(&step).collect();
+    let (there, applied): (Vec<Step>, Vec<Step>) =
+        (live.iter().map(&step).collect(), config.iter().map(&step).collect());
+    let place_in = |list: &[Step], own: &Step| -> Option<usize> { list.iter().position(|other| other == own) };
+    let known: Vec<Option<usize>> = applied.iter().map(|own| place_in(&there, own)).collect();
+    let wanted: Vec<Option<usize>> = there.iter().map(|own| place_in(&applied, own)).collect();
     let mut merged = Vec::with_capacity(live.len().max(config.len()));
-    let mut passed = 0;
-    for (element, own) in config.iter().zip(&applied) {
-        let Some(place) = there.iter().position(|other| other == own) else {
-            merged.push(element.clone());
-            continue;
-        };
-        if place >= passed {
-            let between = (passed..place).filter(|at| !applied.contains(&there[*at]));
-            merged.extend(between.map(|at| live[at].clone()));
-            passed = place + 1;
+    // Those in both lists, in the order in which they are applied.
+    let mut shared = (0..applied.len()).filter(|at| known[*at].is_some());
+    let (mut next, mut at, mut own, mut taken) = (shared.next(), 0, 0, vec![false; applied.len()]);
+    while at < there.len() || own < applied.len() {
+        match wanted.get(at) {
+            Some(None) => {
+                merged.push(live[at].clone());
+                at += 1;
+                continue;
+            }
+            // It came before, or comes once it is its turn.
+            Some(Some(place)) if taken[*place] || (*place != own && next.is_some_and(|next| next != *place)) => {
+                at += 1;
+                continue;
+            }
+            _ => {}
         }
-        merged.push(merge(Some(&live[place]), element, typed.element()));
+        merged.push(merge(known[own].map(|at| &live[at]), &config[own], typed.element()));
+        taken[own] = true;
+        if next == Some(own) {
+            next = shared.next();
+        }
+        own += 1;
     }
-    merged.extend((passed..live.len()).filter(|at| !applied.contains(&there[*at])).map(|at| live[at].clone()));
     Value::Array(merged)
 }
 
@@ -346,10 +359,20 @@ mod tests {
         };
         let one = run(None, &containers(&["a", "b", "c"]), "one", false).unwrap();
         let two = run(Some(&one), &containers(&["d", "c"]), "two", false).unwrap();
-        assert_eq!(names(&two), ["d", "a", "b", "c"]);
+        assert_eq!(names(&two), ["a", "b", "d", "c"]);
         let three = run(Some(&two), &containers(&["c"]), "one", false).unwrap();
         assert_eq!(names(&three), ["d", "c"]);
         assert_eq!(run(None, &containers(&["a", "a"]), "one", false).unwrap_err().code, 500);
+        for (live, applied, expected) in [
+            (vec!["a"], vec!["b"], vec!["a", "b"]),
+            (vec!["a", "x"], vec!["d", "a"], vec!["d", "a", "x"]),
+            (vec!["b", "a", "x"], vec!["a", "b", "n"], vec!["a", "x", "b", "n"]),
+            (vec!["x", "c", "b", "a"], vec!["a", "b", "c"], vec!["x", "a", "b", "c"]),
+        ] {
+            let one = run(None, &containers(&live), "one", false).unwrap();
+            let two = run(Some(&one), &containers(&applied), "two", false).unwrap();
+            assert_eq!(names(&two), expected, "{live:?} {applied:?}");
+        }
     }
 
     #[test]

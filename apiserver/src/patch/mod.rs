@@ -26,18 +26,20 @@ const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 /// # Errors
 /// 400 if it is malformed, 413 if it has over 10,000 operations, 422 if it doesn't fit the object.
 pub fn json(object: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations = parse::json(patch).and_then(|parsed| {
-        let found = parse::go_kind(&parsed.value);
-        let wrong = || format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp");
-        parsed.value.as_array().map(Vec::len).ok_or_else(wrong)
-    });
-    let count = operations.map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if count > JSON_PATCH_OPERATIONS_MAX {
-        let message =
-            format!("The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {count}");
+    let malformed = |error: String| Status::bad_request(format!("error decoding patch: {error}"));
+    let operations = parse::json(patch).map_err(malformed)?.value;
+    let Value::Array(list) = &operations else {
+        let found = parse::go_kind(&operations);
+        return Err(malformed(format!("json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp")));
+    };
+    if list.len() > JSON_PATCH_OPERATIONS_MAX {
+        let message = format!(
+            "The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {}",
+            list.len()
+        );
         return Err(Status::too_large(&message));
     }
-    let patch: json_patch::Patch = serde_json::from_slice(patch).map_err(does_not_fit)?;
+    let patch: json_patch::Patch = serde_json::from_value(operations).map_err(does_not_fit)?;
     let mut patched = object.clone();
     apply_operations(&mut patched, &patch).map_err(does_not_fit)?;
     Ok(patched)

@@ -30,7 +30,8 @@ pub struct Limits {
     /// only seems to be there must not hold a watch for ever.
     pub stall_timeout: Duration,
     /// After how long without a sign of life a client is asked whether it is still there (default: 30 s): by TCP, and
-    /// over HTTP/2 by a ping.
+    /// over HTTP/2 by a ping. What was sent and never arrives ends the connection after this and `keep_alive_timeout`, too
+    /// (on Linux).
     pub keep_alive_interval: Duration,
     /// How long the answer to that may take (default: 15 s).
     pub keep_alive_timeout: Duration,
@@ -62,6 +63,10 @@ impl Limits {
         // The kernel counts in seconds, and wants at least one.
         let [time, interval] = [self.keep_alive_interval, self.keep_alive_timeout].map(|it| it.max(SECOND));
         let keep_alive = TcpKeepalive::new().with_time(time).with_interval(interval);
-        SockRef::from(stream).set_tcp_keepalive(&keep_alive)
+        let socket = SockRef::from(stream);
+        // While something is under way the kernel doesn't ask, but sends it again, and gives up after a quarter of an hour.
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(time + interval))?;
+        socket.set_tcp_keepalive(&keep_alive)
     }
 }

@@ -151,7 +151,7 @@ async fn server_side_apply_merges_by_the_schemas_keys() {
     assert_eq!(apply(&server, "one", &one).await.code, 201);
     let two = train("a", json!({"line": "S1", "wagons": [{"name": "y"}]}));
     let merged = apply(&server, "two", &two).await.json();
-    assert_eq!(merged["spec"]["wagons"], json!([{"name": "y", "seats": 40}, {"name": "x", "seats": 10}]));
+    assert_eq!(merged["spec"]["wagons"], json!([{"name": "x", "seats": 10}, {"name": "y", "seats": 40}]));
     let three = train("a", json!({"line": "S1", "wagons": [{"name": "x", "seats": 11}]}));
     let refused = apply(&server, "three", &three).await.fault();
     assert_eq!(refused.0, 409);

@@ -134,3 +134,76 @@ impl TokenAuthenticator for SecretTokens {
         Ok(Some((user, audiences.to_vec())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use bytes::Bytes;
+    use http::{Method, Request, StatusCode};
+    use http_body_util::{BodyExt, Full};
+    use kubewright_store::MemoryStore;
+    use serde_json::json;
+    use tower::ServiceExt;
+
+    use super::super::SigningKey;
+    use super::*;
+    use crate::server::ApiServer;
+
+    /// What a controller with the issuer's key writes into the Secret.
+    fn signed(key: &SigningKey, secret: &str, account_uid: &str) -> String {
+        let verifying = key.verifying_key();
+        let header = json!({"alg": verifying.algorithm_name(), "kid": verifying.id()});
+        let claim = |name: &str| format!("kubernetes.io/serviceaccount/{name}");
+        let claims = json!({
+            "iss": ISSUER, "sub": "system:serviceaccount:default:robot",
+            (claim("namespace")): "default", (claim("secret.name")): secret,
+            (claim("service-account.name")): "robot", (claim("service-account.uid")): account_uid,
+        });
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = key.sign(message.as_bytes()).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    async fn send(server: &ApiServer, method: Method, path: &str, token: &str, body: Value) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1/namespaces/default/{path}"));
+        request = request.header("content-type", "application/json");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let (parts, body) = server.clone().oneshot(request).await.unwrap().into_parts();
+        (parts.status, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn a_token_is_good_while_its_secret_holds_it() {
+        let key = SigningKey::generate().unwrap();
+        let mut issuer = Issuer::new("https://issuer.test", SigningKey::generate().unwrap());
+        issuer.verifying.push(key.verifying_key().clone());
+        let server = ApiServer::builder(Arc::new(MemoryStore::new())).service_account_issuer(issuer).build();
+        let server = server.await.unwrap();
+        let admin = server.as_user(User::admin());
+        let account = json!({"metadata": {"name": "robot"}});
+        let (_, account) = send(&admin, Method::POST, "serviceaccounts", "", account).await;
+        let token = signed(&key, "token", uid(&account));
+        let ask = || async { send(&server, Method::GET, "pods", &token, Value::Null).await.0 };
+        assert_eq!(ask().await, StatusCode::UNAUTHORIZED, "there is no secret yet");
+        let secret = json!({
+            "metadata": {"name": "token", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+            "type": "kubernetes.io/service-account-token", "data": {"token": STANDARD.encode(&token)},
+        });
+        assert_eq!(send(&admin, Method::POST, "secrets", "", secret).await.0, StatusCode::CREATED);
+        assert_eq!(ask().await, StatusCode::FORBIDDEN, "known, and allowed nothing");
+        let (_, noted) = send(&admin, Method::GET, "secrets/token", "", Value::Null).await;
+        assert_eq!(noted["metadata"]["labels"][LAST_USED].as_str().map(str::len), Some(10));
+        for other in [signed(&key, "token", "other"), signed(&SigningKey::generate().unwrap(), "token", uid(&account))]
+        {
+            let answer = send(&server, Method::GET, "pods", &other, Value::Null).await;
+            assert_eq!(answer.0, StatusCode::UNAUTHORIZED);
+        }
+        assert_eq!(send(&admin, Method::DELETE, "secrets/token", "", Value::Null).await.0, StatusCode::OK);
+        assert_eq!(ask().await, StatusCode::UNAUTHORIZED);
+    }
+}

@@ -72,7 +72,13 @@ impl OpenApi {
     }
 
     fn rows(&self, infos: &[Arc<ResourceInfo>]) -> Vec<Row> {
-        let schema = |info: &ResourceInfo| self.resources.published_schema(&info.group, &info.version, &info.plural);
+        let schema = |info: &ResourceInfo| {
+            let known = kubewright_api::resources::find(&info.group, &info.version, &info.plural).is_some();
+            let published = self.resources.published_schema(&info.group, &info.version, &info.plural);
+            // Of an embedder's kind without a schema there is no more to say than that it is one.
+            let anything = || Arc::new(json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+            published.or_else(|| (!known).then(anything))
+        };
         infos.iter().map(|info| (Arc::clone(info), schema(info))).collect()
     }
 
@@ -344,6 +350,20 @@ mod tests {
             assert!(encoded.bytes.starts_with(b"\x0a\x053.0.0"), "{path}");
         }
         assert!(openapi.v3("apis/nonsense").is_none());
+    }
+
+    #[test]
+    fn a_kind_of_the_embedders_is_published_even_without_a_schema() {
+        struct Plain;
+        impl crate::registry::Strategy for Plain {}
+        let lamps =
+            crate::registry::OwnResource::new(ResourceInfo::new("home.example.com", "v1", "Lamp"), Arc::new(Plain));
+        let choice = crate::registry::table::Choice { own: vec![lamps], ..Default::default() };
+        let openapi = OpenApi::new(Arc::new(Resources::new(&choice, Default::default())), Arc::default());
+        let document = value(openapi.v3("apis/home.example.com/v1"));
+        let schema = &document["components"]["schemas"]["com.example.home.v1.Lamp"];
+        assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Lamp");
+        check_references(&document, &document);
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn validation(one: &Field<'_>, known: &Known, errors: &mut FieldErrors) {
     } else if message.text().trim().contains(['\n', '\r']) {
         message.invalid(errors, "must not contain line breaks");
     }
-    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
     if one.field("reason").is_set() {
         one.field("reason").one_of_if_set(errors, &reasons);
     }

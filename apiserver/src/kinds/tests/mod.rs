@@ -1,6 +1,7 @@
 //! Kind by kind: what defaults fill in, which faults are found, in upstream's words.
 
 mod every_kind;
+mod other_rules;
 mod pod_rules;
 mod samples;
 mod service_rules;

@@ -47,7 +47,7 @@ fn good_objects_have_no_faults() {
         (
             "autoscaling",
             "horizontalpodautoscalers",
-            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "a"}}}),
+            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}}),
         ),
         (
             "batch",
@@ -159,7 +159,7 @@ fn cells_are_upstreams() {
     check(
         "autoscaling",
         "horizontalpodautoscalers",
-        json!({"metadata": created, "spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "d"}},
+        json!({"metadata": created, "spec": {"maxReplicas": 5, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
             "status": {"currentReplicas": 2}}),
         json!(["a", "Deployment/d", "cpu: <unknown>/80%", "1", 5, 2, "60m"]),
     );
