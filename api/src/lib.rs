@@ -28,6 +28,7 @@ pub mod cel;
 pub mod field;
 pub mod names;
 pub mod quantity;
+pub mod quota;
 pub mod requests;
 pub mod resources;
 pub mod schema;

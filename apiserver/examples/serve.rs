@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("kubectl --kubeconfig {} get namespaces", pki.kubeconfig_path("admin").display());
 
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
+    let serving = tokio::spawn(listener.measured(server.metrics()).serve(server.clone(), shutdown.clone()));
     tokio::signal::ctrl_c().await?;
     server.drain();
     shutdown.cancel();

@@ -63,6 +63,8 @@ pub mod authz;
 pub mod body;
 pub mod bootstrap;
 
+mod config_file;
+
 #[cfg(feature = "serve")]
 pub mod connect;
 pub mod custom;
@@ -74,6 +76,7 @@ pub mod environment;
 pub mod fairness;
 pub mod kinds;
 pub mod layers;
+mod metrics;
 pub mod object;
 pub mod objects;
 pub mod patch;

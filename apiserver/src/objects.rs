@@ -55,6 +55,18 @@ pub trait Objects: Send + Sync + 'static {
         true
     }
 
+    /// The plural name of a kind that is served at that version, and whether it lives in namespaces.
+    fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<(String, bool)> {
+        let known = kubewright_api::resources::of_kind(group, version, kind)?;
+        Some((known.plural.to_owned(), known.namespaced()))
+    }
+
+    /// Versions and kinds of a custom resource between which nobody needs to be asked to convert.
+    fn custom_versions(&self, resource: GroupResource<'_>) -> Vec<(String, String)> {
+        let _ = resource;
+        Vec::new()
+    }
+
     /// Tells an observer of every object there is and of every change from now on, without a gap.
     fn observe(&self, resource: GroupResource<'_>, observer: Arc<dyn Observer>);
 

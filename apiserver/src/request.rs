@@ -7,6 +7,7 @@ pub(crate) use info::query_pairs;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -53,8 +54,8 @@ impl User {
     }
 }
 
-/// What is noted about a request on its way: warnings that the answer will carry as `Warning` headers, and annotations
-/// for the audit log. Clones share them.
+/// What is noted about a request on its way: warnings that the answer will carry as `Warning` headers, annotations for
+/// the audit log, and what metrics tell of it. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings(Arc<Mutex<Notes>>);
 
@@ -62,6 +63,8 @@ pub struct Warnings(Arc<Mutex<Notes>>);
 struct Notes {
     warnings: Vec<String>,
     annotations: BTreeMap<String, String>,
+    deprecated: bool,
+    waited: Duration,
 }
 
 impl Warnings {
@@ -89,6 +92,26 @@ impl Warnings {
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<String, String> {
         self.notes().annotations.clone()
+    }
+
+    /// Warns of a deprecated API, and notes that it was used.
+    pub(crate) fn deprecated(&self, warning: &str) {
+        self.add(warning);
+        self.annotate("k8s.io/deprecated", "true");
+        self.notes().deprecated = true;
+    }
+
+    pub(crate) fn is_deprecated(&self) -> bool {
+        self.notes().deprecated
+    }
+
+    /// Notes time that the request spent in a queue or at a webhook: it is not for the server to answer for.
+    pub(crate) fn waited_for(&self, time: Duration) {
+        self.notes().waited += time;
+    }
+
+    pub(crate) fn waited(&self) -> Duration {
+        self.notes().waited
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {

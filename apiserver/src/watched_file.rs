@@ -1,7 +1,6 @@
 //! Configuration files that are followed while the server runs.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +8,10 @@ use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{Named, Number};
 
 /// How often files are looked at.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
@@ -43,39 +44,69 @@ impl WatchedFile {
     }
 }
 
+/// Has a configuration read again, again and again, until cancelled. `reload` tells whether it is new, and `outcome` hears
+/// of each that was taken over (`true`) or refused.
+pub(crate) async fn follow<F, E>(
+    what: &str,
+    reload: impl Fn() -> F + Send,
+    outcome: impl Fn(bool) + Send,
+    cancel: CancellationToken,
+) where
+    F: Future<Output = Result<bool, E>> + Send,
+    E: std::fmt::Display + Send,
+{
+    loop {
+        let reloaded = async {
+            tokio::time::sleep(INTERVAL).await;
+            reload().await
+        };
+        let Some(reloaded) = cancel.run_until_cancelled(reloaded).await else { return };
+        told(what, reloaded, &outcome);
+    }
+}
+
+/// Tells what came of reading a configuration again.
+pub(crate) fn told<E: std::fmt::Display>(what: &str, reloaded: Result<bool, E>, outcome: &impl Fn(bool)) {
+    match reloaded {
+        Ok(false) => return,
+        Ok(true) => tracing::info!("the {what} was read anew"),
+        Err(ref error) => tracing::warn!(%error, "the {what} stays as it was"),
+    }
+    outcome(reloaded.is_ok());
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabels {
     status: &'static str,
+    /// Servers have no identities here that could be hashed.
+    apiserver_id_hash: &'static str,
 }
 
 /// What came of reading a configuration again, under upstream's names. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct ReloadMetrics {
     reloads: Family<StatusLabels, Counter>,
-    last: Family<StatusLabels, Gauge<f64, AtomicU64>>,
+    last: Family<StatusLabels, Number>,
 }
 
 impl ReloadMetrics {
-    /// Metrics that this registry shows, of the `authentication` or `authorization` configuration.
-    pub(crate) fn new(registry: &mut Registry, what: &str) -> Self {
-        let metrics = Self::default();
-        let name = |rest: &str| format!("apiserver_{what}_config_controller_{rest}");
-        registry.register(
-            name("automatic_reloads"),
-            "How often the configuration was read anew, by what came of it",
-            metrics.reloads.clone(),
-        );
-        registry.register(
-            name("automatic_reload_last_timestamp_seconds"),
-            "When the configuration was last read anew, by what came of it",
-            metrics.last.clone(),
-        );
-        metrics
+    /// Metrics that this registry shows, of the `authentication`, `authorization` or `encryption` configuration.
+    pub(crate) fn new(registry: &mut Registry, what: &'static str) -> Self {
+        let mut named = Named::new(registry, "apiserver_");
+        let name = |rest: &str| format!("{what}_config_controller_{rest}");
+        Self {
+            reloads: named
+                .counters(&name("automatic_reloads"), "How often the configuration was read anew, by what came of it"),
+            last: named.numbers(
+                &name("automatic_reload_last_timestamp_seconds"),
+                "When the configuration was last read anew, by what came of it",
+            ),
+        }
     }
 
     /// Counts a configuration that was taken over, or refused.
     pub(crate) fn record(&self, taken: bool, now: Timestamp) {
-        let labels = StatusLabels { status: if taken { "success" } else { "failure" } };
+        let labels = StatusLabels { status: if taken { "success" } else { "failure" }, apiserver_id_hash: "" };
         self.reloads.get_or_create(&labels).inc();
         self.last.get_or_create(&labels).set(now.as_duration().as_secs_f64());
     }

@@ -8,10 +8,16 @@ mod attacks;
 mod audit;
 #[path = "gate/configured.rs"]
 mod configured;
+#[path = "gate/metrics.rs"]
+mod metrics;
+#[path = "gate/plugins.rs"]
+mod plugins;
 #[path = "gate/pod_security.rs"]
 mod pod_security;
 #[path = "gate/policies.rs"]
 mod policies;
+#[path = "gate/stale.rs"]
+mod stale;
 #[path = "gate/webhooks.rs"]
 mod webhooks;
 

@@ -16,6 +16,7 @@ use kubewright::apiserver::remote;
 use kubewright::apiserver::request::User;
 use kubewright::apiserver::serve::{Listener, Tls};
 use kubewright::apiserver::server::{ApiServer, Builder};
+use kubewright::apiserver::traces::{Traces, TracingConfig};
 use kubewright::controllers::grant_access;
 use kubewright::store::{DiskConfig, DiskStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
@@ -34,6 +35,7 @@ pub(crate) struct ControlPlane {
     pub(crate) server: ApiServer,
     pub(crate) pki: Pki,
     disk: Option<Arc<DiskStore>>,
+    traces: Option<Traces>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -76,6 +78,10 @@ impl ControlPlane {
         let authority = pki.authority.certificate_pem();
         let kubelets = KubeletTls::from_pem(&pki.kubelet_client.certificate, &pki.kubelet_client.key, authority)?;
         let mut builder = configured(flags, ApiServer::builder(store)).await?;
+        let traces = traces(flags)?;
+        if let Some(traces) = &traces {
+            builder = builder.traces(traces.clone());
+        }
         for (name, check) in pulses.checks(flags)? {
             builder = builder.component(name, check);
         }
@@ -94,10 +100,10 @@ impl ControlPlane {
         let tls = Tls::new(&pki.serving.certificate, &pki.serving.key, authority)?;
         let listener = Listener::from_socket(socket, tls)?;
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
+        let serving = tokio::spawn(listener.measured(server.metrics()).serve(server.clone(), shutdown.clone()));
         stages.ready("apiserver", &format!("{url}, RBAC on"));
         stages.note("kubectl", &format!("export KUBECONFIG={}", absolute(&kubeconfig)));
-        Ok(Self { server, pki, disk, shutdown, serving })
+        Ok(Self { server, pki, disk, traces, shutdown, serving })
     }
 
     /// Ends watches, lets requests in flight finish, and closes the store.
@@ -107,6 +113,9 @@ impl ControlPlane {
         // It only fails if it panicked, and then there is nothing left to wait for.
         self.serving.await.ok();
         self.server.shutdown().await;
+        if let Some(traces) = self.traces {
+            traces.shutdown().await;
+        }
         if let Some(disk) = self.disk {
             disk.close().await;
         }
@@ -126,6 +135,15 @@ async fn configured(flags: &Flags, mut builder: Builder) -> anyhow::Result<Build
         builder = builder.authorization(authorization);
     }
     Ok(builder)
+}
+
+/// What is traced, if anything is.
+fn traces(flags: &Flags) -> anyhow::Result<Option<Traces>> {
+    let Some(path) = &flags.tracing_config_file else { return Ok(None) };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    let config = TracingConfig::parse(&text).with_context(|| shown.to_string())?;
+    Ok(Some(Traces::new(&config, &SystemEnvironment)?))
 }
 
 async fn open_store(flags: &Flags) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<DiskStore>>)> {

@@ -30,6 +30,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_config: Option<PathBuf>,
 
+    /// Which requests are traced and where spans go, by this `TracingConfiguration` [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tracing_config_file: Option<PathBuf>,
+
     /// How many nodes to run, each a kubelet in this process.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=200))]
     pub(crate) nodes: u16,

@@ -52,6 +52,11 @@ pub(super) enum Expr {
     Conditional(Box<[Node; 3]>),
     List(Vec<(bool, Node)>),
     Map(Vec<(bool, Node, Node)>),
+    /// `Object.spec{replicas: 1}`: an object of that name.
+    Object {
+        name: String,
+        entries: Vec<(bool, Node, Node)>,
+    },
     /// A macro over the elements of a list or the entries of a map.
     Fold(Box<Fold>),
     /// `cel.bind(name, value, body)`
@@ -139,7 +144,9 @@ impl Expr {
             Self::And(nodes) | Self::Or(nodes) => nodes.iter().collect(),
             Self::Conditional(nodes) => nodes.iter().collect(),
             Self::List(nodes) => nodes.iter().map(|(_, node)| node).collect(),
-            Self::Map(entries) => entries.iter().flat_map(|(_, key, value)| [key, value]).collect(),
+            Self::Map(entries) | Self::Object { entries, .. } => {
+                entries.iter().flat_map(|(_, key, value)| [key, value]).collect()
+            }
             Self::Fold(fold) => [&fold.range, &fold.body].into_iter().chain(&fold.filter).collect(),
             Self::Bind { value, body, .. } => vec![value, body],
             Self::OptMap { operand, body, .. } => vec![operand, body],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Env;
 use super::ast::{Binary, Expr, Fold, FoldKind, Literal, Node};
 use super::functions::signatures::{self, Overload};
+use super::parser::makes_object;
 use super::types::Type;
 
 /// The type of an expression, and its faults with their places.
@@ -101,6 +102,7 @@ impl Checker {
             }
             Expr::List(nodes) => self.list(nodes),
             Expr::Map(entries) => self.map(entries),
+            Expr::Object { name, entries } => self.object(name, entries),
             Expr::Fold(fold) => self.fold(fold),
             Expr::Bind { name, value, body } => {
                 let ty = self.check(value);
@@ -139,6 +141,8 @@ impl Checker {
         match operand {
             Type::Object(object) => match object.fields.get(field) {
                 Some(ty) => ty.clone(),
+                // What an expression made may have any fields.
+                None if makes_object(&object.name) && object.fields.is_empty() => Type::Dyn,
                 None => self.fault(at, format!("undefined field '{field}'")),
             },
             Type::Map(key, value) if matches!(**key, Type::String | Type::Dyn | Type::Parameter(_)) => {
@@ -267,6 +271,27 @@ impl Checker {
         let mixed = values.len() != entries.len();
         let value = self.common(&values);
         Type::Map(Arc::new(key), Arc::new(if mixed { Type::Dyn } else { value }))
+    }
+
+    /// An object that the expression makes: a JSON patch's fields are known, others' are anything.
+    fn object(&mut self, name: &str, entries: &[(bool, Node, Node)]) -> Type {
+        let patch = (name == "JSONPatch").then(Type::json_patch);
+        for (_, key, value) in entries {
+            let given = self.check(value);
+            let (Some(Type::Object(patch)), Expr::Literal(Literal::String(field))) = (&patch, &key.expr) else {
+                continue;
+            };
+            match patch.fields.get(field) {
+                None => drop(self.fault(key.at, format!("undefined field '{field}'"))),
+                Some(wanted) if !fits(wanted, &given, &mut Bound::new()) => {
+                    let message =
+                        format!("expected type of field '{field}' is '{wanted}' but provided type is '{given}'");
+                    self.fault(value.at, message);
+                }
+                Some(_) => {}
+            }
+        }
+        patch.unwrap_or_else(|| Type::made(name))
     }
 
     fn fold(&mut self, fold: &Fold) -> Type {

@@ -8,6 +8,8 @@ use super::value::Value;
 pub(super) const LIST: u64 = 10;
 /// Making a map.
 pub(super) const MAP: u64 = 30;
+/// An object that is made.
+pub(super) const OBJECT: u64 = 40;
 /// An authorization check.
 const CHECK: u64 = 350_000;
 pub(super) const TRAVERSAL: f64 = 0.1;

@@ -100,7 +100,7 @@ impl<'s> Estimator<'s> {
                 let parts = nodes.iter().map(|(_, node)| self.node(node).cost).fold(LIST, u64::saturating_add);
                 Estimate { cost: parts, value: Known::sized(nodes.len() as u64) }
             }
-            Expr::Map(entries) => {
+            Expr::Map(entries) | Expr::Object { entries, .. } => {
                 let nodes = entries.iter().flat_map(|(_, key, value)| [key, value]);
                 let parts = nodes.map(|node| self.node(node).cost).fold(MAP, u64::saturating_add);
                 Estimate { cost: parts, value: Known::sized(entries.len() as u64) }

@@ -46,7 +46,14 @@ impl<'s, 'a> Scope<'s, 'a> {
                 _ => Err(EvalError::no_overload()),
             },
             Expr::List(nodes) => self.list(nodes),
-            Expr::Map(entries) => self.map(entries),
+            Expr::Map(entries) => {
+                let entries = self.map(entries)?;
+                self.paid(cost::MAP, Value::Map(Arc::new(entries)))
+            }
+            Expr::Object { name, entries } => {
+                let fields = self.map(entries)?;
+                self.paid(cost::OBJECT, Value::Object(name.as_str().into(), Arc::new(fields)))
+            }
             Expr::Fold(fold) => self.fold(fold),
             Expr::Bind { name, value, body } => {
                 let value = self.eval(value)?;
@@ -206,7 +213,7 @@ impl<'s, 'a> Scope<'s, 'a> {
         self.paid(cost::LIST, Value::list(list))
     }
 
-    fn map(&mut self, entries: &[(bool, Node, Node)]) -> Result<'a> {
+    fn map(&mut self, entries: &[(bool, Node, Node)]) -> std::result::Result<BTreeMap<Key, Value<'a>>, EvalError> {
         let mut map = BTreeMap::new();
         for (optional, key, value) in entries {
             let key = self.eval(key)?.key()?;
@@ -218,7 +225,7 @@ impl<'s, 'a> Scope<'s, 'a> {
             };
             insert(&mut map, key, value)?;
         }
-        self.paid(cost::MAP, Value::Map(Arc::new(map)))
+        Ok(map)
     }
 
     fn fold(&mut self, fold: &Fold) -> Result<'a> {

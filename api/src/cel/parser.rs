@@ -122,7 +122,7 @@ impl Lowering {
             }
             Parsed::Map(map) => Expr::Map(self.entries(map.entries, below)?),
             Parsed::Struct(object) if makes_object(&object.type_name) => {
-                Expr::Map(self.entries(object.entries, below)?)
+                Expr::Object { entries: self.entries(object.entries, below)?, name: object.type_name }
             }
             Parsed::Struct(object) => {
                 return Err(SyntaxError { at, message: format!("undeclared reference to '{}'", object.type_name) });
@@ -260,7 +260,7 @@ fn plain(literal: LiteralValue) -> Literal {
 }
 
 /// Whether braces after it make an object: `Object`, `Object.spec` and so on, or `JSONPatch`.
-fn makes_object(type_name: &str) -> bool {
+pub(super) fn makes_object(type_name: &str) -> bool {
     matches!(type_name.split('.').next(), Some("Object" | "JSONPatch"))
 }
 

@@ -143,6 +143,28 @@ fn objects_of_a_schema_are_checked_and_read_by_it() {
 }
 
 #[test]
+fn objects_that_are_made_have_a_type() {
+    gives("Object{spec: Object.spec{replicas: 1 + 1}}", json!({"spec": {"replicas": 2}}));
+    gives("Object{spec: Object.spec{replicas: 1}}.spec.replicas == 1", json!(true));
+    gives(
+        "[JSONPatch{op: 'add', path: '/a', value: 1}, JSONPatch{op: 'test', path: '/b', value: {'c': 'd'}}]",
+        json!([{"op": "add", "path": "/a", "value": 1}, {"op": "test", "path": "/b", "value": {"c": "d"}}]),
+    );
+    fails("JSONPatch{op: 1}", "expected type of field 'op' is 'string' but provided type is 'int'");
+    fails("JSONPatch{operation: 'add'}", "undefined field 'operation'");
+    fails("Object{} == {'a': 1}", "found no matching overload for '_==_'");
+    let named = |source: &str| {
+        let program = Program::compile(source, &Env::new()).expect("an expression");
+        program.eval(&[], &mut Budget::per_call()).expect("an object").check_names()
+    };
+    assert_eq!(named("Object{spec: Object.spec{list: [Object.spec.list{a: 1}]}}"), Ok(()));
+    assert_eq!(named("Object{spec: {'a': 1}}"), Ok(()));
+    let error = named("Object{spec: Object.template{a: Object{}}}").expect_err("they are misnamed");
+    assert_eq!(error.lines().count(), 2, "{error}");
+    assert!(error.starts_with("unexpected type name \"Object.template\", expected \"Object.spec\""), "{error}");
+}
+
+#[test]
 fn a_run_ends_when_its_budget_is_spent() {
     let list: Vec<i64> = (0..2000).collect();
     let source = "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))";

@@ -80,6 +80,19 @@ impl Type {
         Self::Object(Arc::new(ObjectType { name: name.to_owned(), fields }))
     }
 
+    /// An object that an expression makes with `Object{…}` or `Object.spec{…}`, by that name.
+    #[must_use]
+    pub fn made(name: &str) -> Self {
+        Self::object(name, [])
+    }
+
+    /// An operation of a JSON patch, as an expression makes it with `JSONPatch{…}`.
+    #[must_use]
+    pub fn json_patch() -> Self {
+        let text = || Self::String;
+        Self::object("JSONPatch", [("op", text()), ("path", text()), ("from", text()), ("value", Self::Dyn)])
+    }
+
     /// The type of a field, an element or a value, as far as it is known, for lazy JSON.
     pub(super) fn below(&self, field: Option<&str>) -> Option<&Self> {
         match (self, field) {

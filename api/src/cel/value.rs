@@ -104,6 +104,8 @@ pub enum Value<'a> {
     List(Arc<Vec<Self>>),
     /// A map that an expression made.
     Map(Arc<BTreeMap<Key, Self>>),
+    /// An object that an expression made, such as `Object.spec{replicas: 1}`: its type's name and its fields.
+    Object(Arc<str>, Arc<BTreeMap<Key, Self>>),
     /// A map that gives the second value for every name that it lacks, but doesn't contain it.
     MapOr(Arc<BTreeMap<Key, Self>>, Arc<Self>),
     /// A list or an object out of JSON, with its type if that is known.
@@ -206,6 +208,40 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether objects made in it have the names of the fields that they are in: that of `spec` in an `Object` is
+    /// `Object.spec`.
+    ///
+    /// # Errors
+    /// Which do not, in upstream's words.
+    pub fn check_names(&self) -> Result<(), String> {
+        let mut faults = Vec::new();
+        if let Self::Object(name, _) = self {
+            self.misnamed(name, &mut faults);
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    }
+
+    fn misnamed(&self, path: &str, faults: &mut Vec<String>) {
+        match self {
+            Self::Object(name, fields) => {
+                if **name != *path {
+                    faults.push(format!(
+                        "unexpected type name {name:?}, expected {path:?}, which matches field name path from root \
+                         Object type"
+                    ));
+                }
+                for (field, value) in fields.iter() {
+                    if let Key::String(field) = field {
+                        value.misnamed(&format!("{path}.{field}"), faults);
+                    }
+                }
+            }
+            Self::List(values) => values.iter().for_each(|value| value.misnamed(path, faults)),
+            Self::Map(entries) => entries.values().for_each(|value| value.misnamed(path, faults)),
+            _ => {}
+        }
+    }
+
     /// The value as JSON, where it has a counterpart.
     #[must_use]
     pub fn to_json(&self) -> Option<Json> {
@@ -223,7 +259,7 @@ impl<'a> Value<'a> {
             Self::Timestamp(at) => at.to_string().into(),
             Self::Duration(length) => time::seconds_text(*length).into(),
             Self::List(values) => Json::Array(values.iter().map(Self::to_json).collect::<Option<_>>()?),
-            Self::Map(entries) | Self::MapOr(entries, _) => {
+            Self::Map(entries) | Self::MapOr(entries, _) | Self::Object(_, entries) => {
                 let entry = |(key, value): (&Key, &Self)| match key {
                     Key::String(key) => Some((key.clone(), value.to_json()?)),
                     _ => None,
@@ -251,6 +287,7 @@ impl<'a> Value<'a> {
             Self::Duration(_) => "google.protobuf.Duration",
             Self::List(_) | Self::Json(Json::Array(_), _) => "list",
             Self::Map(_) | Self::MapOr(..) | Self::Json(..) => "map",
+            Self::Object(..) => "object",
             Self::Type(_) => "type",
             Self::Optional(_) => "optional_type",
             Self::Ip(_) => "net.IP",
@@ -309,7 +346,7 @@ impl<'a> Value<'a> {
     /// A field of an object or an entry of a map.
     pub(super) fn field(&self, name: &str) -> Result<Option<Self>, EvalError> {
         match self {
-            Self::Map(entries) => Ok(entries.get(&Key::String(name.to_owned())).cloned()),
+            Self::Map(entries) | Self::Object(_, entries) => Ok(entries.get(&Key::String(name.to_owned())).cloned()),
             Self::MapOr(entries, or) => Ok(Some(entries.get(&Key::String(name.to_owned())).unwrap_or(or).clone())),
             Self::Json(Json::Object(map), ty) => {
                 if let Some(Type::Object(object)) = ty {
@@ -395,6 +432,11 @@ impl<'a> Value<'a> {
             },
             (Self::Int(_) | Self::Uint(_) | Self::Double(_), Self::Int(_) | Self::Uint(_) | Self::Double(_)) => {
                 self.compare(other) == Some(Ordering::Equal)
+            }
+            (Self::Object(name, a), Self::Object(other, b)) => {
+                name == other
+                    && a.len() == b.len()
+                    && a.iter().zip(b.iter()).all(|((key, a), (other, b))| key == other && a.equals(b))
             }
             (Self::Json(a, None), Self::Json(b, None)) if std::ptr::eq(*a, *b) => true,
             _ => self.equal_parts(other),

@@ -1,14 +1,12 @@
 //! Signing requests: who may approve and sign for which signer, and what nobody may ask for.
 
-use std::fmt;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
+use super::plugin::plugin;
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::authz::{Attributes, Authorizer};
 use crate::der::{Subject, subject_of_request_pem};
@@ -42,32 +40,9 @@ fn is_update_of(a: &AdmissionAttributes<'_>, subresource: &str) -> bool {
     (a.group, a.resource, a.subresource) == (GROUP, RESOURCE, subresource) && a.operation == Operation::Update
 }
 
-macro_rules! plugin_with_authorizer {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        pub struct $name {
-            authorizer: Arc<dyn Authorizer>,
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(stringify!($name))
-            }
-        }
-
-        impl $name {
-            /// Asks this authorizer.
-            #[must_use]
-            pub fn new(authorizer: Arc<dyn Authorizer>) -> Self {
-                Self { authorizer }
-            }
-        }
-    };
-}
-
-plugin_with_authorizer! {
+plugin! {
     /// `CertificateApproval`: approving takes the verb `approve` on the signer.
-    CertificateApproval
+    CertificateApproval, authorizer: dyn Authorizer
 }
 
 #[async_trait]
@@ -90,9 +65,9 @@ impl Admission for CertificateApproval {
     }
 }
 
-plugin_with_authorizer! {
+plugin! {
     /// `CertificateSigning`: signing takes the verb `sign` on the signer.
-    CertificateSigning
+    CertificateSigning, authorizer: dyn Authorizer
 }
 
 #[async_trait]

@@ -115,6 +115,14 @@ pub(super) enum Outcome {
     Fails(String),
 }
 
+/// What came of judging.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
+    /// How many conditions could not be told.
+    pub(super) errors: u64,
+}
+
 impl Conditions {
     /// Compiles a list of `matchConditions`.
     pub(super) fn compile(list: &Value, ignores_failures: bool) -> Self {
@@ -132,13 +140,14 @@ impl Conditions {
     }
 
     /// One that is false decides; errors decide only where none is.
-    pub(super) fn judge(&self, asked: &Asked, authorizer: &Arc<dyn Authorizer>) -> Outcome {
+    pub(super) fn judge(&self, asked: &Asked, authorizer: &Arc<dyn Authorizer>) -> Judged {
         self.judge_with(&asked.variables(Some(authorizer)))
     }
 
-    pub(super) fn judge_with(&self, variables: &[(&str, Cel<'_>)]) -> Outcome {
+    pub(super) fn judge_with(&self, variables: &[(&str, Cel<'_>)]) -> Judged {
         let mut budget = Budget::new(CONDITIONS_BUDGET);
         let mut faults = Vec::new();
+        let mut skips = false;
         for (expression, program) in &self.list {
             let result = match program {
                 Ok(program) => program.eval(variables, &mut budget).map_err(|error| error.message),
@@ -146,17 +155,22 @@ impl Conditions {
             };
             match result {
                 Ok(Cel::Bool(true)) => {}
-                Ok(Cel::Bool(false)) => return Outcome::Skips,
+                Ok(Cel::Bool(false)) => {
+                    skips = true;
+                    break;
+                }
                 Ok(_) => faults.push(format!("expression '{expression}' gave no truth value")),
                 Err(error) => faults.push(format!("expression '{expression}' resulted in error: {error}")),
             }
         }
-        match faults.as_slice() {
+        let outcome = match faults.as_slice() {
+            _ if skips => Outcome::Skips,
             [] => Outcome::Matches,
             _ if self.ignores_failures => Outcome::Skips,
             [one] => Outcome::Fails(one.clone()),
             several => Outcome::Fails(format!("[{}]", several.join(", "))),
-        }
+        };
+        Judged { outcome, errors: faults.len() as u64 }
     }
 }
 
@@ -398,7 +412,7 @@ mod tests {
     fn judge(user: &str, expressions: &[&str], ignores: bool) -> Outcome {
         let list: Value = expressions.iter().map(|expression| json!({"name": "n", "expression": expression})).collect();
         let authorizer: Arc<dyn Authorizer> = Arc::new(OnlyAlice);
-        Conditions::compile(&list, ignores).judge(&asked(user), &authorizer)
+        Conditions::compile(&list, ignores).judge(&asked(user), &authorizer).outcome
     }
 
     #[test]

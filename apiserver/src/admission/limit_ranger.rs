@@ -1,8 +1,6 @@
 //! `LimitRanger`: containers get the namespace's default requests and limits, and stay within its bounds.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use kubewright_api::quantity::Quantity;
@@ -10,6 +8,7 @@ use kubewright_api::requests::PodResources;
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
+use super::plugin::plugin;
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::objects::{GroupResource, Objects};
 
@@ -17,24 +16,12 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 type Amounts = BTreeMap<String, Quantity>;
 
-/// The plugin.
-pub struct LimitRanger {
-    objects: Arc<dyn Objects>,
-}
-
-impl fmt::Debug for LimitRanger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LimitRanger")
-    }
+plugin! {
+    /// The plugin.
+    LimitRanger, objects: dyn Objects
 }
 
 impl LimitRanger {
-    /// Looks limit ranges up there.
-    #[must_use]
-    pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects }
-    }
-
     /// The items of all limit ranges of the namespace.
     fn limits(&self, a: &AdmissionAttributes<'_>) -> Vec<Value> {
         let ranges = self.objects.cached_list(GroupResource::core("limitranges"), Some(a.namespace));
@@ -114,15 +101,28 @@ fn check_max(kind: &str, name: &str, max: &Quantity, requests: &Amounts, limits:
 
 fn check_ratio(kind: &str, name: &str, ratio: &Quantity, requests: &Amounts, limits: &Amounts) -> Option<String> {
     let what = format!("{name} max limit to request ratio per {kind} is {ratio}");
-    let nonzero = |list: &Amounts| list.get(name).map(Quantity::as_f64).filter(|value| *value != 0.0);
+    let nonzero = |list: &Amounts| list.get(name).copied().filter(|amount| !amount.is_zero());
     let Some(request) = nonzero(requests) else {
         return Some(format!("{what}, but no request is specified or request is 0"));
     };
     let Some(limit) = nonzero(limits) else {
         return Some(format!("{what}, but no limit is specified or limit is 0"));
     };
-    let found = limit / request;
-    (found > ratio.as_f64()).then(|| format!("{what}, but provided ratio is {found:.6}"))
+    // Thousandths are exact, where they fit; parts of floating-point numbers are not.
+    let fits = |amount: &Quantity| amount.value() <= i64::MAX / 1000;
+    let (found, most) = if [&request, &limit, ratio].into_iter().all(fits) {
+        (quotient(limit.millis(), request.millis()), ratio.millis())
+    } else {
+        (quotient(limit.value(), request.value()), ratio.value().saturating_mul(1000))
+    };
+    #[allow(clippy::cast_precision_loss, reason = "ratios are small")]
+    let exceeds = found * 1000.0 > most as f64;
+    exceeds.then(|| format!("{what}, but provided ratio is {found:.6}"))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "as upstream compares them")]
+fn quotient(limit: i64, request: i64) -> f64 {
+    limit as f64 / request as f64
 }
 
 fn check_bounds(kind: &str, limit: &Value, requests: &Amounts, limits: &Amounts) -> Vec<String> {
@@ -153,7 +153,9 @@ fn check_pod(pod: &Value, limits: &[Value]) -> Vec<String> {
                 }
             }
             Some("Pod") => {
-                let Ok(resources) = serde_json::from_value::<PodResources>(pod["spec"].clone()) else { continue };
+                let Ok(mut resources) = serde_json::from_value::<PodResources>(pod["spec"].clone()) else { continue };
+                // What a pod asks for is limited, and not what its runtime adds.
+                resources.overhead.clear();
                 let list = |list: kubewright_api::requests::ResourceList| list.into_iter().collect();
                 let (requests, limits) = (list(resources.requests()), list(resources.limits()));
                 faults.extend(check_bounds("Pod", limit, &requests, &limits));
@@ -208,7 +210,11 @@ impl Admission for LimitRanger {
 
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
         let limits = self.limits(a);
-        let faults = if a.resource == "pods" { check_pod(&a.object, &limits) } else { check_claim(&a.object, &limits) };
+        let mut faults =
+            if a.resource == "pods" { check_pod(&a.object, &limits) } else { check_claim(&a.object, &limits) };
+        let mut told = BTreeSet::new();
+        // What several containers lack is told once.
+        faults.retain(|fault| told.insert(fault.clone()));
         match faults.as_slice() {
             [] => Ok(()),
             [fault] => Err(a.forbidden(fault)),
@@ -256,5 +262,44 @@ mod tests {
             ["cpu max limit to request ratio per Container is 3, but provided ratio is 5.000000"]
         );
         assert!(check_pod(&pod(json!({})), &limits())[0].ends_with("No request is specified"));
+        // Exactly three times.
+        assert!(check("300m", "900m").is_empty());
+        assert!(check("0", "1").iter().any(|fault| fault.ends_with("no request is specified or request is 0")));
+    }
+
+    #[test]
+    fn pods_are_limited_as_a_whole_without_their_overhead() {
+        let limits = vec![json!({"type": "Pod", "max": {"cpu": "2"}, "min": {"memory": "1Gi"}})];
+        let whole = |overhead: Value, init: Value| {
+            json!({"spec": {"overhead": overhead, "initContainers": init, "containers": [
+                {"name": "a", "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"cpu": "1"}}},
+                {"name": "b", "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"cpu": "1"}}},
+            ]}})
+        };
+        assert_eq!(check_pod(&whole(json!({"cpu": "1"}), json!([])), &limits), Vec::<String>::new());
+        let sidecar = json!([{"name": "i", "restartPolicy": "Always", "resources": {"limits": {"cpu": "1m"}}}]);
+        assert_eq!(
+            check_pod(&whole(json!(null), sidecar), &limits),
+            ["maximum cpu usage per Pod is 2, but limit is 2001m"]
+        );
+        let first = json!([{"name": "i", "resources": {"limits": {"cpu": "3"}}}]);
+        assert_eq!(check_pod(&whole(json!(null), first), &limits), ["maximum cpu usage per Pod is 2, but limit is 3"]);
+    }
+
+    #[test]
+    fn claims_are_limited_by_what_they_request() {
+        let limits =
+            vec![json!({"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}})];
+        let check = |storage: Value| check_claim(&json!({"spec": {"resources": {"requests": storage}}}), &limits);
+        assert!(check(json!({"storage": "1Gi"})).is_empty());
+        assert_eq!(
+            check(json!({"storage": "1Mi"})),
+            ["minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi"]
+        );
+        assert_eq!(
+            check(json!({"storage": "3Gi"})),
+            ["maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi"]
+        );
+        assert_eq!(check(json!({})).len(), 2);
     }
 }

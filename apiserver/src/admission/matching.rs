@@ -37,7 +37,8 @@ fn has(list: &[String], wanted: &str) -> bool {
 }
 
 impl Rule {
-    fn matches(&self, a: &AdmissionAttributes<'_>, group: &str, version: &str) -> bool {
+    /// Whether it is for the request, if only that came in the right version.
+    fn matches(&self, a: &AdmissionAttributes<'_>) -> bool {
         let cluster = a.namespace.is_empty() || is_namespace(a);
         let scope = match self.scope.as_deref() {
             Some("Namespaced") => !cluster,
@@ -49,12 +50,11 @@ impl Rule {
             (resource == "*" || resource == a.resource) && (subresource == "*" || subresource == a.subresource)
         });
         let name = self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == a.name);
-        scope
-            && resource
-            && name
-            && has(&self.operations, operation_name(a.operation))
-            && has(&self.api_groups, group)
-            && has(&self.api_versions, version)
+        scope && resource && name && has(&self.operations, operation_name(a.operation))
+    }
+
+    fn has_version(&self, group: &str, version: &str) -> bool {
+        has(&self.api_groups, group) && has(&self.api_versions, version)
     }
 }
 
@@ -117,19 +117,26 @@ impl Seen {
 }
 
 /// Where else the same objects are served.
-fn equivalents(a: &AdmissionAttributes<'_>) -> impl Iterator<Item = &'static resources::Resource> {
+fn equivalents(a: &AdmissionAttributes<'_>, objects: &dyn Objects) -> Vec<Seen> {
     let stored = |group: &str, version: &str| {
         let stored = convert::storage_of(group, version, a.resource).map(|(stored, _)| stored);
         stored.map_or_else(|| (group.to_owned(), version.to_owned()), |(g, v)| (g.to_owned(), v.to_owned()))
     };
+    let kind = |kind: &str| if a.subresource.is_empty() { kind.to_owned() } else { a.kind.to_owned() };
+    let is_other = |group: &str, version: &str| (group, version) != (a.group, a.version);
+    if resources::find(a.group, a.version, a.resource).is_none() {
+        let versions = objects.custom_versions(a.group_resource());
+        let served = versions.iter().any(|(version, _)| version == a.version);
+        let others = versions.into_iter().filter(|(version, _)| served && is_other(a.group, version));
+        return others.map(|(version, of)| Seen { group: a.group.into(), version, kind: kind(&of) }).collect();
+    }
     let own = stored(a.group, a.version);
-    let asked = (a.group.to_owned(), a.version.to_owned());
-    let others = resources::built_in().iter().filter({
-        let resource = a.resource.to_owned();
-        move |other| other.plural == resource && (other.group, other.version) != (asked.0.as_str(), asked.1.as_str())
+    let others = resources::built_in().iter().filter(|other| {
+        other.plural == a.resource && is_other(other.group, other.version) && stored(other.group, other.version) == own
     });
-    let same: Vec<_> = others.filter(|other| stored(other.group, other.version) == own).collect();
-    same.into_iter()
+    others
+        .map(|other| Seen { group: other.group.into(), version: other.version.into(), kind: kind(other.kind) })
+        .collect()
 }
 
 /// Labels of a JSON object.
@@ -195,32 +202,29 @@ impl Matcher {
             }
         }
         let asked = || Seen { group: a.group.into(), version: a.version.into(), kind: a.kind.into() };
-        if self.find(&self.excluded, a).is_some() {
+        if self.find(&self.excluded, a, objects).is_some() {
             return Ok(None);
         }
         let seen = match self.has_rules() {
-            true => self.find(&self.rules, a),
+            true => self.find(&self.rules, a, objects),
             false => Some(asked()),
         };
         let Some(seen) = seen else { return Ok(None) };
         Ok(self.selects_namespace(a, objects).await?.then_some(seen))
     }
 
-    fn find(&self, rules: &[Rule], a: &AdmissionAttributes<'_>) -> Option<Seen> {
-        if rules.iter().any(|rule| rule.matches(a, a.group, a.version)) {
+    fn find(&self, rules: &[Rule], a: &AdmissionAttributes<'_>, objects: &dyn Objects) -> Option<Seen> {
+        let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.matches(a)).collect();
+        if rules.iter().any(|rule| rule.has_version(a.group, a.version)) {
             return Some(Seen { group: a.group.into(), version: a.version.into(), kind: a.kind.into() });
         }
         if !self.equivalent || rules.is_empty() {
             return None;
         }
-        let others: Vec<_> = equivalents(a).collect();
-        let found =
-            rules.iter().find_map(|rule| others.iter().find(|other| rule.matches(a, other.group, other.version)));
-        found.map(|other| Seen {
-            group: other.group.into(),
-            version: other.version.into(),
-            kind: if a.subresource.is_empty() { other.kind.into() } else { a.kind.into() },
-        })
+        let others = equivalents(a, objects);
+        let mut pairs = rules.iter().flat_map(|rule| others.iter().map(move |other| (rule, other)));
+        let found = pairs.find(|(rule, other)| rule.has_version(&other.group, &other.version));
+        found.map(|(_, other)| other.clone())
     }
 
     async fn selects_namespace(&self, a: &AdmissionAttributes<'_>, objects: &dyn Objects) -> Result<bool, Status> {

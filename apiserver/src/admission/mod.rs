@@ -11,6 +11,7 @@ mod matching;
 mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
+mod plugin;
 mod pod_nodes;
 pub mod pod_security;
 mod policy;

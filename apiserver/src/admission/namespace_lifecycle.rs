@@ -1,34 +1,18 @@
 //! `NamespaceLifecycle`: nothing is made in a namespace that isn't there or is going away.
 
-use std::fmt;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use kubewright_api::status::Status;
 
+use super::plugin::plugin;
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::objects::{GroupResource, Objects};
 
 /// Namespaces that may not be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
 
-/// The plugin.
-pub struct NamespaceLifecycle {
-    objects: Arc<dyn Objects>,
-}
-
-impl fmt::Debug for NamespaceLifecycle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NamespaceLifecycle")
-    }
-}
-
-impl NamespaceLifecycle {
-    /// Looks namespaces up there.
-    #[must_use]
-    pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects }
-    }
+plugin! {
+    /// The plugin.
+    NamespaceLifecycle, objects: dyn Objects
 }
 
 #[async_trait]

@@ -1,15 +1,13 @@
 //! What a pod has to do with the node that it is on: `PodTopologyLabels`, `PodResizeValidator` and
 //! `NodeDeclaredFeatureValidator`.
 
-use std::fmt;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use kubewright_api::quantity::Quantity;
 use kubewright_api::requests::PodResources;
 use kubewright_api::status::Status;
 use serde_json::{Map, Value};
 
+use super::plugin::plugin;
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::object::metadata_mut;
 use crate::objects::{GroupResource, Objects};
@@ -25,32 +23,9 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-macro_rules! plugin {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        pub struct $name {
-            objects: Arc<dyn Objects>,
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(stringify!($name))
-            }
-        }
-
-        impl $name {
-            /// Looks nodes up there.
-            #[must_use]
-            pub fn new(objects: Arc<dyn Objects>) -> Self {
-                Self { objects }
-            }
-        }
-    };
-}
-
 plugin! {
     /// `PodTopologyLabels`: a pod that gets a node gets the node's zone and region as labels.
-    PodTopologyLabels
+    PodTopologyLabels, objects: dyn Objects
 }
 
 #[async_trait]
@@ -102,7 +77,7 @@ fn changed_on<'a>(a: &'a AdmissionAttributes<'_>) -> Option<&'a str> {
 
 plugin! {
     /// `PodResizeValidator`: nobody resizes a pod beyond its node, or on a node that can't.
-    PodResizeValidator
+    PodResizeValidator, objects: dyn Objects
 }
 
 impl PodResizeValidator {
@@ -153,7 +128,7 @@ impl Admission for PodResizeValidator {
 
 plugin! {
     /// `NodeDeclaredFeatureValidator`: a running pod is changed only in ways that its node says it can follow.
-    NodeDeclaredFeatureValidator
+    NodeDeclaredFeatureValidator, objects: dyn Objects
 }
 
 impl NodeDeclaredFeatureValidator {

@@ -1,36 +1,22 @@
 //! `Priority`: turns the name of a priority class into a number.
 
-use std::fmt;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
+use super::plugin::plugin;
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::objects::{GroupResource, Objects};
 
 const GROUP: &str = "scheduling.k8s.io";
 const CLASSES: GroupResource<'_> = GroupResource::new(GROUP, "priorityclasses");
 
-/// The plugin.
-pub struct Priority {
-    objects: Arc<dyn Objects>,
-}
-
-impl fmt::Debug for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Priority")
-    }
+plugin! {
+    /// The plugin.
+    Priority, objects: dyn Objects
 }
 
 impl Priority {
-    /// Looks classes up there.
-    #[must_use]
-    pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects }
-    }
-
     /// Of several defaults, which only a race can make, the lowest counts.
     fn default_class(&self) -> Option<Value> {
         let classes = self.objects.cached_list(CLASSES, None);

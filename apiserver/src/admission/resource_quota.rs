@@ -73,15 +73,16 @@ impl ResourceQuota {
         if a.old.is_none() {
             let missing = missing(a.group, a.resource, &a.object, &limited);
             if !missing.is_empty() {
-                return Err(a.forbidden(format!("failed quota: {name}: must specify {}", missing.join(","))));
+                return Err(a.forbidden(format!("failed quota: {name}: must specify {}", missing.join("; "))));
             }
         }
         wanted.retain(|_, amount| *amount > Quantity::default());
         if wanted.is_empty() {
             return Ok(None);
         }
-        let (hard, used) = (amounts(&quota["status"]["hard"]), amounts(&quota["status"]["used"]));
-        let unknown: Vec<&str> = wanted.keys().filter(|name| !hard.contains_key(*name)).map(String::as_str).collect();
+        // What is limited counts from the moment it was written; how much is used somebody has to have counted.
+        let (hard, used) = (limited, amounts(&quota["status"]["used"]));
+        let unknown: Vec<&str> = wanted.keys().filter(|name| !used.contains_key(*name)).map(String::as_str).collect();
         if !unknown.is_empty() {
             return Err(a.forbidden(format!("status unknown for quota: {name}, resources: {}", unknown.join(","))));
         }

@@ -43,9 +43,9 @@ pub fn standard(
         Arc::new(PodTopologyLabels::new(objects())),
         Arc::new(NodeDeclaredFeatureValidator::new(objects())),
         Arc::new(PodResizeValidator::new(objects())),
-        Arc::new(MutatingPolicies::new(objects(), authorizer())),
+        Arc::new(MutatingPolicies::new(objects(), authorizer()).measured(metrics.clone())),
         Arc::new(mutating.measured(metrics.clone())),
-        Arc::new(ValidatingPolicies::new(objects(), authorizer())),
+        Arc::new(ValidatingPolicies::new(objects(), authorizer()).measured(metrics.clone())),
         Arc::new(validating.measured(metrics.clone())),
         // Last: what it counts nobody refuses any more.
         Arc::new(ResourceQuota::new(objects())),

@@ -1,13 +1,11 @@
 //! Default classes of claims and ingresses, growing claims, and volumes that are kept while in use.
 
-use std::fmt;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use kubewright_api::quantity::Quantity;
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
+use super::plugin::plugin;
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::objects::{GroupResource, Objects};
 
@@ -26,32 +24,9 @@ fn default_class(objects: &dyn Objects, of: GroupResource<'_>, annotations: &[&s
     classes.first().map(|class| text(class, "name"))
 }
 
-macro_rules! plugin_with_objects {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        pub struct $name {
-            objects: Arc<dyn Objects>,
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(stringify!($name))
-            }
-        }
-
-        impl $name {
-            /// Looks classes up there.
-            #[must_use]
-            pub fn new(objects: Arc<dyn Objects>) -> Self {
-                Self { objects }
-            }
-        }
-    };
-}
-
-plugin_with_objects! {
+plugin! {
     /// `DefaultStorageClass`: a claim that names no class gets the default one.
-    DefaultStorageClass
+    DefaultStorageClass, objects: dyn Objects
 }
 
 #[async_trait]
@@ -77,9 +52,9 @@ impl Admission for DefaultStorageClass {
     }
 }
 
-plugin_with_objects! {
+plugin! {
     /// `DefaultIngressClass`: an ingress that names no class gets the default one.
-    DefaultIngressClass
+    DefaultIngressClass, objects: dyn Objects
 }
 
 #[async_trait]
@@ -105,9 +80,9 @@ impl Admission for DefaultIngressClass {
     }
 }
 
-plugin_with_objects! {
+plugin! {
     /// `PersistentVolumeClaimResize`: a claim only grows where its class lets it.
-    PersistentVolumeClaimResize
+    PersistentVolumeClaimResize, objects: dyn Objects
 }
 
 fn class_of(claim: &Value) -> Option<&str> {

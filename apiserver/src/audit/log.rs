@@ -133,6 +133,10 @@ fn names(path: &Path) -> (String, String) {
 
 #[async_trait]
 impl Sink for LogSink {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<(), SinkError> {
         let mut lines = Vec::new();
         for event in events {

@@ -8,6 +8,7 @@
 mod event;
 mod log;
 mod mask;
+mod metrics;
 mod policy;
 mod queue;
 mod step;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use event::{Event, Stage};
 pub use log::{LogConfig, LogSink};
+pub(crate) use metrics::AuditMetrics;
 pub use policy::{AuditPolicy, Level, PolicyError};
 pub use queue::{Auditor, Sink, SinkError};
 pub use step::{AuditObjects, AuditRequests};

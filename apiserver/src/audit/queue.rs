@@ -1,8 +1,8 @@
 //! Between requests and sinks: a bounded queue for each sink, and a task that empties it in batches.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{AuditConfig, AuditPolicy, Event};
+use super::metrics::BUFFERED;
+use super::policy::Verdict;
+use super::{AuditConfig, AuditMetrics, AuditPolicy, Event};
+use crate::authz::Attributes;
 
 /// Why events were not written.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,27 @@ impl SinkError {
 pub trait Sink: Send + 'static {
     /// Writes them, in order. Those that can't be written are lost; the sink decides how often it tries.
     async fn write(&mut self, events: &[Event]) -> Result<(), SinkError>;
+
+    /// What metrics call it (default: `custom`).
+    fn name(&self) -> &'static str {
+        "custom"
+    }
+}
+
+/// Counts what is lost.
+#[derive(Default)]
+struct Lost {
+    events: AtomicU64,
+    metrics: OnceLock<AuditMetrics>,
+}
+
+impl Lost {
+    fn add(&self, plugin: &'static str, events: u64) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.lost(plugin, events);
+        }
+    }
 }
 
 /// Takes events of requests and hands them to sinks in the background.
@@ -40,7 +64,7 @@ pub struct Auditor {
     pub(super) policy: AuditPolicy,
     queues: Vec<mpsc::Sender<Arc<Event>>>,
     wait_max: Duration,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
 }
 
 impl fmt::Debug for Auditor {
@@ -53,7 +77,7 @@ impl Auditor {
     /// Starts a task for each sink. Once cancelled they write what waits, and end.
     #[must_use]
     pub fn start(config: AuditConfig, tasks: &TaskTracker, cancel: &CancellationToken) -> Arc<Self> {
-        let lost = Arc::new(AtomicU64::new(0));
+        let lost = Arc::new(Lost::default());
         let mut queues = Vec::new();
         for sink in config.sinks {
             let (sender, receiver) = mpsc::channel(config.queue_max.max(1));
@@ -68,11 +92,32 @@ impl Auditor {
     /// How many events were lost: there was no room for them, or a sink could not write them.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.lost.events.load(Ordering::Relaxed)
+    }
+
+    /// Measures into these metrics.
+    pub(crate) fn measure(&self, metrics: AuditMetrics) {
+        let _ = self.lost.metrics.set(metrics);
+    }
+
+    /// What is logged of such a request.
+    pub(super) fn verdict(&self, attributes: &Attributes) -> Verdict {
+        let verdict = self.policy.verdict(attributes);
+        if let Some(metrics) = self.lost.metrics.get() {
+            metrics.level(verdict.level);
+        }
+        verdict
+    }
+
+    fn made(&self) {
+        if let Some(metrics) = self.lost.metrics.get() {
+            metrics.event();
+        }
     }
 
     /// Takes an event; waits for room no longer than it may.
     pub(super) async fn take(&self, event: Event) {
+        self.made();
         let event = Arc::new(event);
         for queue in &self.queues {
             let mut taken = queue.try_send(Arc::clone(&event)).is_ok();
@@ -80,17 +125,18 @@ impl Auditor {
                 taken = matches!(tokio::time::timeout(self.wait_max, queue.send(Arc::clone(&event))).await, Ok(Ok(())));
             }
             if !taken {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                self.lost.add(BUFFERED, 1);
             }
         }
     }
 
     /// Takes an event without waiting.
     pub(super) fn take_now(&self, event: Event) {
+        self.made();
         let event = Arc::new(event);
         for queue in &self.queues {
             if queue.try_send(Arc::clone(&event)).is_err() {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                self.lost.add(BUFFERED, 1);
             }
         }
     }
@@ -101,7 +147,7 @@ struct Writer {
     receiver: mpsc::Receiver<Arc<Event>>,
     batch_max: usize,
     batch_wait: Duration,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
 }
 
 impl Writer {
@@ -137,7 +183,7 @@ impl Writer {
     async fn write(&mut self, batch: &mut Vec<Arc<Event>>) {
         let events: Vec<Event> = batch.drain(..).map(Arc::unwrap_or_clone).collect();
         if let Err(error) = self.sink.write(&events).await {
-            self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
+            self.lost.add(self.sink.name(), events.len() as u64);
             tracing::error!(%error, events = events.len(), "audit events were lost");
         }
     }

@@ -87,7 +87,7 @@ fn is_ip(text: &str) -> bool {
 /// Logs a request that was refused because it could not be told who asks.
 pub(crate) fn refused_identity(auditor: &Auditor, parts: &Parts, info: &RequestInfo, environment: &dyn Environment) {
     let user = User::default();
-    let verdict = auditor.policy.verdict(&Attributes::new(&user, info));
+    let verdict = auditor.verdict(&Attributes::new(&user, info));
     if verdict.level == Level::None || verdict.omit_stages.contains(&Stage::ResponseStarted) {
         return;
     }
@@ -133,7 +133,7 @@ impl Step for AuditRequests {
         let (Some(auditor), Some(context)) = (&self.auditor, request.extensions().get::<Context>().cloned()) else {
             return next(request).await;
         };
-        let verdict = auditor.policy.verdict(&Attributes::new(&context.user, &context.info));
+        let verdict = auditor.verdict(&Attributes::new(&context.user, &context.info));
         if verdict.level == Level::None {
             return next(request).await;
         }

@@ -47,6 +47,10 @@ impl WebhookSink {
 
 #[async_trait]
 impl Sink for WebhookSink {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<(), SinkError> {
         let items: Vec<&Value> = events.iter().map(Event::json).collect();
         let list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items});

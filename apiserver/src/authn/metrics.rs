@@ -4,10 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::metrics::{Histograms, Named};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
@@ -22,10 +24,9 @@ struct NameLabels {
 /// The metrics of authentication. Clones share them; they are shown once registered.
 #[derive(Clone)]
 pub struct AuthnMetrics {
-    // Counters that are shown as gauges: upstream's names lack the `_total` that counters end in here.
-    attempts: Family<ResultLabels, Gauge>,
-    durations: Family<ResultLabels, Histogram, fn() -> Histogram>,
-    users: Family<NameLabels, Gauge>,
+    attempts: Family<ResultLabels, Counter>,
+    durations: Histograms<ResultLabels>,
+    users: Family<NameLabels, Counter>,
 }
 
 impl fmt::Debug for AuthnMetrics {
@@ -36,23 +37,21 @@ impl fmt::Debug for AuthnMetrics {
 
 impl Default for AuthnMetrics {
     fn default() -> Self {
-        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
-        Self {
-            attempts: Family::default(),
-            durations: Family::new_with_constructor(histogram),
-            users: Family::default(),
-        }
+        Self::new(&mut Registry::default())
     }
 }
 
 impl AuthnMetrics {
     /// Metrics that this registry shows.
     pub fn new(registry: &mut Registry) -> Self {
-        let m = Self::default();
-        registry.register("authentication_attempts", "Authenticated attempts by result", m.attempts.clone());
-        registry.register("authentication_duration_seconds", "How long authentication took", m.durations.clone());
-        registry.register("authenticated_user_requests", "Authenticated requests by user", m.users.clone());
-        m
+        let mut named = Named::new(registry, "");
+        Self {
+            attempts: named.counters("authentication_attempts", "Authenticated attempts by result"),
+            durations: named.histograms("authentication_duration_seconds", "How long authentication took", || {
+                Histogram::new(exponential_buckets(0.001, 2.0, 15))
+            }),
+            users: named.counters("authenticated_user_requests", "Authenticated requests by user"),
+        }
     }
 
     /// Someone's credentials were looked at; the name of who it is, if that could be told.

@@ -25,6 +25,7 @@ use http::request::Parts;
 pub use bearer::{AudienceAgnostic, Bearer, StaticTokens, TokenAuthenticator};
 pub use bootstrap_token::BootstrapTokens;
 pub use config::{AuthenticationConfig, AuthenticationConfigError};
+pub(crate) use jwt::JwtMetrics;
 pub use jwt::StructuredAuthentication;
 pub use metrics::AuthnMetrics;
 #[cfg(feature = "serve")]
@@ -90,6 +91,13 @@ impl Anonymous {
     }
 }
 
+/// Puts a user whose credentials were accepted into the group of all such.
+pub(crate) fn add_authenticated(user: &mut User) {
+    if !user.in_group(AUTHENTICATED) && user.name != ANONYMOUS {
+        user.groups.push(AUTHENTICATED.into());
+    }
+}
+
 /// All the ways to tell who asks, in order.
 #[derive(Clone)]
 pub struct Authentication {
@@ -135,9 +143,7 @@ impl Authentication {
         for authenticator in self.authenticators.iter() {
             match authenticator.authenticate(parts).await {
                 Ok(Some(mut user)) => {
-                    if !user.in_group(AUTHENTICATED) && user.name != ANONYMOUS {
-                        user.groups.push(AUTHENTICATED.into());
-                    }
+                    add_authenticated(&mut user);
                     return Ok(user);
                 }
                 Ok(None) => {}

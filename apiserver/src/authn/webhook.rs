@@ -1,10 +1,13 @@
 //! Tokens that a webhook knows: a `TokenReview` is posted to it, and its answer remembered for a while.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,6 +20,8 @@ use crate::ttl_cache::TtlCache;
 
 /// Most answers that are remembered.
 const ANSWERS_MAX: usize = 8192;
+/// From so many questions on it is looked which of them nobody waits for.
+const SWEEP_AT: usize = 64;
 
 /// How the webhook is called.
 #[derive(Clone, Debug)]
@@ -57,22 +62,31 @@ pub enum TokenReviewVersion {
 /// What the webhook said: the user and the audiences, or why not.
 type Answer = Result<(User, Vec<String>), String>;
 
+/// A hash of token and audiences: no token stays in memory.
+type Key = [u8; 32];
+/// A question that is being asked; who has the same takes its answer.
+type Asking = BoxFuture<'static, Result<Answer, AuthnError>>;
+
 /// Asks a webhook whose a token is.
 pub struct TokenWebhook {
-    reviewer: Reviewer,
-    api_version: &'static str,
+    webhook: Arc<Webhook>,
     accepted_ttl: SignedDuration,
     refused_ttl: SignedDuration,
+    environment: Arc<dyn Environment>,
+    answers: TtlCache<Key, Answer>,
+    asking: Mutex<HashMap<Key, WeakShared<Asking>>>,
+}
+
+struct Webhook {
+    reviewer: Reviewer,
+    api_version: &'static str,
     /// The API server's own audiences: what the webhook means if it names none.
     implicit: Vec<String>,
-    environment: Arc<dyn Environment>,
-    /// By a hash of token and audiences: no token stays in memory.
-    answers: TtlCache<[u8; 32], Answer>,
 }
 
 impl fmt::Debug for TokenWebhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TokenWebhook").field(&self.reviewer.kubeconfig).finish()
+        f.debug_tuple("TokenWebhook").field(&self.webhook.reviewer.kubeconfig).finish()
     }
 }
 
@@ -86,20 +100,39 @@ impl TokenWebhook {
         environment: Arc<dyn Environment>,
     ) -> Self {
         let ttl = |ttl| SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+        let api_version = match config.version {
+            TokenReviewVersion::V1 => "authentication.k8s.io/v1",
+            TokenReviewVersion::V1beta1 => "authentication.k8s.io/v1beta1",
+        };
+        let reviewer = Reviewer { remote, kubeconfig: config.kubeconfig, timeout: config.timeout };
         Self {
-            api_version: match config.version {
-                TokenReviewVersion::V1 => "authentication.k8s.io/v1",
-                TokenReviewVersion::V1beta1 => "authentication.k8s.io/v1beta1",
-            },
             accepted_ttl: ttl(config.accepted_ttl),
             refused_ttl: ttl(config.refused_ttl),
-            reviewer: Reviewer { remote, kubeconfig: config.kubeconfig, timeout: config.timeout },
-            implicit,
+            webhook: Arc::new(Webhook { reviewer, api_version, implicit }),
             environment,
             answers: TtlCache::new(ANSWERS_MAX),
+            asking: Mutex::default(),
         }
     }
 
+    /// Asks, or waits for who asks the same already.
+    fn ask(&self, key: Key, token: &str, audiences: &[String]) -> Shared<Asking> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = asking.get(&key).and_then(WeakShared::upgrade) {
+            return asked;
+        }
+        if asking.len() >= SWEEP_AT {
+            // What nobody waits for any more was given up.
+            asking.retain(|_, asked| asked.upgrade().is_some());
+        }
+        let (webhook, token, audiences) = (Arc::clone(&self.webhook), token.to_owned(), audiences.to_vec());
+        let asked = async move { webhook.ask(&token, &audiences).await }.boxed().shared();
+        asking.extend(asked.downgrade().map(|weak| (key, weak)));
+        asked
+    }
+}
+
+impl Webhook {
     async fn ask(&self, token: &str, audiences: &[String]) -> Result<Answer, AuthnError> {
         let review = json!({
             "apiVersion": self.api_version,
@@ -149,11 +182,13 @@ impl TokenAuthenticator for TokenWebhook {
             hash.update(part.len().to_be_bytes());
             hash.update(part);
         }
-        let key: [u8; 32] = hash.finalize().into();
+        let key: Key = hash.finalize().into();
         let answer = match self.answers.get(&key, self.environment.now()) {
             Some(known) => known,
             None => {
-                let answer = self.ask(token, audiences).await?;
+                let answer = self.ask(key, token, audiences).await;
+                self.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                let answer = answer?;
                 let ttl = if answer.is_ok() { self.accepted_ttl } else { self.refused_ttl };
                 self.answers.put(key, answer.clone(), self.environment.now(), ttl);
                 answer
@@ -164,5 +199,68 @@ impl TokenAuthenticator for TokenWebhook {
             Err(reason) if reason.is_empty() => Ok(None),
             Err(reason) => Err(AuthnError::new(reason)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use futures::future::join_all;
+    use http::{Request, Response};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::environment::SystemEnvironment;
+    use crate::remote::{RemoteError, Target};
+
+    /// Answers once it is let, and counts.
+    struct Hook {
+        calls: AtomicUsize,
+        may_answer: Semaphore,
+    }
+
+    #[async_trait]
+    impl Remote for Hook {
+        async fn send(&self, _: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            self.may_answer.acquire().await.unwrap().forget();
+            let review: Value = serde_json::from_slice(request.body()).unwrap();
+            let status = json!({"authenticated": true, "user": {"username": review["spec"]["token"]}});
+            Ok(Response::new(json!({ "status": status }).to_string().into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_token_is_asked_for_once_at_a_time() {
+        let hook = Arc::new(Hook { calls: AtomicUsize::new(0), may_answer: Semaphore::new(0) });
+        let kubeconfig = "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}], clusters: [{name: \
+                          k, cluster: {server: 'https://hook.test/'}}], users: [{name: u, user: {token: t}}]}";
+        let mut config = TokenWebhookConfig::new(Kubeconfig::parse(kubeconfig, Path::new("/")).unwrap());
+        // Nothing is remembered: what is spared is spared by asking together.
+        (config.accepted_ttl, config.refused_ttl) = (Duration::ZERO, Duration::ZERO);
+        let (remote, environment) = (Arc::clone(&hook) as _, Arc::new(SystemEnvironment));
+        let webhook = TokenWebhook::new(config, vec!["api".into()], remote, environment);
+        let audiences = ["api".to_owned()];
+        let ask = |token: &'static str| {
+            let asked = webhook.authenticate_token(token, &audiences);
+            async move { asked.await.unwrap().unwrap().0.name }
+        };
+        let mut many = Box::pin(join_all((0..10).map(|n| ask(if n == 9 { "other" } else { "one" }))));
+        assert!(futures::poll!(&mut many).is_pending());
+        assert_eq!(hook.calls.load(Ordering::Relaxed), 2);
+        // Who goes away takes the answer from nobody.
+        let mut impatient = Box::pin(ask("one"));
+        assert!(futures::poll!(&mut impatient).is_pending());
+        drop(impatient);
+        hook.may_answer.add_permits(2);
+        let names = many.await;
+        assert!(names[..9].iter().all(|name| name == "one") && names[9] == "other", "{names:?}");
+        assert_eq!(hook.calls.load(Ordering::Relaxed), 2);
+        hook.may_answer.add_permits(1);
+        assert_eq!(ask("one").await, "one");
+        assert_eq!(hook.calls.load(Ordering::Relaxed), 3);
     }
 }

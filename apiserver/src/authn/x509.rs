@@ -1,7 +1,8 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use http::request::Parts;
@@ -11,6 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -62,17 +64,19 @@ impl PeerCertificates {
 /// replaced while the server runs: from then on a certificate of one that is gone is refused, also on connections that
 /// there are.
 #[derive(Clone)]
-pub struct ClientAuthorities(Arc<RwLock<Trusted>>);
+pub struct ClientAuthorities(Arc<watch::Sender<Trusted>>);
 
+/// Who is believed at a time.
 #[derive(Clone)]
-struct Trusted {
+pub(crate) struct Trusted {
     verifier: Arc<dyn ClientCertVerifier>,
+    pem: Arc<str>,
     generation: u64,
 }
 
 impl fmt::Debug for ClientAuthorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ClientAuthorities").field(&self.trusted().generation).finish()
+        f.debug_tuple("ClientAuthorities").field(&self.0.borrow().generation).finish()
     }
 }
 
@@ -82,7 +86,18 @@ impl ClientAuthorities {
     /// # Errors
     /// The text holds no certificate of an authority.
     pub fn new(pem: &str) -> Result<Self, AuthnError> {
-        Ok(Self(Arc::new(RwLock::new(Trusted { verifier: verifier(pem)?, generation: 0 }))))
+        let trusted = Trusted { verifier: verifier(pem)?, pem: pem.into(), generation: 0 };
+        Ok(Self(Arc::new(watch::Sender::new(trusted))))
+    }
+
+    /// The authorities in that file, and what follows the file until cancelled.
+    pub(crate) async fn from_file(
+        path: PathBuf,
+        cancel: CancellationToken,
+    ) -> Result<(Self, impl Future<Output = ()> + Send), AuthnError> {
+        let (file, text) = WatchedFile::open(path).await.map_err(AuthnError::new)?;
+        let authorities = Self::new(&text)?;
+        Ok((authorities.clone(), authorities.follow(file, cancel)))
     }
 
     /// Believes the authorities in this PEM text from now on.
@@ -91,36 +106,36 @@ impl ClientAuthorities {
     /// The text holds no certificate of an authority; nothing changes then.
     pub fn replace(&self, pem: &str) -> Result<(), AuthnError> {
         let verifier = verifier(pem)?;
-        let mut trusted = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *trusted = Trusted { verifier, generation: trusted.generation + 1 };
+        self.0.send_modify(|trusted| {
+            *trusted = Trusted { verifier, pem: pem.into(), generation: trusted.generation + 1 };
+        });
         Ok(())
     }
 
+    /// The certificates as text.
+    pub(crate) fn pem(&self) -> Arc<str> {
+        Arc::clone(&self.0.borrow().pem)
+    }
+
+    /// Tells when other authorities are believed.
+    pub(crate) fn changes(&self) -> watch::Receiver<Trusted> {
+        self.0.subscribe()
+    }
+
     fn trusted(&self) -> Trusted {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
     }
 
     /// Takes over what is written into the file until cancelled.
-    pub(crate) async fn follow(self, file: WatchedFile, cancel: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(watched_file::INTERVAL) => {}
-            }
-            let replaced = match file.changed().await {
-                Ok(None) => continue,
-                Ok(Some(text)) => {
-                    let replaced = self.replace(&text).map_err(|error| error.reason);
-                    file.see(text);
-                    replaced
-                }
-                Err(reason) => Err(reason),
-            };
-            match replaced {
-                Ok(()) => tracing::info!("the client authorities were read anew"),
-                Err(reason) => tracing::warn!(reason, "the client authorities stay as they were"),
-            }
-        }
+    async fn follow(self, file: WatchedFile, cancel: CancellationToken) {
+        let (authorities, file) = (&self, &file);
+        let reload = || async move {
+            let Some(text) = file.changed().await? else { return Ok(false) };
+            let replaced = authorities.replace(&text).map_err(|error| error.reason);
+            file.see(text);
+            replaced.map(|()| true)
+        };
+        watched_file::follow::<_, String>("bundle of client authorities", reload, |_| {}, cancel).await;
     }
 }
 

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::Decision;
+use crate::metrics::{Histograms, Named};
 
 const WEBHOOK_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const CONDITION_SECONDS: [f64; 7] = [0.001, 0.005, 0.01, 0.025, 0.1, 0.2, 0.25];
@@ -38,18 +39,16 @@ struct DecisionLabels {
     decision: &'static str,
 }
 
-type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
-
 /// The metrics of authorization. Clones share them; they are shown once registered.
 #[derive(Clone)]
 pub struct AuthzMetrics {
     attempts: Family<ResultLabels, Counter>,
-    durations: Durations<ResultLabels>,
+    durations: Histograms<ResultLabels>,
     decisions: Family<DecisionLabels, Counter>,
     webhooks: Family<WebhookLabels, Counter>,
-    webhook_durations: Durations<WebhookLabels>,
+    webhook_durations: Histograms<WebhookLabels>,
     failed_open: Family<WebhookLabels, Counter>,
-    condition_durations: Durations<ConditionLabels>,
+    condition_durations: Histograms<ConditionLabels>,
     condition_errors: Family<ConditionLabels, Counter>,
     condition_exclusions: Family<ConditionLabels, Counter>,
 }
@@ -62,63 +61,44 @@ impl fmt::Debug for AuthzMetrics {
 
 impl Default for AuthzMetrics {
     fn default() -> Self {
-        let durations: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
-        let webhooks: fn() -> Histogram = || Histogram::new(WEBHOOK_SECONDS);
-        let conditions: fn() -> Histogram = || Histogram::new(CONDITION_SECONDS);
-        Self {
-            attempts: Family::default(),
-            durations: Family::new_with_constructor(durations),
-            decisions: Family::default(),
-            webhooks: Family::default(),
-            webhook_durations: Family::new_with_constructor(webhooks),
-            failed_open: Family::default(),
-            condition_durations: Family::new_with_constructor(conditions),
-            condition_errors: Family::default(),
-            condition_exclusions: Family::default(),
-        }
+        Self::new(&mut Registry::default())
     }
 }
 
 impl AuthzMetrics {
     /// Metrics that this registry shows.
     pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        let m = &metrics;
-        registry.register("authorization_attempts", "Authorization attempts by result", m.attempts.clone());
-        registry.register("authorization_duration_seconds", "How long authorization took", m.durations.clone());
-        registry.register(
-            "apiserver_authorization_decisions",
-            "Decisions that ended the chain, by the authorizer that made them",
-            m.decisions.clone(),
-        );
-        let name = |rest: &str| format!("apiserver_authorization_{rest}");
-        registry.register(name("webhook_evaluations"), "Round trips to authorization webhooks", m.webhooks.clone());
-        registry.register(
-            name("webhook_duration_seconds"),
-            "Duration of round trips to authorization webhooks",
-            m.webhook_durations.clone(),
-        );
-        registry.register(
-            name("webhook_evaluations_fail_open"),
-            "Failures of authorization webhooks after which others decided",
-            m.failed_open.clone(),
-        );
-        registry.register(
-            name("match_condition_evaluation_seconds"),
-            "How long match conditions took",
-            m.condition_durations.clone(),
-        );
-        registry.register(
-            name("match_condition_evaluation_errors"),
-            "Match conditions that failed",
-            m.condition_errors.clone(),
-        );
-        registry.register(
-            name("match_condition_exclusions"),
-            "Requests that match conditions kept from a webhook",
-            m.condition_exclusions.clone(),
-        );
-        metrics
+        let mut all = Named::new(registry, "authorization_");
+        let attempts = all.counters("attempts", "Authorization attempts by result");
+        let durations = all.histograms("duration_seconds", "How long authorization took", || {
+            Histogram::new(exponential_buckets(0.001, 2.0, 15))
+        });
+        let mut named = Named::new(registry, "apiserver_authorization_");
+        let webhook_durations = || Histogram::new(WEBHOOK_SECONDS);
+        let condition_durations = || Histogram::new(CONDITION_SECONDS);
+        Self {
+            attempts,
+            durations,
+            decisions: named.counters("decisions", "Decisions that ended the chain, by the authorizer that made them"),
+            webhooks: named.counters("webhook_evaluations", "Round trips to authorization webhooks"),
+            webhook_durations: named.histograms(
+                "webhook_duration_seconds",
+                "Duration of round trips to authorization webhooks",
+                webhook_durations,
+            ),
+            failed_open: named.counters(
+                "webhook_evaluations_fail_open",
+                "Failures of authorization webhooks after which others decided",
+            ),
+            condition_durations: named.histograms(
+                "match_condition_evaluation_seconds",
+                "How long match conditions took",
+                condition_durations,
+            ),
+            condition_errors: named.counters("match_condition_evaluation_errors", "Match conditions that failed"),
+            condition_exclusions: named
+                .counters("match_condition_exclusions", "Requests that match conditions kept from a webhook"),
+        }
     }
 
     /// A request was authorized or not.

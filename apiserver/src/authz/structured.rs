@@ -208,23 +208,17 @@ impl StructuredAuthorization {
         let _ = self.0.metrics.set(metrics);
     }
 
-    /// Follows the file until cancelled.
+    /// Follows the file, if there is one, until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        while self.0.file.is_some() {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(watched_file::INTERVAL) => {}
-            }
-            let reloaded = self.reload().await;
-            if let (Some(metrics), Ok(true) | Err(_)) = (self.0.metrics.get(), &reloaded) {
-                metrics.record(reloaded.is_ok(), self.0.environment.now());
-            }
-            match reloaded {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("the authorization configuration was read anew"),
-                Err(error) => tracing::warn!(%error, "the authorization configuration stays as it was"),
-            }
+        if self.0.file.is_none() {
+            return;
         }
+        let outcome = |taken| {
+            if let Some(metrics) = self.0.metrics.get() {
+                metrics.record(taken, self.0.environment.now());
+            }
+        };
+        watched_file::follow("authorization configuration", || self.reload(), outcome, cancel).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The objects that a server makes when it starts: system namespaces, the bootstrap policy, priority classes, and the
 //! `kubernetes` Service that leads to the server itself.
 
+pub(crate) mod extension_authentication;
 pub(crate) mod flow_control;
 pub mod rbac;
 
@@ -28,10 +29,6 @@ pub struct BootstrapConfig {
     pub advertise: Option<SocketAddr>,
     /// The port of the `kubernetes` Service; upstream's is 443.
     pub service_port: u16,
-    /// The authorities of client certificates (PEM), for extension servers to know.
-    pub client_authorities: Option<String>,
-    /// The authorities of the front proxy's certificate (PEM), for extension servers to know.
-    pub front_proxy_authorities: Option<String>,
     /// Whether roles and bindings are wanted.
     pub with_policy: bool,
     /// The day since when uses of long-lived tokens are noted, if none was written down yet.
@@ -66,44 +63,8 @@ pub async fn run(objects: &dyn Objects, config: &BootstrapConfig) -> Result<(), 
     }
     wanted.extend(flow_control::wanted());
     ensure_all(objects, wanted).await?;
-    extension_authentication(objects, config).await?;
     token_tracking(objects, config).await?;
     kubernetes_service(objects, config).await
-}
-
-/// What extension API servers read to know whom to believe.
-async fn extension_authentication(objects: &dyn Objects, config: &BootstrapConfig) -> Result<(), Status> {
-    const NAME: &str = "extension-apiserver-authentication";
-    let mut data = json!({});
-    if let Some(authorities) = &config.client_authorities {
-        data["client-ca-file"] = authorities.clone().into();
-    }
-    if let Some(authorities) = &config.front_proxy_authorities {
-        data["requestheader-client-ca-file"] = authorities.clone().into();
-        for (key, value) in [
-            ("allowed-names", r#"["front-proxy-client"]"#),
-            ("username-headers", r#"["X-Remote-User"]"#),
-            ("uid-headers", r#"["X-Remote-Uid"]"#),
-            ("group-headers", r#"["X-Remote-Group"]"#),
-            ("extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
-        ] {
-            data[format!("requestheader-{key}")] = value.into();
-        }
-    }
-    let place = GroupResource::core("configmaps");
-    if !objects.serves(place) {
-        return Ok(());
-    }
-    let Some(mut found) = objects.cached(place, "kube-system", NAME) else {
-        let metadata = json!({"name": NAME, "namespace": "kube-system"});
-        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-        return ignore(objects.create(place, map).await, "AlreadyExists");
-    };
-    if found["data"] == data {
-        return Ok(());
-    }
-    found["data"] = data;
-    ignore(objects.update(place, found).await, "Conflict")
 }
 
 /// Since when the last use of long-lived tokens is noted in their Secrets: what whoever clears away unused ones goes by.

@@ -1,10 +1,12 @@
 //! `x-kubernetes-validations`: rules of a schema, compiled with it and run on every write.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use kubewright_api::field::{FaultKind, FieldError, FieldErrors, Path};
 use serde_json::Value;
 
+use super::metrics;
 use super::structural::{ListType, Structural};
 use super::types::{Declared, declare};
 use super::validate::correlated;
@@ -81,7 +83,12 @@ impl Rule {
 impl Rules {
     /// The rules of a schema; `None` if it has none.
     pub(crate) fn compile(schema: &Structural) -> Option<Self> {
-        Self::of(schema, true)
+        let started = Instant::now();
+        let rules = Self::of(schema, true);
+        if rules.is_some() {
+            metrics::compiled(started);
+        }
+        rules
     }
 
     fn of(schema: &Structural, root: bool) -> Option<Self> {
@@ -105,7 +112,9 @@ impl Rules {
     /// Runs the rules on an object, given what it was before.
     pub(crate) fn check(&self, object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let mut run = Run { left: cel::RUNTIME_BUDGET, errors, over: false };
+        let started = Instant::now();
         run.node(self, object, old, &Path::root(), true);
+        metrics::evaluated(started);
     }
 }
 

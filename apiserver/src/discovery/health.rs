@@ -11,11 +11,11 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
+use crate::metrics::{Count, Named};
 use crate::remote::{Remote, Target};
 use crate::request::{RequestInfo, query_pairs};
 use crate::server::Endpoint;
@@ -91,7 +91,7 @@ struct OutcomeLabels {
 /// What came of checks, under upstream's names. Clones share it.
 #[derive(Clone, Default)]
 pub struct HealthMetrics {
-    current: Family<CheckLabels, Gauge>,
+    current: Family<CheckLabels, Count>,
     outcomes: Family<OutcomeLabels, Counter>,
 }
 
@@ -104,10 +104,11 @@ impl fmt::Debug for HealthMetrics {
 impl HealthMetrics {
     /// Metrics that this registry shows.
     pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("kubernetes_healthcheck", "The last outcome of each check", metrics.current.clone());
-        registry.register("kubernetes_healthchecks", "Outcomes of all checks", metrics.outcomes.clone());
-        metrics
+        let mut named = Named::new(registry, "kubernetes_");
+        Self {
+            current: named.counts("healthcheck", "The last outcome of each check"),
+            outcomes: named.counters("healthchecks", "Outcomes of all checks"),
+        }
     }
 
     fn record(&self, path: &str, name: &str, well: bool) {

@@ -87,7 +87,7 @@ impl Endpoint for MetricsPage {
             metrics.measure(&**store).await;
         }
         let mut response = body::text(StatusCode::OK, self.metrics.render());
-        let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        let kind = HeaderValue::from_static(crate::metrics::MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     }
@@ -95,18 +95,22 @@ impl Endpoint for MetricsPage {
 
 /// Answers `/.well-known/openid-configuration` and `/openid/v1/jwks`.
 #[derive(Clone, Debug)]
-pub struct TokenKeys(Arc<Issuer>);
+pub struct TokenKeys {
+    issuer: Arc<Issuer>,
+    key_set_url: String,
+}
 
 impl TokenKeys {
-    /// Publishes this issuer's keys.
-    #[must_use]
-    pub fn new(issuer: Arc<Issuer>) -> Self {
-        Self(issuer)
+    /// Publishes this issuer's keys, which whoever reads the discovery document finds at that URL. It never comes from the
+    /// request: nobody else says where keys are.
+    pub fn new(issuer: Arc<Issuer>, key_set_url: impl Into<String>) -> Self {
+        Self { issuer, key_set_url: key_set_url.into() }
     }
 }
 
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
-const KEY_SET: &str = "/openid/v1/jwks";
+/// Where the keys are served.
+pub(crate) const KEY_SET: &str = "/openid/v1/jwks";
 
 #[async_trait]
 impl Endpoint for TokenKeys {
@@ -116,15 +120,12 @@ impl Endpoint for TokenKeys {
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         let mut response = if request.uri().path().trim_end_matches('/') == KEY_SET {
-            let mut response = body::json(StatusCode::OK, &self.0.key_set());
+            let mut response = body::json(StatusCode::OK, &self.issuer.key_set());
             let kind = HeaderValue::from_static("application/jwk-set+json");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
         } else {
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-            let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-            let url = format!("https://{}{KEY_SET}", host.unwrap_or("kubernetes.default.svc"));
-            body::json(StatusCode::OK, &self.0.discovery(&url))
+            body::json(StatusCode::OK, &self.issuer.discovery(&self.key_set_url))
         };
         let cache = HeaderValue::from_static("public, max-age=3600");
         response.headers_mut().insert(header::CACHE_CONTROL, cache);

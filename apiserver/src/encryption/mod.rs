@@ -39,7 +39,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +52,7 @@ pub(crate) use store::why_unreadable;
 
 use crate::discovery::Check;
 use crate::environment::Environment;
+use crate::watched_file::{self, ReloadMetrics, WatchedFile};
 use cipher::Cipher;
 use config::{KeyConfig, ProviderConfig, split_resource};
 use kms::Kms;
@@ -137,9 +138,8 @@ impl Table {
 
 struct Inner {
     table: RwLock<Arc<Table>>,
-    file: Option<PathBuf>,
-    /// The file's text, or that of it which was refused last.
-    seen: Mutex<String>,
+    file: Option<WatchedFile>,
+    metrics: OnceLock<ReloadMetrics>,
     environment: Arc<dyn Environment>,
 }
 
@@ -149,7 +149,7 @@ pub struct Encryption(Arc<Inner>);
 
 impl std::fmt::Debug for Encryption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encryption").field("file", &self.0.file).finish_non_exhaustive()
+        f.debug_struct("Encryption").field("follows", &self.0.file.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -160,7 +160,7 @@ impl Encryption {
     /// # Errors
     /// A rule is masked by an earlier one, or a provider is not supported.
     pub async fn new(config: &EncryptionConfig, environment: Arc<dyn Environment>) -> Result<Self, EncryptionError> {
-        Self::with_file(config, environment, None, String::new()).await
+        Self::with_file(config, environment, None).await
     }
 
     /// Encrypts as that file says, which is read again every minute: a configuration that can't be used changes
@@ -169,18 +169,17 @@ impl Encryption {
     /// # Errors
     /// The file can't be read, or its configuration can't be used.
     pub async fn from_file(path: PathBuf, environment: Arc<dyn Environment>) -> Result<Self, EncryptionError> {
-        let text = read(&path).await?;
-        Self::with_file(&EncryptionConfig::parse(&text)?, environment, Some(path), text).await
+        let (file, text) = WatchedFile::open(path).await.map_err(EncryptionError::new)?;
+        Self::with_file(&EncryptionConfig::parse(&text)?, environment, Some(file)).await
     }
 
     async fn with_file(
         config: &EncryptionConfig,
         environment: Arc<dyn Environment>,
-        file: Option<PathBuf>,
-        text: String,
+        file: Option<WatchedFile>,
     ) -> Result<Self, EncryptionError> {
         let table = RwLock::new(Arc::new(Table::new(config, &*environment).await?));
-        Ok(Self(Arc::new(Inner { table, file, seen: Mutex::new(text), environment })))
+        Ok(Self(Arc::new(Inner { table, file, metrics: OnceLock::new(), environment })))
     }
 
     /// Encrypts so from now on.
@@ -202,14 +201,16 @@ impl Encryption {
     /// # Errors
     /// The file can't be read, or its configuration can't be used; nothing changes then.
     pub async fn reload(&self) -> Result<bool, EncryptionError> {
-        let Some(path) = &self.0.file else { return Ok(false) };
-        let text = read(path).await?;
-        if *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) == text {
-            return Ok(false);
-        }
+        let Some(file) = &self.0.file else { return Ok(false) };
+        let Some(text) = file.changed().await.map_err(EncryptionError::new)? else { return Ok(false) };
         self.replace(&EncryptionConfig::parse(&text)?).await?;
-        *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        file.see(text);
         Ok(true)
+    }
+
+    /// Counts what comes of reading the file again.
+    pub(crate) fn measure(&self, metrics: ReloadMetrics) {
+        let _ = self.0.metrics.set(metrics);
     }
 
     /// That store, with values encrypted in it and plain outside.
@@ -252,11 +253,11 @@ impl Encryption {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            match self.reload().await {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("the encryption configuration was read anew"),
-                Err(error) => tracing::warn!(%error, "the encryption configuration stays as it was"),
-            }
+            watched_file::told("encryption configuration", self.reload().await, &|taken| {
+                if let Some(metrics) = self.0.metrics.get() {
+                    metrics.record(taken, self.0.environment.now());
+                }
+            });
             for service in &self.table().services {
                 if let Err(reason) = service.probe(&*self.0.environment).await {
                     tracing::warn!(service = service.name, reason, "a key management service is not well");
@@ -264,11 +265,6 @@ impl Encryption {
             }
         }
     }
-}
-
-async fn read(path: &std::path::Path) -> Result<String, EncryptionError> {
-    let text = tokio::fs::read_to_string(path).await;
-    text.map_err(|error| EncryptionError::new(format!("cannot read {}: {error}", path.display())))
 }
 
 #[async_trait]

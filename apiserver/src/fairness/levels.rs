@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::demand::{Bounds, Shares, bounds, share_out};
-use super::metrics::{FairnessMetrics, LevelReading, Meter};
+use super::metrics::{Counted, FairnessMetrics, Meter};
 use super::queues::{Arrival, QueueSet, Treatment, Width};
 use super::retry::RetryAfter;
 use super::schema::Schema;
@@ -173,7 +173,6 @@ impl Levels {
             metrics,
             changed: Notify::new(),
         });
-        levels.metrics.follow(&levels);
         levels.rebuild(&Objects::default());
         levels
     }
@@ -257,7 +256,7 @@ impl Levels {
             (seat, Some(turn)) => (seat, turn),
         };
         let since = Instant::now();
-        let _queued = Counted::new(&class.meter);
+        let _queued = class.meter.waits(width.seats());
         let deadline = since + WAIT_MAX;
         loop {
             let release = lock(&class.level.state).queues.next_release().map(|at| self.start + at);
@@ -297,7 +296,7 @@ impl Levels {
         };
         drop(locked);
         let (levels, meter) = (Arc::clone(self), class.meter.clone());
-        Ok((Seat { levels, state: Arc::clone(state), id, meter, runs: false }, turn))
+        Ok((Seat { levels, state: Arc::clone(state), id, meter, seats: width.seats(), runs: None }, turn))
     }
 
     /// Seats that lingered may be free now.
@@ -350,22 +349,13 @@ impl Levels {
         }
     }
 
-    /// What is in use now, for who asks for metrics.
-    pub(super) fn readings(&self) -> Vec<LevelReading> {
-        let table = self.table();
-        let mut readings: BTreeMap<String, LevelReading> = BTreeMap::new();
-        for (_, level, _) in &table.schemas {
-            readings.entry(level.name.clone()).or_insert_with(|| {
-                let locked = lock(&level.state);
-                LevelReading {
-                    name: level.name.clone(),
-                    seats_in_use: locked.queues.seats_in_use,
-                    seats_waiting: locked.queues.seats_waiting,
-                    limit: locked.queues.limit(),
-                }
-            });
-        }
-        readings.into_values().collect()
+    /// Whether no seat of any level is taken or waited for.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.table().schemas.iter().all(|(_, level, _)| {
+            let locked = lock(&level.state);
+            locked.queues.seats_in_use == 0 && locked.queues.seats_waiting == 0
+        })
     }
 }
 
@@ -375,39 +365,20 @@ pub(super) struct Seat {
     state: Arc<Mutex<Waiting>>,
     id: u64,
     meter: Meter,
-    runs: bool,
+    seats: usize,
+    runs: Option<Counted>,
 }
 
 impl Seat {
     fn taken(mut self, waited: Duration) -> Self {
-        self.runs = true;
         self.meter.dispatched(waited);
-        self.meter.executing.inc();
+        self.runs = Some(self.meter.runs(self.seats));
         self
-    }
-}
-
-/// A request that is counted as waiting until this is dropped.
-struct Counted<'a>(&'a Meter);
-
-impl<'a> Counted<'a> {
-    fn new(meter: &'a Meter) -> Self {
-        meter.queued.inc();
-        Self(meter)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.queued.dec();
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.runs {
-            self.meter.executing.dec();
-        }
         let now = self.levels.now();
         let mut locked = lock(&self.state);
         locked.waiters.remove(&self.id);

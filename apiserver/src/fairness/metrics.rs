@@ -1,23 +1,19 @@
 //! What is measured of levels and flow schemas, under upstream's names.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::demand::{Bounds, Observed};
-use super::levels::Levels;
+use crate::metrics::{Count, Histograms, Named, Number};
 
-const WAITS: [f64; 14] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0];
+const WAITS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LevelLabels {
@@ -44,22 +40,17 @@ struct WaitLabels {
     execute: &'static str,
 }
 
-fn histogram() -> Histogram {
-    Histogram::new(WAITS)
-}
-
-type Numbers = Family<LevelLabels, Gauge<f64, AtomicU64>>;
-
 /// The metrics of all levels.
 #[derive(Clone)]
 pub struct FairnessMetrics {
     dispatched: Family<SchemaLabels, Counter>,
     rejected: Family<RejectLabels, Counter>,
-    waits: Family<WaitLabels, Histogram, fn() -> Histogram>,
-    executing: Family<SchemaLabels, Gauge<i64, AtomicI64>>,
-    queued: Family<SchemaLabels, Gauge<i64, AtomicI64>>,
-    by_level: Arc<[(&'static str, Numbers)]>,
-    levels: Arc<OnceLock<Weak<Levels>>>,
+    waits: Histograms<WaitLabels>,
+    executing: Family<SchemaLabels, Count>,
+    executing_seats: Family<SchemaLabels, Count>,
+    queued: Family<SchemaLabels, Count>,
+    queued_seats: Family<SchemaLabels, Count>,
+    by_level: Arc<[(&'static str, Family<LevelLabels, Number>)]>,
 }
 
 impl fmt::Debug for FairnessMetrics {
@@ -73,8 +64,8 @@ impl fmt::Debug for FairnessMetrics {
 pub(super) struct Meter {
     dispatched: Counter,
     executed: Histogram,
-    pub(super) executing: Gauge<i64, AtomicI64>,
-    pub(super) queued: Gauge<i64, AtomicI64>,
+    executing: (Count, Count),
+    queued: (Count, Count),
 }
 
 impl Meter {
@@ -82,22 +73,46 @@ impl Meter {
         self.dispatched.inc();
         self.executed.observe(waited.as_secs_f64());
     }
+
+    /// A request runs on so many seats until what is given is dropped.
+    pub(super) fn runs(&self, seats: usize) -> Counted {
+        Counted::new(&self.executing, seats)
+    }
+
+    /// A request waits for so many seats until what is given is dropped.
+    pub(super) fn waits(&self, seats: usize) -> Counted {
+        Counted::new(&self.queued, seats)
+    }
 }
 
-/// What is in use of a level.
-pub(super) struct LevelReading {
-    pub(super) name: String,
-    pub(super) seats_in_use: usize,
-    pub(super) seats_waiting: usize,
-    pub(super) limit: usize,
+/// A request and its seats, counted until this is dropped.
+pub(super) struct Counted {
+    gauges: (Count, Count),
+    seats: i64,
+}
+
+impl Counted {
+    fn new(gauges: &(Count, Count), seats: usize) -> Self {
+        let seats = i64::try_from(seats).unwrap_or(i64::MAX);
+        gauges.0.inc();
+        gauges.1.inc_by(seats);
+        Self { gauges: gauges.clone(), seats }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gauges.0.dec();
+        self.gauges.1.dec_by(self.seats);
+    }
 }
 
 impl FairnessMetrics {
     /// Registers them.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
-        let named = |name: &str| format!("apiserver_flowcontrol_{name}");
-        let by_level: Arc<[(&'static str, Numbers)]> = [
+        let mut named = Named::new(registry, "apiserver_flowcontrol_");
+        let by_level = [
             ("nominal_limit_seats", "Nominal number of execution seats"),
             ("lower_limit_seats", "Lower bound on the number of execution seats"),
             ("upper_limit_seats", "Upper bound on the number of execution seats"),
@@ -106,35 +121,19 @@ impl FairnessMetrics {
             ("demand_seats_average", "Time-weighted average of demand over the last adjustment period"),
             ("demand_seats_stdev", "Time-weighted standard deviation of demand over the last adjustment period"),
             ("demand_seats_smoothed", "Smoothed demand"),
-        ]
-        .map(|(name, help)| {
-            let family = Numbers::default();
-            registry.register(named(name), help, family.clone());
-            (name, family)
-        })
-        .into();
-        let metrics = Self {
-            dispatched: Family::default(),
-            rejected: Family::default(),
-            waits: Family::new_with_constructor(histogram as fn() -> Histogram),
-            executing: Family::default(),
-            queued: Family::default(),
-            by_level,
-            levels: Arc::default(),
-        };
-        registry.register(named("dispatched_requests"), "Requests that were let run", metrics.dispatched.clone());
-        registry.register(named("rejected_requests"), "Requests that were turned away", metrics.rejected.clone());
-        let waited = "How long requests waited for their turn";
-        registry.register(named("request_wait_duration_seconds"), waited, metrics.waits.clone());
-        registry.register(named("current_executing_requests"), "Requests that run now", metrics.executing.clone());
-        registry.register(named("current_inqueue_requests"), "Requests that wait now", metrics.queued.clone());
-        registry.register_collector(Box::new(metrics.clone()));
-        metrics
-    }
-
-    /// Tells of these levels too.
-    pub(super) fn follow(&self, levels: &Arc<Levels>) {
-        let _ = self.levels.set(Arc::downgrade(levels));
+        ];
+        Self {
+            by_level: by_level.map(|(name, help)| (name, named.numbers(name, help))).into(),
+            dispatched: named.counters("dispatched_requests", "Requests that were let run"),
+            rejected: named.counters("rejected_requests", "Requests that were turned away"),
+            waits: named.histograms("request_wait_duration_seconds", "How long requests waited for their turn", || {
+                Histogram::new(WAITS)
+            }),
+            executing: named.counts("current_executing_requests", "Requests that run now"),
+            executing_seats: named.counts("current_executing_seats", "Seats that are taken now"),
+            queued: named.counts("current_inqueue_requests", "Requests that wait now"),
+            queued_seats: named.counts("current_inqueue_seats", "Seats that are waited for now"),
+        }
     }
 
     pub(super) fn meter(&self, level: &str, schema: &str) -> Meter {
@@ -144,8 +143,8 @@ impl FairnessMetrics {
         Meter {
             dispatched: self.dispatched.get_or_create(&labels).clone(),
             executed: self.waits.get_or_create(&waited).clone(),
-            executing: self.executing.get_or_create(&labels).clone(),
-            queued: self.queued.get_or_create(&labels).clone(),
+            executing: gauges(&self.executing, &self.executing_seats, &labels),
+            queued: gauges(&self.queued, &self.queued_seats, &labels),
         }
     }
 
@@ -176,25 +175,10 @@ impl FairnessMetrics {
     }
 }
 
-impl Collector for FairnessMetrics {
-    #[allow(clippy::cast_possible_wrap, reason = "seats are few")]
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(levels) = self.levels.get().and_then(Weak::upgrade) else { return Ok(()) };
-        let readings = levels.readings();
-        type Read = fn(&LevelReading) -> usize;
-        let gauges: [(&str, &str, Read); 3] = [
-            ("current_executing_seats", "Seats that are taken now", |level| level.seats_in_use),
-            ("current_inqueue_seats", "Seats that are waited for now", |level| level.seats_waiting),
-            ("request_concurrency_limit", "Seats that may be taken now", |level| level.limit),
-        ];
-        for (name, help, read) in gauges {
-            let name = format!("apiserver_flowcontrol_{name}");
-            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-            for level in &readings {
-                let labels = LevelLabels { priority_level: level.name.clone() };
-                ConstGauge::new(read(level) as i64).encode(family.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
+fn gauges(
+    requests: &Family<SchemaLabels, Count>,
+    seats: &Family<SchemaLabels, Count>,
+    labels: &SchemaLabels,
+) -> (Count, Count) {
+    (requests.get_or_create(labels).clone(), seats.get_or_create(labels).clone())
 }

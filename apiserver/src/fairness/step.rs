@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -144,7 +145,10 @@ impl Step for Fairness {
             Ok(watching) => watching,
             Err(refused) => return body::status(&refused),
         };
-        let seat = match self.levels.enter(&class, width).await {
+        let arrived = Instant::now();
+        let entered = self.levels.enter(&class, width).await;
+        context.warnings.waited_for(arrived.elapsed());
+        let seat = match entered {
             Ok(seat) => seat,
             Err(seconds) => {
                 let message = "Too many requests, please try again later.";

@@ -76,7 +76,10 @@ impl Step for Identify {
         for name in claims {
             parts.headers.remove(name);
         }
-        let context = Context::new(user, info, self.environment.now());
+        let mut context = Context::new(user, info, self.environment.now());
+        if let Some(notes) = parts.extensions.remove() {
+            context.warnings = notes;
+        }
         let warnings = context.warnings.clone();
         parts.extensions.insert(context);
         let mut response = next(Request::from_parts(parts, body)).await;

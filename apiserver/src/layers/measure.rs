@@ -1,114 +1,26 @@
-//! Counts and times of requests, under upstream's metric names.
+//! Counts, times and sizes of requests, under upstream's metric names.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+mod families;
+mod labels;
+
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Request, Response};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+
+pub use families::Metrics;
+pub(crate) use families::WatchMeter;
 
 use super::{Next, Step, info_of, is_long_running};
-use crate::body::Body;
-use crate::request::RequestInfo;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-    component: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CodedLabels {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
-    component: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
-    request_kind: &'static str,
-}
-
-const DURATIONS: [f64; 22] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
-    45.0,
-];
-
-fn histogram() -> Histogram {
-    Histogram::new(DURATIONS)
-}
-
-/// What is measured; `/metrics` shows it. Clones share it.
-#[derive(Clone)]
-pub struct Metrics {
-    registry: Arc<Registry>,
-    requests: Family<CodedLabels, Counter>,
-    durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
-    in_flight: Family<KindLabels, Gauge<i64, AtomicI64>>,
-    long_running: Family<RequestLabels, Gauge<i64, AtomicI64>>,
-}
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics")
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::with_registry(Registry::default())
-    }
-}
-
-impl Metrics {
-    /// Adds the server's own metrics to those that a registry already holds.
-    #[must_use]
-    pub fn with_registry(mut registry: Registry) -> Self {
-        let requests = Family::default();
-        let durations = Family::new_with_constructor(histogram as fn() -> Histogram);
-        let (in_flight, long_running) = (Family::default(), Family::default());
-        registry.register("apiserver_request", "Requests by verb, resource and code", requests.clone());
-        registry.register(
-            "apiserver_request_duration_seconds",
-            "Response latency in seconds, long-running requests aside",
-            durations.clone(),
-        );
-        registry.register("apiserver_current_inflight_requests", "Requests that run now, by kind", in_flight.clone());
-        registry.register("apiserver_longrunning_requests", "Long-running requests that run now", long_running.clone());
-        let version = [("major", "1"), ("minor", "36"), ("git_version", crate::discovery::GIT_VERSION)];
-        // A gauge that is always one, as upstream has it: not every reader knows what an info is.
-        let build: Family<Vec<(&str, &str)>, Gauge> = Family::default();
-        build.get_or_create(&version.to_vec()).set(1);
-        registry.register("kubernetes_build_info", "The version that is built", build);
-        Self { registry: Arc::new(registry), requests, durations, in_flight, long_running }
-    }
-
-    /// All metrics as OpenMetrics text.
-    #[must_use]
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing into a string does not fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        text
-    }
-}
+use crate::body::{Body, BoxError};
+use crate::metrics::Count;
+use crate::request::Warnings;
 
 /// The step.
 #[derive(Clone, Debug)]
@@ -124,41 +36,13 @@ impl Measure {
     }
 }
 
-/// The labels of a request. Only names from paths that exist become labels: whoever asks must not fill the memory.
-fn labels(info: &RequestInfo) -> RequestLabels {
-    let known = kubewright_api::resources::find(&info.api_group, &info.api_version, &info.resource);
-    let subresource_known = |known: &kubewright_api::resources::Resource| {
-        info.subresource.is_empty() || known.subresource(&info.subresource).is_some()
-    };
-    let (group, version, resource, subresource) = match known {
-        Some(known) if subresource_known(known) => {
-            (info.api_group.clone(), info.api_version.clone(), info.resource.clone(), info.subresource.clone())
-        }
-        _ => Default::default(),
-    };
-    let verb = match info.verb.as_str() {
-        "update" => "PUT",
-        "create" => "POST",
-        "get" | "list" | "watch" | "patch" | "delete" | "deletecollection" | "post" | "put" | "connect" => &info.verb,
-        _ => "other",
-    };
-    let scope = match (info.is_resource_request, info.name.is_empty(), info.namespace.is_empty()) {
-        (false, ..) => "",
-        (true, false, _) => "resource",
-        (true, true, false) => "namespace",
-        (true, true, true) => "cluster",
-    };
-    let verb = verb.to_uppercase();
-    RequestLabels { verb, group, version, resource, subresource, scope, component: "apiserver" }
-}
-
 /// Takes itself off a gauge when dropped, also when the request is given up.
-struct Running(Gauge<i64, AtomicI64>);
+struct Running(Count);
 
 impl Running {
-    fn start(gauge: &Gauge<i64, AtomicI64>) -> Self {
+    fn start(gauge: Count) -> Self {
         gauge.inc();
-        Self(gauge.clone())
+        Self(gauge)
     }
 }
 
@@ -170,28 +54,75 @@ impl Drop for Running {
 
 #[async_trait]
 impl Step for Measure {
-    async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
+    async fn call(&self, mut request: Request<Body>, next: Next) -> Response<Body> {
         let info = info_of(&request);
-        let labels = labels(&info);
+        let series = self.metrics.series(&request, &info);
         let long_running = is_long_running(&info);
-        let reads = matches!(info.verb.as_str(), "get" | "list" | "head");
-        let running = if long_running {
-            Running::start(&self.metrics.long_running.get_or_create(&labels))
-        } else {
-            let request_kind = if reads { "readOnly" } else { "mutating" };
-            Running::start(&self.metrics.in_flight.get_or_create(&KindLabels { request_kind }))
+        let running = match &series.long_running {
+            Some(gauge) if long_running => Running::start(gauge.clone()),
+            _ => {
+                let reads = matches!(info.verb.as_str(), "get" | "list" | "head");
+                Running::start(self.metrics.in_flight(if reads { "readOnly" } else { "mutating" }))
+            }
         };
+        // What is noted on the way is read here when the answer comes back.
+        let notes = Warnings::default();
+        request.extensions_mut().insert(notes.clone());
+        if let Some(meter) = &series.watch {
+            request.extensions_mut().insert(meter.clone());
+        }
         let started = Instant::now();
         let response = next(request).await;
-        drop(running);
-        if !long_running {
-            self.metrics.durations.get_or_create(&labels).observe(started.elapsed().as_secs_f64());
+        series.took(started.elapsed(), notes.waited());
+        self.metrics.answered(&series, response.status().as_u16());
+        if notes.is_deprecated() {
+            self.metrics.deprecated(&series);
         }
-        let RequestLabels { verb, group, version, resource, subresource, scope, component } = labels;
-        let code = response.status().as_u16();
-        let coded = CodedLabels { verb, group, version, resource, subresource, scope, component, code };
-        self.metrics.requests.get_or_create(&coded).inc();
-        response
+        // What is long-running runs until its body ends, and how large a list is shows while it is sent.
+        let size = series.size.clone();
+        if !long_running && size.is_none() {
+            return response;
+        }
+        let running = long_running.then_some(running);
+        response.map(|inner| Measured { inner, bytes: 0, size, _running: running }.boxed_unsync())
+    }
+}
+
+/// A body whose size is told when it ends.
+struct Measured {
+    inner: Body,
+    bytes: usize,
+    size: Option<Histogram>,
+    _running: Option<Running>,
+}
+
+impl HttpBody for Measured {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Measured {
+    #[allow(clippy::cast_precision_loss, reason = "sizes need no last byte")]
+    fn drop(&mut self) {
+        if let Some(size) = &self.size {
+            size.observe(self.bytes as f64);
+        }
     }
 }
 
@@ -200,20 +131,50 @@ mod tests {
     use super::*;
     use crate::body;
 
+    async fn ask(metrics: &Metrics, uri: &str, then: impl Fn(&Request<Body>) + Send + 'static) {
+        let answer: Next = Box::new(move |request| {
+            then(&request);
+            Box::pin(async { Response::new(body::full("12345")) })
+        });
+        let request = Request::get(uri).body(body::empty()).unwrap();
+        let response = Measure::new(metrics.clone()).call(request, answer).await;
+        response.into_body().collect().await.unwrap();
+    }
+
     #[tokio::test]
     async fn requests_are_counted_under_upstreams_names() {
         let metrics = Metrics::default();
-        let measure = Measure::new(metrics.clone());
-        for uri in ["/api/v1/namespaces/a/pods", "/api/v1/namespaces/a/nonsense"] {
-            let next: Next = Box::new(|_| Box::pin(async { Response::new(body::empty()) }));
-            measure.call(Request::get(uri).body(body::empty()).unwrap(), next).await;
+        for uri in ["/api/v1/namespaces/a/pods", "/api/v1/namespaces/a/nonsense", "/nonsense"] {
+            ask(&metrics, uri, |_| {}).await;
         }
+        ask(&metrics, "/api/v1/namespaces/a/endpoints/b", |request| {
+            let notes = request.extensions().get::<Warnings>().unwrap();
+            notes.deprecated("it is old");
+            notes.waited_for(std::time::Duration::from_secs(3600));
+        })
+        .await;
+        ask(&metrics, "/api/v1/pods?watch=true", |request| {
+            request.extensions().get::<WatchMeter>().unwrap().sent(2000)
+        })
+        .await;
         let text = metrics.render();
-        assert!(
-            text.contains("apiserver_request_total{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\""),
-            "{text}"
-        );
+        for line in [
+            "apiserver_request_total{code=\"200\",dry_run=\"\",verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\",\
+             subresource=\"\",scope=\"namespace\",component=\"apiserver\"} 1",
+            "apiserver_response_sizes_sum{verb=\"LIST\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",\
+             scope=\"namespace\",component=\"apiserver\"} 5.0",
+            "apiserver_requested_deprecated_apis{group=\"\",version=\"v1\",resource=\"endpoints\",subresource=\"\",\
+             removed_release=\"\"} 1",
+            "apiserver_request_sli_duration_seconds_sum{verb=\"GET\",group=\"\",version=\"v1\",resource=\"endpoints\",\
+             subresource=\"\",scope=\"resource\",component=\"apiserver\"} 0.0",
+            "apiserver_watch_events_total{group=\"\",version=\"v1\",resource=\"pods\"} 1",
+            "apiserver_watch_events_sizes_sum{group=\"\",version=\"v1\",resource=\"pods\"} 2000.0",
+            "apiserver_longrunning_requests{verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",\
+             scope=\"cluster\",component=\"apiserver\"} 0",
+            "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
         assert!(!text.contains("nonsense"));
-        assert!(text.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0"));
     }
 }

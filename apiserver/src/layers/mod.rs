@@ -34,6 +34,7 @@ pub use encode::Encode;
 pub use identify::{Identify, Identity};
 pub use impersonate::Impersonate;
 pub use limit::{BODY_BYTES_MAX, LimitBody, LimitInFlight};
+pub(crate) use measure::WatchMeter;
 pub use measure::{Measure, Metrics};
 pub use protect::Protect;
 

@@ -41,6 +41,7 @@ impl Registry {
 
     async fn try_create(&self, call: &Call<'_>, mut object: Value, notes: bool) -> Result<Written, Status> {
         let (storage, strategy, context) = (call.storage(), call.served.strategy(), call.context());
+        let versioned = object::resource_version(&object) != 0;
         self.begin(call, &mut object)?;
         // What admission and the server itself set is nobody's.
         if notes {
@@ -65,6 +66,10 @@ impl Registry {
             call.warnings.add(warning);
         }
         let object = call.validate(Operation::Create, object, None).await?;
+        // As upstream, where the store says so: who may not create it at all hears that first.
+        if versioned {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
         let written = self.store_new(call, object).await?;
         if let Some(reservation) = reservation
             && !call.dry_run
@@ -81,9 +86,6 @@ impl Registry {
         if storage.info.namespaced() && !own.is_empty() && own != call.namespace {
             let why = "the namespace of the provided object does not match the namespace sent on the request";
             return Err(Status::bad_request(why));
-        }
-        if object::resource_version(object) != 0 {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         object["apiVersion"] = call.api_version().into();
         object["kind"] = (*storage.info.kind).into();

@@ -173,7 +173,15 @@ impl From<&'static Resource> for ResourceInfo {
             scope: row.scope,
             verbs: row.verbs,
             subresources: subresources.collect(),
-            deprecation: None,
+            deprecation: deprecation(row).map(str::to_owned),
         }
+    }
+}
+
+/// What upstream says of built-in kinds that are deprecated.
+fn deprecation(row: &Resource) -> Option<&'static str> {
+    match (row.group, row.plural) {
+        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        _ => None,
     }
 }

@@ -93,6 +93,15 @@ impl Objects for OwnObjects {
         self.registry.storage(resource).is_some()
     }
 
+    fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<(String, bool)> {
+        let info = self.registry.resources.of_kind(group, version, kind)?;
+        Some((info.plural.to_string(), info.namespaced()))
+    }
+
+    fn custom_versions(&self, resource: GroupResource<'_>) -> Vec<(String, String)> {
+        self.registry.resources.custom_versions(resource.group, resource.resource)
+    }
+
     fn observe(&self, resource: GroupResource<'_>, observer: Arc<dyn Observer>) {
         if let Some(storage) = self.registry.storage(resource) {
             storage.cache.observe(observer);

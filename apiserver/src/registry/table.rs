@@ -117,6 +117,29 @@ impl Resources {
         self.read().served.get(&format!("{group}/{version}/{resource}")).cloned()
     }
 
+    /// The resource of a kind that is served at that version.
+    pub(crate) fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<ResourceInfo>> {
+        let tables = self.read();
+        let found =
+            tables.infos.iter().find(|info| info.kind == kind && info.group == group && info.version == version);
+        found.cloned()
+    }
+
+    /// Versions and kinds of a custom resource that no webhook converts.
+    pub(crate) fn custom_versions(&self, group: &str, resource: &str) -> Vec<(String, String)> {
+        let tables = self.read();
+        let of_resource = |served: &&Arc<Served>| {
+            let info = &served.info;
+            info.plural == resource
+                && info.group == group
+                && served.schema.custom().is_some()
+                && served.webhook.is_none()
+        };
+        let mut versions: Vec<_> = tables.served.values().filter(of_resource).map(|served| &served.info).collect();
+        versions.sort_by(|a, b| a.version.cmp(&b.version));
+        versions.into_iter().map(|info| (info.version.to_string(), info.kind.to_string())).collect()
+    }
+
     pub(crate) fn storage(&self, group: &str, resource: &str) -> Option<Arc<Storage>> {
         self.read().storages.get(&format!("{group}/{resource}")).cloned()
     }

@@ -48,6 +48,7 @@ pub use tls::{Tls, TlsError};
 
 use crate::authn::PeerCertificates;
 use crate::body::{Body, BoxError};
+use crate::layers::Metrics;
 
 /// Stands for any service in examples; it cannot be made.
 #[doc(hidden)]
@@ -74,6 +75,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Tls,
     limits: Limits,
+    metrics: Option<Metrics>,
 }
 
 impl std::fmt::Debug for Listener {
@@ -98,13 +100,20 @@ impl Listener {
     /// It is no longer bound.
     pub fn from_socket(socket: TcpListener, tls: Tls) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, tls, limits: Limits::default() })
+        Ok(Self { socket, address, tls, limits: Limits::default(), metrics: None })
     }
 
     /// Holds connections to these limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Counts handshakes that fail into these metrics ([`ApiServer::metrics`](crate::server::ApiServer::metrics)).
+    #[must_use]
+    pub fn measured(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 
@@ -147,6 +156,7 @@ impl Listener {
             };
             let (tls, service) = (TlsAcceptor::from(self.tls.config()), service.clone());
             let (protocols, shutdown) = (Arc::clone(&protocols), shutdown.clone());
+            let metrics = self.metrics.clone();
             connections.spawn(async move {
                 let _slot = slot;
                 let handshake = tokio::time::timeout(limits.handshake_timeout, accept(tls, stream, limits));
@@ -154,6 +164,9 @@ impl Listener {
                     () = shutdown.cancelled() => return,
                     handshake = handshake => handshake,
                 };
+                if let (Some(metrics), Err(_) | Ok(Err(_))) = (&metrics, &handshake) {
+                    metrics.handshake_failed();
+                }
                 let (stream, certificates) = match handshake {
                     Ok(Ok(accepted)) => accepted,
                     Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),

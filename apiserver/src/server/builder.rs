@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::{Core, Settings};
-use super::options::Options;
+use super::options::{Authorities, Options};
 use super::standard::Standard;
 use super::{ApiServer, Parts};
 use crate::admission::{PodSecurityConfig, PolicyStatuses};
@@ -39,8 +39,6 @@ use crate::registry::table::{Choice, Resources};
 use crate::registry::{OwnObjects, Registry};
 use crate::remote::Remote;
 use crate::request::User;
-#[cfg(feature = "serve")]
-use crate::watched_file::WatchedFile;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +74,6 @@ pub struct Builder {
     choice: Choice,
     settings: Settings,
     customize: Vec<Customize>,
-    #[cfg(feature = "encryption")]
-    encryption: Option<Encryption>,
 }
 
 impl Builder {
@@ -91,8 +87,6 @@ impl Builder {
             choice: Choice::default(),
             settings: Settings::default(),
             customize: Vec::new(),
-            #[cfg(feature = "encryption")]
-            encryption: None,
         }
     }
 
@@ -132,10 +126,17 @@ impl Builder {
         self
     }
 
+    /// Says where others find the keys of service account tokens, an https URL (default: at the advertised address). The
+    /// discovery document names it.
+    pub fn service_account_jwks_uri(mut self, url: impl Into<String>) -> Self {
+        self.options.jwks_uri = Some(url.into());
+        self
+    }
+
     /// Takes client certificates that these authorities (PEM) signed.
     /// Needs feature `serve`; without it no connection carries any.
     pub fn client_authorities(mut self, pem: impl Into<String>) -> Self {
-        self.options.client_authorities = Some(pem.into());
+        self.options.client_authorities = Some(Authorities::Text(pem.into()));
         self
     }
 
@@ -143,11 +144,12 @@ impl Builder {
     /// runs.
     #[cfg(feature = "serve")]
     pub fn client_authorities_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.options.client_authorities_file = Some(path.into());
+        self.options.client_authorities = Some(Authorities::File(path.into()));
         self
     }
 
-    /// Tells extension servers that the front proxy's certificate is signed by these authorities (PEM).
+    /// Tells extension servers that the certificate of a front proxy, whose name is `front-proxy-client`, is signed by these
+    /// authorities (PEM; default: those of [`front_proxy`](Self::front_proxy), where the feature `serve` is on).
     pub fn front_proxy_authorities(mut self, pem: impl Into<String>) -> Self {
         self.options.front_proxy_authorities = Some(pem.into());
         self
@@ -170,7 +172,14 @@ impl Builder {
     /// common names. The authorities must sign for nobody else.
     #[cfg(feature = "serve")]
     pub fn front_proxy(mut self, authorities: impl Into<String>, names: Vec<String>) -> Self {
-        self.options.front_proxy = Some((authorities.into(), names));
+        self.options.front_proxy = Some((Authorities::Text(authorities.into()), names));
+        self
+    }
+
+    /// As [`front_proxy`](Self::front_proxy) with the authorities in this file (PEM), which is followed while the server runs.
+    #[cfg(feature = "serve")]
+    pub fn front_proxy_file(mut self, path: impl Into<PathBuf>, names: Vec<String>) -> Self {
+        self.options.front_proxy = Some((Authorities::File(path.into()), names));
         self
     }
 
@@ -215,7 +224,7 @@ impl Builder {
     /// Encrypts objects in the store so (default: it does not).
     #[cfg(feature = "encryption")]
     pub fn encryption(mut self, encryption: Encryption) -> Self {
-        self.encryption = Some(encryption);
+        self.options.encryption = Some(encryption);
         self
     }
 
@@ -352,7 +361,7 @@ impl Builder {
         let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
         let unready = cancel.child_token();
         #[cfg(feature = "encryption")]
-        if let Some(encryption) = self.encryption.take() {
+        if let Some(encryption) = self.options.encryption.clone() {
             self.store = encryption.store(self.store);
             self.options.checks.push(Arc::new(encryption.clone()));
             tasks.spawn(encryption.run(cancel.clone()));
@@ -376,6 +385,9 @@ impl Builder {
         }
         let standard = Standard::new(self.options, &objects, &self.environment);
         let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;
+        if let Some(auditor) = &auditor {
+            auditor.measure(standard.audit_metrics.clone());
+        }
         let mut parts = Parts {
             objects,
             environment: self.environment,
@@ -394,6 +406,7 @@ impl Builder {
         for change in self.customize {
             change(&mut parts);
         }
+        standard.measure_admission(&mut parts);
         let fairness = if self.bare { None } else { standard.fairness(&parts) };
         if let Some(fairness) = &fairness {
             let keeper = fairness.keeper(Arc::clone(&parts.objects));
@@ -410,6 +423,9 @@ impl Builder {
         }
         let converter = Converter::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment), remote);
         let core = Arc::new(Core::new(parts, self.settings, converter, tasks, cancel, unready, draining));
+        if !self.bare {
+            core.spawn(standard.extension_authentication().run(Arc::clone(&core.objects), core.cancel.clone()));
+        }
         if let Err(status) = bootstrapped {
             core.shutdown().await;
             return Err(BuildError::Bootstrap(status));
@@ -419,28 +435,30 @@ impl Builder {
     }
 }
 
-/// Reads the client authorities, and has their file followed.
+/// Reads the authorities of clients and of front proxies, and has their files followed.
 #[cfg(feature = "serve")]
 async fn trust_clients(
     options: &mut Options,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Result<(), BuildError> {
-    let wrong = |problem: String| BuildError::Configuration { problem };
-    let mut file = None;
-    if let Some(path) = options.client_authorities_file.take() {
-        if options.client_authorities.is_some() {
-            return Err(wrong("client authorities: give either the text or a file".into()));
-        }
-        let (watched, text) = WatchedFile::open(path).await.map_err(wrong)?;
-        options.client_authorities = Some(text);
-        file = Some(watched);
+    let read = async |authorities: &Authorities| {
+        let read = match authorities {
+            Authorities::Text(pem) => ClientAuthorities::new(pem),
+            Authorities::File(path) => {
+                ClientAuthorities::from_file(path.clone(), cancel.clone()).await.map(|(authorities, followed)| {
+                    tasks.spawn(followed);
+                    authorities
+                })
+            }
+        };
+        read.map_err(|error| BuildError::Configuration { problem: error.reason })
+    };
+    if let Some(authorities) = &options.client_authorities {
+        options.client_trust = Some(read(authorities).await?);
     }
-    let Some(pem) = &options.client_authorities else { return Ok(()) };
-    let trust = ClientAuthorities::new(pem).map_err(|error| wrong(error.reason))?;
-    if let Some(file) = file {
-        tasks.spawn(trust.clone().follow(file, cancel.clone()));
+    if let Some((authorities, names)) = &options.front_proxy {
+        options.proxy_trust = Some((read(authorities).await?, names.clone()));
     }
-    options.client_trust = Some(trust);
     Ok(())
 }

@@ -49,7 +49,7 @@ impl ComponentStatuses {
         if request.method != Method::GET || context.info.verb == "watch" {
             return Err(Status::method_not_allowed());
         }
-        context.warnings.add(DEPRECATED);
+        context.warnings.deprecated(DEPRECATED);
         let query = Query::parse(request.uri.query());
         let name = context.info.name_in_path();
         let form =

@@ -81,8 +81,7 @@ impl Core {
         }
     }
 
-    /// Runs something of the server's own, which must end when it drains.
-    #[cfg(feature = "serve")]
+    /// Runs something of the server's own, which must end when it is told to.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
@@ -118,7 +117,7 @@ impl Core {
             .flatten();
         let Some(served) = served else { return no_such_page(info) };
         if let Some(warning) = &served.info.deprecation {
-            context.warnings.add(warning.clone());
+            context.warnings.deprecated(warning);
         }
         let answer = self.answer(&context, &served, request).await;
         answer.unwrap_or_else(|status| body::status(&status))

@@ -52,6 +52,7 @@ pub(crate) struct Gate {
     share: Share,
     limit_body: StepLayer<LimitBody>,
     measure: StepLayer<Measure>,
+    metrics: Metrics,
     protect: StepLayer<Protect>,
     environment: Arc<dyn Environment>,
     auditor: Option<Arc<Auditor>>,
@@ -79,7 +80,8 @@ impl Gate {
             impersonate: StepLayer::new(Impersonate::new(Arc::clone(authorizer))),
             share,
             limit_body: StepLayer::new(LimitBody::default()),
-            measure: StepLayer::new(Measure::new(metrics)),
+            measure: StepLayer::new(Measure::new(metrics.clone())),
+            metrics,
             protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment))),
             audit_requests: StepLayer::new(AuditRequests::new(auditor.clone(), Arc::clone(&environment))),
             audit_objects: StepLayer::new(AuditObjects::new(auditor.clone())),
@@ -97,6 +99,11 @@ impl Gate {
         self
     }
 
+    /// What is measured.
+    pub(super) const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Who asks by their credentials.
     pub(super) fn by_credentials(&self) -> Identity {
         Identity::Credentials(self.authentication.clone())
@@ -104,7 +111,10 @@ impl Gate {
 
     /// The layers around the handlers of `core`, for requests that come from there.
     pub(super) fn stack(&self, identity: Identity, core: &Arc<Core>) -> Stack {
-        let inner = self.limit_body.layer(self.audit_objects.layer(Handlers(Arc::clone(core))));
+        let handlers = Handlers(Arc::clone(core));
+        #[cfg(feature = "traces")]
+        let handlers = StepLayer::new(crate::traces::TraceHandlers).layer(handlers);
+        let inner = self.limit_body.layer(self.audit_objects.layer(handlers));
         let inner = self.authorize.layer(inner);
         match &self.share {
             Share::Fair(fairness) => self.outer(identity, fairness.layer(inner)),

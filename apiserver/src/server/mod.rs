@@ -40,6 +40,8 @@ use kubewright_store::Store;
 
 use crate::body::{Body, BoxError};
 use crate::layers::Identity;
+#[cfg(feature = "serve")]
+use crate::layers::Metrics;
 use crate::objects::Objects;
 use crate::request::User;
 
@@ -65,6 +67,13 @@ impl ApiServer {
     pub fn as_user(&self, user: User) -> Self {
         let stack = self.gate.stack(Identity::Fixed(user), &self.core);
         Self { core: Arc::clone(&self.core), gate: Arc::clone(&self.gate), stack }
+    }
+
+    /// What is measured, for a [listener](crate::serve::Listener) to add what it sees.
+    #[cfg(feature = "serve")]
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.gate.metrics().clone()
     }
 
     /// The server's own handle onto its objects, without authorization and admission.

@@ -16,9 +16,20 @@ use crate::authz::{Authorizer, StructuredAuthorization};
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
 use crate::discovery::Check;
+#[cfg(feature = "encryption")]
+use crate::encryption::Encryption;
 use crate::fairness::FairnessConfig;
 use crate::remote::{self, Remote};
 use crate::request::User;
+
+/// Certificates of authorities.
+pub(super) enum Authorities {
+    /// As text (PEM).
+    Text(String),
+    /// In a file, which is followed.
+    #[cfg(feature = "serve")]
+    File(PathBuf),
+}
 
 /// See the methods of [`Builder`](super::Builder) for what each means.
 pub(super) struct Options {
@@ -27,6 +38,7 @@ pub(super) struct Options {
     pub(super) authorizers: Vec<Arc<dyn Authorizer>>,
     pub(super) static_tokens: Vec<(String, User)>,
     pub(super) issuer: Option<Issuer>,
+    pub(super) jwks_uri: Option<String>,
     pub(super) anonymous: Option<Anonymous>,
     pub(super) authentication: Option<StructuredAuthentication>,
     pub(super) authorization: Option<StructuredAuthorization>,
@@ -35,10 +47,8 @@ pub(super) struct Options {
     pub(super) node_ports: PortRange,
     pub(super) advertise: Option<SocketAddr>,
     pub(super) kubernetes_service_port: u16,
-    pub(super) client_authorities: Option<String>,
-    #[cfg(feature = "serve")]
-    pub(super) client_authorities_file: Option<PathBuf>,
-    /// What became of the two, to be replaced when the file changes.
+    pub(super) client_authorities: Option<Authorities>,
+    /// What became of them.
     #[cfg(feature = "serve")]
     pub(super) client_trust: Option<ClientAuthorities>,
     pub(super) front_proxy_authorities: Option<String>,
@@ -47,10 +57,15 @@ pub(super) struct Options {
     pub(super) admission_off: Vec<String>,
     pub(super) bootstrap_tokens: bool,
     #[cfg(feature = "serve")]
-    pub(super) front_proxy: Option<(String, Vec<String>)>,
+    pub(super) front_proxy: Option<(Authorities, Vec<String>)>,
+    /// What became of them.
+    #[cfg(feature = "serve")]
+    pub(super) proxy_trust: Option<(ClientAuthorities, Vec<String>)>,
     pub(super) pod_security: PodSecurityConfig,
     pub(super) remote: Arc<dyn Remote>,
     pub(super) audit: Option<AuditConfig>,
+    #[cfg(feature = "encryption")]
+    pub(super) encryption: Option<Encryption>,
     #[cfg(feature = "traces")]
     pub(super) traces: Option<crate::traces::Traces>,
     pub(super) fairness: Option<FairnessConfig>,
@@ -70,6 +85,7 @@ impl Default for Options {
             authorizers: Vec::new(),
             static_tokens: Vec::new(),
             issuer: None,
+            jwks_uri: None,
             anonymous: None,
             authentication: None,
             authorization: None,
@@ -80,8 +96,6 @@ impl Default for Options {
             kubernetes_service_port: 443,
             client_authorities: None,
             #[cfg(feature = "serve")]
-            client_authorities_file: None,
-            #[cfg(feature = "serve")]
             client_trust: None,
             front_proxy_authorities: None,
             front_proxy_client: None,
@@ -89,9 +103,13 @@ impl Default for Options {
             bootstrap_tokens: false,
             #[cfg(feature = "serve")]
             front_proxy: None,
+            #[cfg(feature = "serve")]
+            proxy_trust: None,
             pod_security: PodSecurityConfig::default(),
             remote: remote::standard(),
             audit: None,
+            #[cfg(feature = "encryption")]
+            encryption: None,
             #[cfg(feature = "traces")]
             traces: None,
             fairness: Some(FairnessConfig::default()),

@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::Parts;
 use super::components::ComponentStatuses;
 use super::gate::{Gate, Share};
-use super::options::Options;
-use crate::admission::{self, AdmissionMetrics};
+use super::options::{Authorities, Options};
+use crate::admission::{self, Admission, AdmissionMetrics};
 use crate::aggregate::{API_SERVICES, Availability, Extensions, LocalServices, at_start};
 use crate::allocate::ServiceAllocator;
-use crate::audit::Auditor;
+use crate::audit::{AuditMetrics, Auditor};
 use crate::authn::token::{Issuer, SecretTokens, ServiceAccountTokens, SigningKey, TokenRequests};
 use crate::authn::{
-    AudienceAgnostic, Authentication, Authenticator, AuthnMetrics, Bearer, BootstrapTokens, StaticTokens,
+    AudienceAgnostic, Authentication, Authenticator, AuthnMetrics, Bearer, BootstrapTokens, JwtMetrics, StaticTokens,
     StructuredAuthentication, TokenAuthenticator, TokenWebhook,
 };
 use crate::authz::node::NodeAuthorizer;
@@ -26,7 +26,8 @@ use crate::authz::reviews::Reviews;
 use crate::authz::{AllowAll, Authorizer, AuthorizerConfig, AuthzMetrics, Chain, Lent, SystemMasters, counted};
 use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
-use crate::discovery::{Check, Groups, Health, HealthMetrics, Index, MetricsPage, OpenApi, TokenKeys, Version};
+use crate::bootstrap::extension_authentication::{Bundle, ExtensionAuthentication};
+use crate::discovery::{Check, Groups, Health, HealthMetrics, Index, KEY_SET, MetricsPage, OpenApi, TokenKeys, Version};
 use crate::environment::Environment;
 use crate::fairness::{Fairness, FairnessMetrics};
 use crate::layers::Metrics;
@@ -55,6 +56,7 @@ impl Check for StoreCheck {
 /// What the standard parts are made of.
 pub(super) struct Standard {
     pub(super) authorizer: Arc<dyn Authorizer>,
+    pub(super) audit_metrics: AuditMetrics,
     authentication: Authentication,
     bearer: Bearer,
     rbac: Option<Rbac>,
@@ -83,6 +85,9 @@ impl Standard {
         if let Some(authentication) = &options.authentication {
             authentication.disallow(&issuer.names()).map_err(|error| error.to_string())?;
         }
+        if let Some(url) = options.jwks_uri.as_deref().filter(|url| !is_https(url)) {
+            return Err(format!("service account JWKS URI {url:?}: must be an https URL"));
+        }
         let bearer = bearer(&mut options, &issuer, objects, environment);
         let mut registry = prometheus_client::registry::Registry::default();
         let authentication = authentication(&mut options, &bearer, environment)?;
@@ -91,18 +96,26 @@ impl Standard {
         let health_metrics = HealthMetrics::new(&mut registry);
         let storage_metrics = StorageMetrics::new(&mut registry);
         let fairness_metrics = FairnessMetrics::new(&mut registry);
+        let audit_metrics = AuditMetrics::new(&mut registry);
+        crate::custom::show_metrics(&mut registry);
         let authz_metrics = AuthzMetrics::new(&mut registry);
         if let Some(authentication) = &options.authentication {
-            authentication.measure(ReloadMetrics::new(&mut registry, "authentication"));
+            let tokens = JwtMetrics::new(&mut registry);
+            authentication.measure(tokens, ReloadMetrics::new(&mut registry, "authentication"));
         }
         if let Some(authorization) = &options.authorization {
             authorization.measure(ReloadMetrics::new(&mut registry, "authorization"));
+        }
+        #[cfg(feature = "encryption")]
+        if let Some(encryption) = &options.encryption {
+            encryption.measure(ReloadMetrics::new(&mut registry, "encryption"));
         }
         let (authorizer, rbac) = authorizer(&mut options, objects, &authz_metrics);
         let metrics = Metrics::with_registry(registry);
         let extensions = Extensions::observing(&**objects);
         Ok(Self {
             authorizer,
+            audit_metrics,
             authentication,
             bearer,
             rbac,
@@ -149,14 +162,16 @@ impl Standard {
         for plugin in &mut parts.admission {
             *plugin = self.admission_metrics.measured(Arc::clone(plugin));
         }
+        let together: Arc<[Arc<dyn Admission>]> = [self.admission_metrics.together(parts.admission.clone())].into();
         let tokens = TokenRequests::new(
             Arc::clone(&self.issuer),
             Arc::clone(&objects),
             Arc::clone(&environment),
-            parts.admission.clone().into(),
+            Arc::clone(&together),
         );
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
         self.storage_metrics.follow(&parts.registry);
+        self.metrics.follow(&parts.registry);
         let metrics = MetricsPage::new(self.metrics.clone());
         let metrics = metrics.of_store(self.storage_metrics.clone(), Arc::clone(&store));
         let store: Arc<dyn Check> = Arc::new(StoreCheck(store));
@@ -180,7 +195,7 @@ impl Standard {
             Arc::new(Version) as _,
             Arc::new(Health::new(checks, unready.clone()).measured(self.health_metrics.clone())) as _,
             Arc::new(metrics) as _,
-            Arc::new(TokenKeys::new(Arc::clone(&self.issuer))) as _,
+            Arc::new(TokenKeys::new(Arc::clone(&self.issuer), self.key_set_url())) as _,
             Arc::new(tokens) as _,
             Arc::new(reviews) as _,
         ]);
@@ -191,14 +206,14 @@ impl Standard {
         parts.endpoints.push(Arc::new(crate::connect::Connect::new(
             Arc::clone(&objects),
             self.options.kubelets.clone(),
-            parts.admission.clone().into(),
+            Arc::clone(&together),
             draining.clone(),
         )));
         #[cfg(feature = "serve")]
         parts.endpoints.push(Arc::new(crate::connect::Proxy::new(
             Arc::clone(&objects),
             self.options.kubelets.clone(),
-            parts.admission.clone().into(),
+            Arc::clone(&together),
             draining.clone(),
         )));
         let allocator = Arc::new(ServiceAllocator::new(
@@ -208,6 +223,23 @@ impl Standard {
         ));
         parts.hook(GroupResource::core("services"), Arc::clone(&allocator) as _);
         objects.observe(GroupResource::core("services"), allocator);
+    }
+
+    /// Where the discovery document says that the keys of service account tokens are: as configured, or at the address by
+    /// which pods reach the server.
+    fn key_set_url(&self) -> String {
+        let options = &self.options;
+        options.jwks_uri.clone().unwrap_or_else(|| match options.advertise {
+            Some(address) => format!("https://{address}{KEY_SET}"),
+            None => format!("https://kubernetes.default.svc{KEY_SET}"),
+        })
+    }
+
+    /// Has all plugins measured together.
+    pub(super) fn measure_admission(&self, parts: &mut Parts) {
+        if !parts.admission.is_empty() {
+            parts.admission = vec![self.admission_metrics.together(std::mem::take(&mut parts.admission))];
+        }
     }
 
     /// Who goes first under load, where its configuration is served.
@@ -264,21 +296,45 @@ impl Standard {
         gate
     }
 
+    /// Whom extension servers are to believe.
+    pub(super) fn extension_authentication(&self) -> ExtensionAuthentication {
+        let options = &self.options;
+        let text = |authorities: &Authorities| match authorities {
+            Authorities::Text(pem) => Some(Bundle::Fixed(pem.as_str().into())),
+            #[cfg(feature = "serve")]
+            Authorities::File(_) => None,
+        };
+        let clients = options.client_authorities.as_ref().and_then(text);
+        let named = options.front_proxy_authorities.as_deref();
+        let proxies = named.map(|pem| (Bundle::Fixed(pem.into()), vec!["front-proxy-client".to_owned()]));
+        #[cfg(feature = "serve")]
+        let clients = options.client_trust.clone().map(Bundle::Followed).or(clients);
+        #[cfg(feature = "serve")]
+        let proxies = proxies.or_else(|| {
+            let (trust, names) = options.proxy_trust.clone()?;
+            Some((Bundle::Followed(trust), names))
+        });
+        ExtensionAuthentication { clients, proxies }
+    }
+
     /// Makes the objects that a standard server makes when it starts.
     pub(super) async fn bootstrap(&self, parts: &Parts) -> Result<(), Status> {
         let config = BootstrapConfig {
             service_addresses: self.options.service_addresses.clone(),
             advertise: self.options.advertise,
-            client_authorities: self.options.client_authorities.clone(),
-            front_proxy_authorities: self.options.front_proxy_authorities.clone(),
             with_policy: self.rbac.is_some(),
             service_port: self.options.kubernetes_service_port,
             now: parts.environment.now(),
         };
         bootstrap::run(&*parts.objects, &config).await?;
+        self.extension_authentication().ensure(&*parts.objects).await?;
         let services = at_start(&parts.registry.resources.infos().0);
         bootstrap::ensure_all(&*parts.objects, services).await
     }
+}
+
+fn is_https(url: &str) -> bool {
+    url.parse::<http::Uri>().is_ok_and(|url| url.scheme_str() == Some("https") && url.authority().is_some())
 }
 
 fn bearer(
@@ -318,8 +374,8 @@ fn authentication(
 ) -> Result<Authentication, String> {
     let mut authenticators: Vec<Arc<dyn Authenticator>> = std::mem::take(&mut options.authenticators);
     #[cfg(feature = "serve")]
-    if let Some((pem, names)) = options.front_proxy.take() {
-        let proxy = crate::authn::RequestHeader::new(&pem, names, Arc::clone(environment));
+    if let Some((trust, names)) = options.proxy_trust.clone() {
+        let proxy = crate::authn::RequestHeader::new(trust, names, Arc::clone(environment));
         authenticators.push(Arc::new(proxy.map_err(|error| error.to_string())?));
     }
     #[cfg(feature = "serve")]

@@ -19,6 +19,7 @@ use super::represent::Representation;
 use crate::body::{Body, BoxError};
 use crate::custom::Converter;
 use crate::environment::Environment;
+use crate::layers::WatchMeter;
 use crate::registry::Registry;
 use crate::registry::cache::{Cached, Delivery, Lagged, Watcher};
 use crate::registry::storage::Served;
@@ -48,6 +49,7 @@ pub(super) struct WatchStream {
     /// Tables name their columns in the first event alone.
     pub(super) first: bool,
     pub(super) over: bool,
+    pub(super) meter: Option<WatchMeter>,
 }
 
 /// Events that are there at the same time are sent together, up to about so many bytes.
@@ -155,7 +157,11 @@ impl WatchStream {
     async fn line(&mut self, delivery: &Delivery) -> Bytes {
         let event = self.event(delivery).await;
         self.first = false;
-        event.unwrap_or_else(|status| self.fail(&status))
+        let line = event.unwrap_or_else(|status| self.fail(&status));
+        if let Some(meter) = &self.meter {
+            meter.sent(line.len());
+        }
+        line
     }
 
     async fn event(&self, delivery: &Delivery) -> Result<Bytes, Status> {

@@ -3,6 +3,8 @@
 use kubewright_api::field::{FieldError, FieldErrors, Path};
 use serde::Deserialize;
 
+use crate::config_file;
+
 /// Where spans go if nothing else is said: the collector on this machine.
 const ENDPOINT: &str = "localhost:4317";
 const PER_MILLION_MAX: i64 = 1_000_000;
@@ -55,14 +57,9 @@ impl TracingConfig {
     /// # Errors
     /// The text is no such configuration, or fields break rules; the message names all of them.
     pub fn parse(text: &str) -> Result<Self, TracingConfigError> {
-        let file: File = serde_yaml_ng::from_str(text)
-            .map_err(|error| TracingConfigError::new(format!("strict decoding error: {error}")))?;
-        let known = ["v1", "v1beta1", "v1alpha1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
-        if !known.contains(&file.api_version) || file.kind != "TracingConfiguration" {
-            let found = format!("apiVersion {:?}, kind {:?}", file.api_version, file.kind);
-            let wanted = "must be apiserver.config.k8s.io/v1, TracingConfiguration";
-            return Err(TracingConfigError::new(format!("{found}: {wanted}")));
-        }
+        let file: File = config_file::decode(text).map_err(TracingConfigError::new)?;
+        config_file::check_kind(&file.api_version, &file.kind, "TracingConfiguration")
+            .map_err(TracingConfigError::new)?;
         let mut faults = FieldErrors::new();
         let rate = file.sampling_rate_per_million.unwrap_or(0);
         let path = Path::new("tracing").child("samplingRatePerMillion");
@@ -75,12 +72,9 @@ impl TracingConfig {
         }
         let endpoint = file.endpoint.unwrap_or_else(|| ENDPOINT.into());
         check_endpoint(&endpoint, &Path::new("tracing").child("endpoint"), &mut faults);
-        if !faults.is_empty() {
-            let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            return Err(TracingConfigError::new(texts.join(", ")));
-        }
         let endpoint = endpoint.trim_start_matches("dns://").trim_start_matches('/').to_owned();
-        Ok(Self { endpoint, sampling_rate_per_million: u32::try_from(rate).unwrap_or_default() })
+        let config = Self { endpoint, sampling_rate_per_million: u32::try_from(rate).unwrap_or_default() };
+        config_file::unless(&faults, config).map_err(TracingConfigError::new)
     }
 }
 

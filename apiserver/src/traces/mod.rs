@@ -27,7 +27,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 pub use config::{TracingConfig, TracingConfigError};
 pub(crate) use remote::TracedRemote;
-pub(crate) use step::TraceRequests;
+pub(crate) use step::{TraceHandlers, TraceRequests};
 pub(crate) use store::TracedStore;
 
 use crate::environment::{Environment, new_uid};
@@ -35,8 +35,29 @@ use crate::environment::{Environment, new_uid};
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
-    /// The span of the request that this task answers.
-    static CURRENT: Context;
+    /// What makes spans, and the span that this task is in.
+    static CURRENT: (Traces, Context);
+}
+
+/// Whether this task is in a span that is sampled.
+fn is_recording() -> bool {
+    CURRENT.try_with(|(_, span)| span.span().is_recording()).unwrap_or_default()
+}
+
+/// Does something inside a span of its own, below that which this task is in; in none where this task is in none.
+pub(crate) async fn within<F: Future>(
+    name: &'static str,
+    attributes: impl FnOnce() -> Vec<KeyValue>,
+    work: F,
+) -> F::Output {
+    let span = CURRENT.try_with(|(traces, parent)| {
+        let recording = parent.span().is_recording();
+        recording.then(|| (traces.clone(), traces.below(parent, name.into(), SpanKind::Internal, attributes())))
+    });
+    let Ok(Some((traces, span))) = span else { return work.await };
+    let outcome = CURRENT.scope((traces, span.clone()), work).await;
+    end(Some(span), None);
+    outcome
 }
 
 /// Makes spans and sends them, in the background and in bounded batches. Clones share them.
@@ -88,14 +109,15 @@ impl Traces {
         }
     }
 
-    /// A span below the request's that this task answers; `None` outside of one.
+    /// A span below the one that this task is in; `None` outside of any.
     fn child(&self, name: impl FnOnce() -> String, kind: SpanKind, attributes: Vec<KeyValue>) -> Option<Context> {
-        let parent = CURRENT.try_with(Clone::clone).ok()?;
-        if !parent.span().is_recording() {
-            return None;
-        }
-        let builder = self.tracer.span_builder(name()).with_kind(kind).with_attributes(attributes);
-        Some(parent.with_span(builder.start_with_context(&self.tracer, &parent)))
+        let (_, parent) = CURRENT.try_with(Clone::clone).ok()?;
+        parent.span().is_recording().then(|| self.below(&parent, name(), kind, attributes))
+    }
+
+    fn below(&self, parent: &Context, name: String, kind: SpanKind, attributes: Vec<KeyValue>) -> Context {
+        let builder = self.tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
+        parent.with_span(builder.start_with_context(&self.tracer, parent))
     }
 }
 

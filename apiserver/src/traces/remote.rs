@@ -30,7 +30,7 @@ impl Remote for TracedRemote {
         ];
         let span = self.traces.child(|| format!("HTTP {method}"), SpanKind::Client, attributes);
         // Also a trace that is not sampled is one.
-        if let Some(context) = span.clone().or_else(|| CURRENT.try_with(Clone::clone).ok()) {
+        if let Some(context) = span.clone().or_else(|| CURRENT.try_with(|(_, span)| span.clone()).ok()) {
             self.traces.propagator.inject_context(&context, &mut Headers(request.headers_mut()));
         }
         let outcome = self.inner.send(target, request).await;

@@ -79,7 +79,7 @@ impl Step for TraceRequests {
             return next(request).await;
         };
         let span = traces.of_request(&request, context);
-        let response = CURRENT.scope(span.clone(), next(request)).await;
+        let response = CURRENT.scope((traces.clone(), span.clone()), next(request)).await;
         let code = response.status();
         span.span().set_attribute(KeyValue::new("http.status_code", i64::from(code.as_u16())));
         if let Some(id) = response.headers().get("audit-id").and_then(|id| id.to_str().ok()) {
@@ -87,6 +87,58 @@ impl Step for TraceRequests {
         }
         end(Some(span), code.is_server_error().then(|| code.to_string()));
         response
+    }
+}
+
+/// The span of what a handler does, once it is known that the request may be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TraceHandlers;
+
+/// Upstream's name for what is done to resources.
+fn handler(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "create" => "Create",
+        "update" => "Update",
+        "patch" => "Patch",
+        "delete" | "deletecollection" => "Delete",
+        "get" => "Get",
+        "list" => "List",
+        _ => return None,
+    })
+}
+
+fn text(headers: &http::HeaderMap, name: http::HeaderName) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+#[async_trait]
+impl Step for TraceHandlers {
+    async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
+        let context = request.extensions().get::<request::Context>();
+        let info = context.map(|context| Arc::clone(&context.info)).filter(|info| info.is_resource_request);
+        let found = info.filter(|_| is_recording()).and_then(|info| Some((handler(&info.verb)?, info)));
+        let Some((name, info)) = found else { return next(request).await };
+        let headers = request.headers();
+        let (accept, agent) = (text(headers, http::header::ACCEPT), text(headers, http::header::USER_AGENT));
+        let (url, protocol) = (request.uri().path().to_owned(), format!("{:?}", request.version()));
+        let attributes = move || {
+            [
+                ("accept", accept),
+                ("api-group", info.api_group.clone()),
+                ("api-version", info.api_version.clone()),
+                ("name", info.name.clone()),
+                ("namespace", info.namespace.clone()),
+                ("protocol", protocol),
+                ("resource", info.resource.clone()),
+                ("subresource", info.subresource.clone()),
+                ("url", url),
+                ("user-agent", agent),
+                ("verb", info.verb.clone()),
+            ]
+            .map(|(key, value)| KeyValue::new(key, value))
+            .into()
+        };
+        within(name, attributes, next(request)).await
     }
 }
 

@@ -109,11 +109,15 @@ async fn a_request_its_webhook_and_its_store_are_one_trace() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let trace = hex(&request.trace_id);
     assert_eq!((trace.as_str(), hex(&request.parent_span_id).as_str()), (&PARENT[3..35], &PARENT[36..52]));
-    let call = collector.named("HTTP POST").pop().expect("the webhook's span");
-    assert_eq!((&call.trace_id, &call.parent_span_id), (&request.trace_id, &request.span_id));
+    let below = |name: &str, parent: &Span| {
+        let span = collector.named(name).pop().unwrap_or_else(|| panic!("a span {name}"));
+        assert_eq!((&span.trace_id, &span.parent_span_id), (&parent.trace_id, &parent.span_id), "{name}");
+        span
+    };
+    let create = below("Create", request);
+    let call = below("HTTP POST", &below("Call validating webhook", &create));
     assert_eq!(webhook.0.lock().unwrap().last().unwrap(), &format!("00-{trace}-{}-01", hex(&call.span_id)));
-    let write = collector.named("Txn etcd3").pop().expect("the store's span");
-    assert_eq!((&write.trace_id, &write.parent_span_id), (&request.trace_id, &request.span_id));
+    below("Txn etcd3", &create);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ use kubewright_apiserver::authn::{AuthenticationConfig, StructuredAuthentication
 use kubewright_apiserver::authz::StructuredAuthorization;
 use kubewright_apiserver::environment::SystemEnvironment;
 use kubewright_apiserver::remote::{Kubeconfig, Remote, RemoteError, Target};
+use kubewright_apiserver::server::Builder;
 
 use super::*;
 
@@ -244,7 +245,7 @@ async fn a_chain_is_followed_and_types_stay() {
     within(until(403)).await.expect("the file is followed");
     let metrics = get(&server.as_user(User::admin()), "/metrics").await;
     let metrics = String::from_utf8(metrics.bytes.to_vec()).expect("text");
-    let reloads = "apiserver_authorization_config_controller_automatic_reloads_total{status=\"success\"} ";
+    let reloads = "apiserver_authorization_config_controller_automatic_reloads_total{status=\"success\",";
     assert!(metrics.contains(reloads), "{metrics}");
     server.shutdown().await;
 }
@@ -305,4 +306,62 @@ async fn keys_and_names_of_before_are_taken_still() {
     let keys = get(&second.as_user(User::admin()), "/openid/v1/jwks").await.json();
     assert_eq!(keys["keys"].as_array().map(Vec::len), Some(2));
     second.shutdown().await;
+}
+
+/// Where the keys of service account tokens are is for the configuration to say, never for who asks.
+#[tokio::test]
+async fn keys_of_service_accounts_are_where_the_configuration_says() {
+    const DOCUMENT: &str = "/.well-known/openid-configuration";
+    let built = |configure: fn(Builder) -> Builder| configure(ApiServer::builder(Arc::new(MemoryStore::new()))).build();
+    let elsewhere: fn(Builder) -> Builder = |builder| builder.service_account_jwks_uri("https://keys.example.com/jwks");
+    for (configure, expected) in [
+        (elsewhere, "https://keys.example.com/jwks"),
+        (|builder| builder, "https://kubernetes.default.svc/openid/v1/jwks"),
+    ] {
+        let server = built(configure).await.expect("a server");
+        let request = Request::get(DOCUMENT).header("host", "evil.example.com").body(Full::default());
+        let answer = common::exchange(&server.as_user(User::admin()), request.expect("a sound request")).await;
+        assert_eq!(answer.json()["jwks_uri"], expected);
+        server.shutdown().await;
+    }
+    let plain = built(|builder| builder.service_account_jwks_uri("http://keys.example.com/jwks")).await;
+    let error = plain.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("must be an https URL"), "{error}");
+}
+
+/// Extension servers read in a ConfigMap whom to believe; it follows the files.
+#[cfg(all(feature = "serve", feature = "pki"))]
+#[tokio::test]
+async fn extension_servers_are_told_whom_to_believe() {
+    use kubewright_apiserver::pki::Authority;
+
+    const MAP: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let directory = tempfile::tempdir().expect("a directory");
+    let [clients, proxies] = ["clients.crt", "proxies.crt"].map(|name| directory.path().join(name));
+    let authority = |name: &str| {
+        let authority = Authority::generate(name, jiff::Timestamp::now()).expect("an authority");
+        authority.certificate_pem().to_owned()
+    };
+    let (old, new) = (authority("old"), authority("new"));
+    let write = |path: &Path, pem: &str| std::fs::write(path, pem).expect("the directory is there");
+    write(&clients, &old);
+    write(&proxies, &old);
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new())).client_authorities_file(&clients);
+    let server = builder.front_proxy_file(&proxies, vec!["front".into()]).build().await.expect("a server");
+    let admin = server.as_user(User::admin());
+    let data = async || get(&admin, MAP).await.json()["data"].clone();
+    let told = data().await;
+    assert_eq!((&told["client-ca-file"], &told["requestheader-client-ca-file"]), (&json!(old), &json!(old)));
+    assert_eq!(told["requestheader-allowed-names"], "[\"front\"]");
+    assert_eq!(told["requestheader-username-headers"], "[\"X-Remote-User\"]");
+    let uri = "/api/v1/namespaces/kube-system/configmaps?watch=true&fieldSelector=metadata.name%3Dextension-apiserver-authentication";
+    let mut events = common::Events::open(&admin, uri, "application/json").await;
+    for (path, key) in [(&proxies, "requestheader-client-ca-file"), (&clients, "client-ca-file")] {
+        write(path, &new);
+        let follows =
+            async { while events.next().await.expect("the watch goes on")["object"]["data"][key] != new.as_str() {} };
+        tokio::time::timeout(Duration::from_secs(120), follows).await.expect("the file is followed");
+    }
+    drop(events);
+    server.shutdown().await;
 }

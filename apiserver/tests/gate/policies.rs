@@ -121,3 +121,86 @@ async fn policies_change_objects_both_ways() {
     assert_eq!(made_map["data"], json!({"x": "y"}));
     server.shutdown().await;
 }
+
+/// What an expression gives must be what the kind of mutation needs: where its type tells, the policy is refused, else the
+/// request is, and a policy that may fail is passed over.
+#[tokio::test]
+async fn mutations_of_another_type_are_refused() {
+    let (server, admin) = servers().await;
+    let policies = format!("{GROUP}/mutatingadmissionpolicies");
+    let policy = |kind: &str, expression: &str, failure: &str| {
+        let field = if kind == "JSONPatch" { "jsonPatch" } else { "applyConfiguration" };
+        let mutation = json!({"patchType": kind, field: {"expression": expression}});
+        json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": rules("configmaps", ""), "failurePolicy": failure,
+            "reinvocationPolicy": "Never", "mutations": [mutation]}})
+    };
+    for (kind, expression, says) in [
+        ("JSONPatch", "'a'", "must evaluate to list(JSONPatch) but got string"),
+        ("JSONPatch", "JSONPatch{op: 'remove', path: '/a'}", "must evaluate to list(JSONPatch) but got JSONPatch"),
+        ("ApplyConfiguration", "1", "must evaluate to Object but got int"),
+        ("ApplyConfiguration", "Object.spec{}", "must evaluate to Object but got Object.spec"),
+    ] {
+        let (code, _, message) =
+            send_json(&admin, Method::POST, &policies, &policy(kind, expression, "Fail")).await.fault();
+        assert!(code == 422 && message.contains(says), "{expression}: {code} {message}");
+    }
+    let binding = json!({"metadata": {"name": "p"}, "spec": {"policyName": "p"}});
+    made(&admin, &format!("{GROUP}/mutatingadmissionpolicybindings"), binding).await;
+    for (kind, expression, says) in [
+        (
+            "JSONPatch",
+            "[JSONPatch{op: 'add', path: '/metadata/labels', value: Object.spec{a: 'b'}}]",
+            "unexpected type name",
+        ),
+        ("JSONPatch", "[JSONPatch{op: 'remove', path: '/metadata/absent'}]", "absent"),
+        ("JSONPatch", "[JSONPatch{op: 'add', path: '/metadata/labels', value: object.absent}]", "no such key: absent"),
+        ("ApplyConfiguration", "Object{metadata: Object.spec{name: 'x'}}", "unexpected type name \"Object.spec\""),
+        ("ApplyConfiguration", "Object{data: Object.data{a: object.absent}}", "no such key: absent"),
+    ] {
+        for failure in ["Fail", "Ignore"] {
+            made(&admin, &policies, policy(kind, expression, failure)).await;
+            let maps = "/api/v1/namespaces/default/configmaps?dryRun=All";
+            let answer = send_json(&admin, Method::POST, maps, &json!({"metadata": {"name": "m"}})).await;
+            if failure == "Fail" {
+                let (code, _, message) = answer.fault();
+                assert!(code >= 400 && message.contains(says), "{expression}: {code} {message}");
+            } else {
+                assert_eq!(answer.code, 201, "{expression}: {:?}", answer.bytes);
+            }
+            assert_eq!(common::send(&admin, Method::DELETE, &format!("{policies}/p"), "", "").await.code, 200);
+        }
+    }
+    server.shutdown().await;
+}
+
+/// Objects of a custom kind are parameters from the moment that they are there.
+#[tokio::test]
+async fn parameters_are_of_a_custom_kind() {
+    let (server, admin) = servers().await;
+    let definition = json!({"metadata": {"name": "limits.example.com"}, "spec": {"group": "example.com",
+        "scope": "Namespaced", "names": {"plural": "limits", "kind": "Limit", "singular": "limit", "listKind": "LimitList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema":
+            {"type": "object", "properties": {"max": {"type": "integer"}}}}}]}});
+    made(&admin, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": rules("configmaps", ""),
+        "paramKind": {"apiVersion": "example.com/v1", "kind": "Limit"},
+        "validations": [{"expression": "!has(object.data) || size(object.data) <= params.max"}]}});
+    made(&admin, &format!("{GROUP}/validatingadmissionpolicies"), policy).await;
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"],
+        "paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"}}});
+    made(&admin, &format!("{GROUP}/validatingadmissionpolicybindings"), binding).await;
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "1", "b": "2"}});
+    let tried =
+        async || send_json(&admin, Method::POST, "/api/v1/namespaces/default/configmaps?dryRun=All", &map).await;
+    let limits = "/apis/example.com/v1/namespaces/default/limits";
+    let limit =
+        |max: i64| json!({"apiVersion": "example.com/v1", "kind": "Limit", "metadata": {"name": "l"}, "max": max});
+    assert_eq!(tried().await.code, 201);
+    made(&admin, limits, limit(1)).await;
+    assert_eq!(tried().await.code, 422);
+    let grown = json!({"max": 2}).to_string();
+    let kind = "application/merge-patch+json";
+    assert_eq!(common::send(&admin, Method::PATCH, &format!("{limits}/l"), kind, grown).await.code, 200);
+    assert_eq!(tried().await.code, 201);
+    server.shutdown().await;
+}

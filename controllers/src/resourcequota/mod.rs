@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kubewright_api::quantity::{Format, Quantity};
+use kubewright_api::quota::{OF_DEVICE_CLASS, OF_STORAGE_CLASS, of_resource_claim, of_volume_claim};
 use kubewright_api::requests::{ResourceList, add};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -33,9 +34,8 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Objects that are counted under their plain names.
 const PLAIN: [&str; 6] =
     ["configmaps", "secrets", "services", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"];
-
-/// What stands between a storage class and what is limited of it.
-const OF_CLASS: &str = ".storageclass.storage.k8s.io/";
+/// Where a namespace's resource claims are.
+const RESOURCE_CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces";
 
 struct QuotaController {
     quotas: Arc<Cache<ResourceQuota>>,
@@ -117,10 +117,14 @@ async fn counts(api: &Api, quota: &ResourceQuota, namespace: &str) -> Result<Res
             counts.insert(name.to_owned(), Quantity::new(i64::try_from(count).unwrap_or(i64::MAX), Format::DecimalSi));
         }
     }
-    let by_class = quota.spec.hard.keys().any(|name| name.contains(OF_CLASS));
+    let by_class = quota.spec.hard.keys().any(|name| name.contains(OF_STORAGE_CLASS));
     if limited("requests.storage") || by_class {
         let claims: Vec<Value> = list(api, &kinds::PERSISTENT_VOLUME_CLAIM.path(namespace), JSON).await?;
-        claims.iter().for_each(|claim| add(&mut counts, &claim_use(claim)));
+        claims.iter().for_each(|claim| add(&mut counts, &of_volume_claim(claim)));
+    }
+    if quota.spec.hard.keys().any(|name| name.ends_with(OF_DEVICE_CLASS)) {
+        let claims: Vec<Value> = list(api, &format!("{RESOURCE_CLAIMS}/{namespace}/resourceclaims"), JSON).await?;
+        claims.iter().for_each(|claim| add(&mut counts, &of_resource_claim(claim)));
     }
     Ok(counts)
 }
@@ -134,25 +138,11 @@ async fn scoped_counts(api: &Api, scopes: &[QuotaScope], namespace: &str) -> Res
     let claims: Vec<Value> = list(api, &kinds::PERSISTENT_VOLUME_CLAIM.path(namespace), JSON).await?;
     let one = Quantity::new(1, Format::DecimalSi);
     for claim in claims.iter().filter(|claim| counts_claim(scopes, claim)) {
-        add(&mut counts, &claim_use(claim));
+        add(&mut counts, &of_volume_claim(claim));
         let itself = ["persistentvolumeclaims", "count/persistentvolumeclaims"].map(|name| (name.to_owned(), one));
         add(&mut counts, &ResourceList::from(itself));
     }
     Ok(counts)
-}
-
-/// What a claim uses: of storage, and of what its class has of that and of claims.
-fn claim_use(claim: &Value) -> ResourceList {
-    let asked = claim["spec"]["resources"]["requests"]["storage"].as_str().and_then(|text| text.parse().ok());
-    let asked: Quantity = asked.unwrap_or(Quantity::ZERO);
-    let mut usage = ResourceList::from([("requests.storage".to_owned(), asked)]);
-    let noted = claim["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"].as_str();
-    if let Some(class) = noted.or_else(|| claim["spec"]["storageClassName"].as_str()).filter(|class| !class.is_empty())
-    {
-        usage.insert(format!("{class}{OF_CLASS}requests.storage"), asked);
-        usage.insert(format!("{class}{OF_CLASS}persistentvolumeclaims"), Quantity::new(1, Format::DecimalSi));
-    }
-    usage
 }
 
 async fn list<K: DeserializeOwned>(api: &Api, path: &str, accept: &str) -> Result<Vec<K>, Error> {
@@ -185,17 +175,5 @@ mod tests {
         assert!(counts_claim(&scope("DoesNotExist", json!([])), &json!({})));
         let pods: Vec<QuotaScope> = serde_json::from_value(json!([{"scopeName": "Terminating"}])).unwrap();
         assert!(!counts_claim(&pods, &gold));
-    }
-
-    #[test]
-    fn claims_count_for_their_class() {
-        let claim = json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}});
-        let mut total = claim_use(&claim);
-        let plain = json!({"spec": {"storageClassName": "", "resources": {"requests": {"storage": "2Gi"}}}});
-        add(&mut total, &claim_use(&plain));
-        let amount = |name: &str| total.get(name).map(ToString::to_string);
-        assert_eq!(amount("requests.storage").as_deref(), Some("3Gi"));
-        assert_eq!(amount("gold.storageclass.storage.k8s.io/requests.storage").as_deref(), Some("1Gi"));
-        assert_eq!(amount("gold.storageclass.storage.k8s.io/persistentvolumeclaims").as_deref(), Some("1"));
     }
 }

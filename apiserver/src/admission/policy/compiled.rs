@@ -88,8 +88,14 @@ impl Policy {
             (text(&annotation["key"]), Expression::compile(&annotation["valueExpression"], false, None))
         });
         let mutations = list("mutations").map(|mutation| match mutation["patchType"].as_str() {
-            Some("JSONPatch") => Mutation::Patch(Expression::compile(&mutation["jsonPatch"]["expression"], true, None)),
-            _ => Mutation::Apply(Expression::compile(&mutation["applyConfiguration"]["expression"], true, None)),
+            Some("JSONPatch") => {
+                let returns = Type::list(Type::json_patch());
+                Mutation::Patch(Expression::compile(&mutation["jsonPatch"]["expression"], true, Some(returns)))
+            }
+            _ => {
+                let (expression, returns) = (&mutation["applyConfiguration"]["expression"], Type::made("Object"));
+                Mutation::Apply(Expression::compile(expression, true, Some(returns)))
+            }
         });
         Self {
             name: name.to_owned(),

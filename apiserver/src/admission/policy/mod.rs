@@ -13,7 +13,7 @@ pub use status::PolicyStatuses;
 pub use validating::ValidatingPolicies;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kubewright_api::status::Status;
 use serde_json::Value;
@@ -27,11 +27,21 @@ const GROUP: &str = "admissionregistration.k8s.io";
 /// What all expressions of a policy may cost together, for one request and one set of parameters.
 const BUDGET: u64 = crate::cel::RUNTIME_BUDGET;
 
+/// A policy that has bindings, with them.
+type Bound = (Arc<Policy>, Vec<Arc<Binding>>);
+
 /// Policies and bindings of one sort, kept compiled.
 #[derive(Debug, Default)]
 struct Policies {
-    policies: RwLock<BTreeMap<String, Arc<Policy>>>,
-    bindings: RwLock<BTreeMap<String, Arc<Binding>>>,
+    known: Mutex<Known>,
+    /// Those of them that do anything, in the order of their names.
+    bound: RwLock<Arc<[Bound]>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    policies: BTreeMap<String, Arc<Policy>>,
+    bindings: BTreeMap<String, Arc<Binding>>,
 }
 
 struct Definitions(Arc<Policies>);
@@ -39,23 +49,21 @@ struct Bindings(Arc<Policies>);
 
 impl Observer for Definitions {
     fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
-        let mut policies = self.0.policies.write().unwrap_or_else(PoisonError::into_inner);
-        match object {
+        self.0.change(|known| match object {
             // Changes of its status are no reason to compile it again.
-            Some(object) if policies.get(name).is_some_and(|known| known.is_of(object)) => {}
-            Some(object) => _ = policies.insert(name.to_owned(), Arc::new(Policy::compile(name, object))),
-            None => _ = policies.remove(name),
-        }
+            Some(object) if known.policies.get(name).is_some_and(|known| known.is_of(object)) => {}
+            Some(object) => _ = known.policies.insert(name.to_owned(), Arc::new(Policy::compile(name, object))),
+            None => _ = known.policies.remove(name),
+        });
     }
 }
 
 impl Observer for Bindings {
     fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
-        let mut bindings = self.0.bindings.write().unwrap_or_else(PoisonError::into_inner);
-        match object {
-            Some(object) => _ = bindings.insert(name.to_owned(), Arc::new(Binding::read(name, object))),
-            None => _ = bindings.remove(name),
-        }
+        self.0.change(|known| match object {
+            Some(object) => _ = known.bindings.insert(name.to_owned(), Arc::new(Binding::read(name, object))),
+            None => _ = known.bindings.remove(name),
+        });
     }
 }
 
@@ -67,19 +75,24 @@ impl Policies {
         all
     }
 
-    fn is_empty(&self) -> bool {
-        self.bindings.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut known);
+        let mut by_policy: BTreeMap<&str, Vec<Arc<Binding>>> = BTreeMap::new();
+        for binding in known.bindings.values() {
+            by_policy.entry(&binding.policy).or_default().push(Arc::clone(binding));
+        }
+        let of = |(name, bindings)| Some((Arc::clone(known.policies.get(name)?), bindings));
+        let bound = by_policy.into_iter().filter_map(of).collect();
+        *self.bound.write().unwrap_or_else(PoisonError::into_inner) = bound;
     }
 
-    /// Each policy that has bindings, with them, in the order of their names.
-    fn bound(&self) -> Vec<(Arc<Policy>, Vec<Arc<Binding>>)> {
-        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let bindings = self.bindings.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let with_bindings = policies.into_values().map(|policy| {
-            let own = bindings.values().filter(|binding| binding.policy == policy.name);
-            (Arc::clone(&policy), own.cloned().collect::<Vec<_>>())
-        });
-        with_bindings.filter(|(_, bindings)| !bindings.is_empty()).collect()
+    fn is_empty(&self) -> bool {
+        self.bound.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn bound(&self) -> Arc<[Bound]> {
+        Arc::clone(&self.bound.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

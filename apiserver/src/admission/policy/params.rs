@@ -1,6 +1,5 @@
 //! A policy's parameters: which objects a binding names.
 
-use kubewright_api::resources;
 use kubewright_api::selector::LabelSelector;
 use serde_json::Value;
 
@@ -24,10 +23,10 @@ pub(super) fn collect(
         return Ok(vec![None]);
     };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let known = resources::of_kind(group, version, kind);
-    let known = known.ok_or_else(|| format!("paramKind kind `{api_version}, Kind={kind}` not known"))?;
+    let known = objects.of_kind(group, version, kind);
+    let (plural, namespaced) = known.ok_or_else(|| format!("paramKind kind `{api_version}, Kind={kind}` not known"))?;
     let given = reference["namespace"].as_str().unwrap_or_default();
-    let namespace = match (known.namespaced(), given) {
+    let namespace = match (namespaced, given) {
         (false, "") => "",
         (false, _) => return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".into()),
         (true, "") if a.namespace.is_empty() => {
@@ -36,18 +35,20 @@ pub(super) fn collect(
         (true, "") => a.namespace,
         (true, given) => given,
     };
-    let resource = GroupResource::new(known.group, known.plural);
-    let found: Vec<Value> = match reference["name"].as_str().filter(|name| !name.is_empty()) {
+    let resource = GroupResource::new(group, &plural);
+    let mut found: Vec<Value> = match reference["name"].as_str().filter(|name| !name.is_empty()) {
         Some(name) => objects.cached(resource, namespace, name).into_iter().collect(),
         None => {
             let selector: LabelSelector =
                 serde_json::from_value(reference["selector"].clone()).map_err(|error| error.to_string())?;
-            let all = objects.cached_list(resource, known.namespaced().then_some(namespace));
+            let all = objects.cached_list(resource, namespaced.then_some(namespace));
             all.into_iter().filter(|object| selector.matches(&JsonLabels(&object["metadata"]["labels"]))).collect()
         }
     };
     if found.is_empty() && reference["parameterNotFoundAction"] == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
     }
+    // What is stored in another version is shown in the policy's.
+    found.iter_mut().for_each(|object| object["apiVersion"] = api_version.as_str().into());
     Ok(found.into_iter().map(Some).collect())
 }

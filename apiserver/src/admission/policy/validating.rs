@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kubewright_api::status::Status;
@@ -10,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::compiled::{Binding, Expression, Policy, Validation};
 use super::{BUDGET, Policies, namespace_object, params};
-use crate::admission::conditions::{Asked, Outcome, Variables};
+use crate::admission::conditions::{Asked, Judged, Outcome, Variables};
 use crate::admission::deciding::deciding;
 use crate::admission::matching::{Seen, configures_admission};
-use crate::admission::{Admission, AdmissionAttributes};
+use crate::admission::metrics::{Enforcement, ErrorType, Half, POLICY};
+use crate::admission::{Admission, AdmissionAttributes, AdmissionMetrics};
 use crate::authz::Authorizer;
 use crate::cel::{Budget, Value as Cel};
 use crate::objects::Objects;
@@ -28,6 +30,7 @@ pub struct ValidatingPolicies {
     policies: Arc<Policies>,
     objects: Arc<dyn Objects>,
     authorizer: Arc<dyn Authorizer>,
+    metrics: AdmissionMetrics,
 }
 
 impl fmt::Debug for ValidatingPolicies {
@@ -40,12 +43,19 @@ impl fmt::Debug for ValidatingPolicies {
 struct Denial {
     message: String,
     reason: String,
+    /// How long it took to find out.
+    took: Duration,
 }
 
 impl Denial {
     /// It could not be found out.
     fn fault(message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason: String::new() }
+        Self { message: message.into(), reason: String::new(), took: Duration::ZERO }
+    }
+
+    fn after(mut self, started: Instant) -> Self {
+        self.took = started.elapsed();
+        self
     }
 }
 
@@ -61,9 +71,13 @@ struct Refusal {
 struct Judgement {
     /// By the number of the rule.
     denials: Vec<(usize, Denial)>,
+    /// What could not be found out, where that is ignored.
+    ignored: Vec<Denial>,
+    /// How the conditions were judged, and how long that took.
+    judged: Option<(Judged, Duration)>,
     annotations: Vec<(String, String)>,
     /// An annotation that can't be told, where failures count.
-    broken_annotations: Vec<String>,
+    broken_annotations: Vec<Denial>,
 }
 
 impl ValidatingPolicies {
@@ -72,48 +86,63 @@ impl ValidatingPolicies {
     pub fn new(objects: Arc<dyn Objects>, authorizer: Arc<dyn Authorizer>) -> Self {
         let policies =
             Policies::observing(&*objects, "validatingadmissionpolicies", "validatingadmissionpolicybindings");
-        Self { policies, objects, authorizer }
+        Self { policies, objects, authorizer, metrics: AdmissionMetrics::default() }
+    }
+
+    /// Measures into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: AdmissionMetrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     fn evaluate(policy: &Policy, asked: &Asked, authorizer: &Arc<dyn Authorizer>) -> Judgement {
         let with = Variables::over(&policy.variables, asked.variables(Some(authorizer)));
         let without = Variables::over(&policy.variables, asked.variables(None));
         let mut judgement = Judgement::default();
-        match policy.conditions.judge_with(&with) {
-            Outcome::Matches => {}
-            Outcome::Skips => return judgement,
-            Outcome::Fails(why) => {
-                judgement.denials.push((0, Denial::fault(why)));
-                return judgement;
-            }
+        let started = Instant::now();
+        let judged = policy.conditions.judge_with(&with);
+        let (matches, fault) = match &judged.outcome {
+            Outcome::Matches => (true, None),
+            Outcome::Skips => (false, None),
+            Outcome::Fails(why) => (false, Some((0, Denial::fault(why.as_str()).after(started)))),
+        };
+        judgement.judged = (!policy.conditions.is_empty()).then(|| (judged, started.elapsed()));
+        judgement.denials.extend(fault);
+        if !matches {
+            return judgement;
         }
         let mut budget = Budget::new(BUDGET);
         for (at, validation) in policy.validations.iter().enumerate() {
+            let started = Instant::now();
             match run(&validation.expression, &with, &mut budget) {
                 Ok(Cel::Bool(true)) => {}
                 Ok(_) => {
                     let message = message(validation, &without, &mut budget);
-                    judgement.denials.push((at, Denial { message, reason: validation.reason.clone() }));
+                    let (reason, took) = (validation.reason.clone(), started.elapsed());
+                    judgement.denials.push((at, Denial { message, reason, took }));
                 }
-                Err(_) if policy.ignores_failures => {}
-                Err(why) => judgement.denials.push((at, Denial::fault(why))),
+                Err(why) if policy.ignores_failures => judgement.ignored.push(Denial::fault(why).after(started)),
+                Err(why) => judgement.denials.push((at, Denial::fault(why).after(started))),
             }
         }
         let mut budget = Budget::new(BUDGET);
         for (key, expression) in &policy.annotations {
+            let started = Instant::now();
+            let mut broken = |why: String| judgement.broken_annotations.push(Denial::fault(why).after(started));
             match run(expression, &without, &mut budget) {
                 Ok(Cel::String(text)) if !text.trim().is_empty() => {
                     judgement.annotations.push((key.clone(), cut(text.trim(), ANNOTATION_BYTES_MAX)));
                 }
                 Ok(Cel::String(_) | Cel::Null) => {}
-                Ok(other) => judgement.broken_annotations.push(format!(
+                Ok(other) => broken(format!(
                     "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either string \
                      or null.",
                     expression.source,
                     other.type_name()
                 )),
                 Err(_) if policy.ignores_failures => {}
-                Err(why) => judgement.broken_annotations.push(why),
+                Err(why) => broken(why),
             }
         }
         judgement
@@ -152,6 +181,7 @@ impl ValidatingPolicies {
                 Ok(sets) => {
                     for params in sets {
                         let judgement = self.judge_set(a, policy, &seen, params).await?;
+                        self.measure(a, policy, binding, &judgement);
                         for (key, value) in judgement.annotations {
                             let values = annotations.entry(key).or_default();
                             if !values.contains(&value) {
@@ -168,7 +198,7 @@ impl ValidatingPolicies {
                                 refusals.push(named(denial));
                             }
                         }
-                        refusals.extend(judgement.broken_annotations.into_iter().map(|why| named(Denial::fault(why))));
+                        refusals.extend(judgement.broken_annotations.into_iter().map(named));
                     }
                 }
                 Err(why) if policy.ignores_failures => drop(why),
@@ -183,6 +213,28 @@ impl ValidatingPolicies {
             a.warnings.annotate(format!("{}/{key}", policy.name), values.join(", "));
         }
         Ok(refusals)
+    }
+
+    fn measure(&self, a: &AdmissionAttributes<'_>, policy: &Policy, binding: &Binding, judgement: &Judgement) {
+        let metrics = self.metrics.policies();
+        let observe = |denial: &Denial, enforcement| {
+            metrics.validated(&policy.name, &binding.name, ErrorType::of(&denial.message), enforcement, denial.took);
+        };
+        if let Some((judged, took)) = &judgement.judged {
+            metrics.judged((POLICY, &policy.name), Half::Validating, a.operation, judged, *took);
+        }
+        judgement.ignored.iter().for_each(|denial| observe(denial, Enforcement::Allow));
+        judgement.broken_annotations.iter().for_each(|denial| observe(denial, Enforcement::Deny));
+        for (_, denial) in &judgement.denials {
+            for action in &binding.actions {
+                match action.as_str() {
+                    "Deny" => observe(denial, Enforcement::Deny),
+                    "Warn" => observe(denial, Enforcement::Warn),
+                    "Audit" => observe(denial, Enforcement::Audit),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// The sets of parameters to judge with; none if the binding isn't for the request.
@@ -296,8 +348,8 @@ impl Admission for ValidatingPolicies {
 
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
         let mut first = None;
-        for (policy, bindings) in self.policies.bound() {
-            let refusals = self.judge(a, &policy, &bindings).await?;
+        for (policy, bindings) in self.policies.bound().iter() {
+            let refusals = self.judge(a, policy, bindings).await?;
             first = first.or_else(|| refusals.into_iter().next());
         }
         first.map_or(Ok(()), |refusal| Err(refuse(a, refusal)))

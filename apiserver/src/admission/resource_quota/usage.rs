@@ -1,9 +1,10 @@
 //! How much of what an object counts for. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kubewright_api::quantity::Quantity;
-use kubewright_api::requests::PodResources;
+use kubewright_api::quota;
+use kubewright_api::requests::{PodResources, QosClass};
 use serde_json::Value;
 
 /// Amounts by resource name.
@@ -39,23 +40,25 @@ pub(super) fn usage(group: &str, resource: &str, object: &Value) -> Amounts {
         }
         ("", "services") => {
             used.insert("services".into(), whole(1));
-            let ports = object["spec"]["ports"].as_array().map_or(0, Vec::len);
+            let ports = || object["spec"]["ports"].as_array().into_iter().flatten();
             let kind = object["spec"]["type"].as_str().unwrap_or("ClusterIP");
             let allocates = object["spec"]["allocateLoadBalancerNodePorts"] != false;
-            let node_ports = if kind == "NodePort" || (kind == "LoadBalancer" && allocates) { ports } else { 0 };
+            let node_ports = match kind {
+                "NodePort" => ports().count(),
+                "LoadBalancer" if allocates => ports().count(),
+                "LoadBalancer" => {
+                    ports().filter(|port| port["nodePort"].as_i64().is_some_and(|port| port != 0)).count()
+                }
+                _ => 0,
+            };
             used.insert("services.nodeports".into(), whole(node_ports));
             used.insert("services.loadbalancers".into(), whole(usize::from(kind == "LoadBalancer")));
         }
         ("", "persistentvolumeclaims") => {
             used.insert(resource.into(), whole(1));
-            let storage = amounts(&object["spec"]["resources"]["requests"]).remove("storage").unwrap_or_default();
-            if let Some(class) = object["spec"]["storageClassName"].as_str() {
-                let of_class = format!("{class}.storageclass.storage.k8s.io");
-                used.insert(format!("{of_class}/requests.storage"), storage);
-                used.insert(format!("{of_class}/persistentvolumeclaims"), whole(1));
-            }
-            used.insert("requests.storage".into(), storage);
+            used.extend(quota::of_volume_claim(object));
         }
+        ("resource.k8s.io", "resourceclaims") => used.extend(quota::of_resource_claim(object)),
         ("", "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas") => {
             used.insert(resource.into(), whole(1));
         }
@@ -81,7 +84,12 @@ fn pod(object: &Value, used: &mut Amounts) {
 
 /// What of the limited compute resources a pod's containers leave unsaid.
 pub(super) fn missing(group: &str, resource: &str, object: &Value, limited: &Amounts) -> Vec<String> {
-    if (group, resource) != ("", "pods") {
+    // Where something is said for the pod as a whole its containers may be silent.
+    let pod_level = ["requests", "limits"].iter().any(|list| {
+        let said = object["spec"]["resources"][*list].as_object().into_iter().flatten();
+        said.filter(|(name, _)| matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-")).count() > 0
+    });
+    if (group, resource) != ("", "pods") || pod_level {
         return Vec::new();
     }
     let mut missing = Vec::new();
@@ -92,15 +100,14 @@ pub(super) fn missing(group: &str, resource: &str, object: &Value, limited: &Amo
             _ if matches!(name.as_str(), "cpu" | "memory") => ("requests", name.as_str()),
             _ => continue,
         };
-        let for_pod = object["spec"]["resources"][list].get(short).is_some();
-        let silent: Vec<&str> = ["initContainers", "containers"]
+        let silent: BTreeSet<&str> = ["initContainers", "containers"]
             .iter()
             .flat_map(|kind| object["spec"][*kind].as_array().into_iter().flatten())
             .filter(|container| container["resources"][list].get(short).is_none())
             .filter_map(|container| container["name"].as_str())
             .collect();
-        if !for_pod && !silent.is_empty() {
-            missing.push(format!("{name} for: {}", silent.join(",")));
+        if !silent.is_empty() {
+            missing.push(format!("{name} for: {}", silent.into_iter().collect::<Vec<_>>().join(",")));
         }
     }
     missing
@@ -170,12 +177,8 @@ fn matches_scope(pod: &Value, scope: &str, operator: &str, values: &Value) -> bo
     let spec = &pod["spec"];
     let terminating = spec["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0);
     let best_effort = || {
-        let containers = ["containers", "initContainers"];
-        let mut all = containers.iter().flat_map(|kind| spec[*kind].as_array().into_iter().flatten());
-        all.all(|container| {
-            let lists = [&container["resources"]["requests"], &container["resources"]["limits"]];
-            lists.into_iter().all(|list| amounts(list).values().all(|amount| *amount == Quantity::default()))
-        })
+        let resources = serde_json::from_value::<PodResources>(spec.clone());
+        resources.is_ok_and(|resources| resources.qos_class() == QosClass::BestEffort)
     };
     match scope {
         "Terminating" => terminating,
@@ -224,6 +227,16 @@ mod tests {
         let service = json!({"spec": {"type": "NodePort", "ports": [{}, {}]}});
         let used = usage("", "services", &service);
         assert_eq!((amount(&used, "services"), amount(&used, "services.nodeports")), ("1".into(), "2".into()));
+        let mut balanced = json!({"spec": {"type": "LoadBalancer", "ports": [{}, {"nodePort": 30000}]}});
+        let count = |service: &Value| {
+            let used = usage("", "services", service);
+            (amount(&used, "services.loadbalancers"), amount(&used, "services.nodeports"))
+        };
+        assert_eq!(count(&balanced), ("1".into(), "2".into()));
+        balanced["spec"]["allocateLoadBalancerNodePorts"] = false.into();
+        assert_eq!(count(&balanced), ("1".into(), "1".into()));
+        balanced["spec"]["type"] = "ClusterIP".into();
+        assert_eq!(count(&balanced), ("0".into(), "0".into()));
         assert_eq!(amount(&usage("apps", "deployments", &json!({})), "count/deployments.apps"), "1");
         let claim = json!({"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}});
         let used = usage("", "persistentvolumeclaims", &claim);
@@ -235,6 +248,11 @@ mod tests {
         let limited = amounts(&json!({"limits.memory": "2Gi", "cpu": "1", "pods": "5"}));
         assert_eq!(missing("", "pods", &pod(), &limited), ["limits.memory for: b"]);
         assert!(missing("", "services", &json!({}), &limited).is_empty());
+        let both = amounts(&json!({"limits.memory": "2Gi", "requests.memory": "2Gi"}));
+        assert_eq!(missing("", "pods", &pod(), &both), ["limits.memory for: b", "requests.memory for: a,b"]);
+        let mut whole = pod();
+        whole["spec"]["resources"] = json!({"limits": {"cpu": "2"}});
+        assert!(missing("", "pods", &whole, &both).is_empty());
     }
 
     #[test]
@@ -249,6 +267,45 @@ mod tests {
             {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]},
         ]}}});
         assert!(!matches_scopes(&class, "", "pods", &pod()));
+    }
+
+    #[test]
+    fn scopes_of_pods_case_by_case() {
+        let quota = |scope: &str, operator: &str, values: Value| {
+            json!({"spec": {"scopeSelector": {"matchExpressions": [
+                {"scopeName": scope, "operator": operator, "values": values}]}}})
+        };
+        let nothing = json!({"spec": {"containers": [{"name": "a"}]}});
+        let zero = json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "0"}}}]}});
+        let whole = json!({"spec": {"containers": [{"name": "a"}], "resources": {"requests": {"cpu": "1"}}}});
+        let ending = json!({"spec": {"containers": [{"name": "a"}], "activeDeadlineSeconds": 0}});
+        let of = |class: &str| json!({"spec": {"containers": [{"name": "a"}], "priorityClassName": class}});
+        for (scope, operator, values, object, expected) in [
+            ("BestEffort", "Exists", Value::Null, &nothing, true),
+            ("BestEffort", "Exists", Value::Null, &zero, true),
+            ("BestEffort", "Exists", Value::Null, &whole, false),
+            ("NotBestEffort", "Exists", Value::Null, &whole, true),
+            ("Terminating", "Exists", Value::Null, &ending, true),
+            ("NotTerminating", "Exists", Value::Null, &ending, false),
+            ("NotTerminating", "Exists", Value::Null, &nothing, true),
+            ("PriorityClass", "Exists", Value::Null, &of("high"), true),
+            ("PriorityClass", "Exists", Value::Null, &nothing, false),
+            ("PriorityClass", "DoesNotExist", Value::Null, &nothing, true),
+            ("PriorityClass", "DoesNotExist", Value::Null, &of("high"), false),
+            ("PriorityClass", "In", json!(["low", "high"]), &of("high"), true),
+            ("PriorityClass", "In", json!(["low"]), &of("high"), false),
+            ("PriorityClass", "NotIn", json!(["low"]), &of("high"), true),
+            ("PriorityClass", "NotIn", json!(["high"]), &of("high"), false),
+            ("PriorityClass", "NotIn", json!(["high"]), &nothing, true),
+        ] {
+            let quota = quota(scope, operator, values);
+            assert_eq!(matches_scopes(&quota, "", "pods", object), expected, "{quota} {object}");
+        }
+        // All of several must match.
+        let both = json!({"spec": {"scopes": ["NotTerminating"], "scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}});
+        assert!(matches_scopes(&both, "", "pods", &of("high")));
+        assert!(!matches_scopes(&both, "", "pods", &of("low")));
     }
 
     #[test]

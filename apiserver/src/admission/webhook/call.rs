@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, header};
+use kubewright_api::names;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
@@ -15,6 +16,8 @@ use super::review::{self, Verdict};
 use crate::admission::AdmissionAttributes;
 use crate::admission::AdmissionMetrics;
 use crate::admission::matching::Seen;
+#[cfg(feature = "traces")]
+use crate::admission::matching::operation_name;
 use crate::admission::metrics::{Called, Half};
 use crate::environment::{self, Environment};
 use crate::objects::Objects;
@@ -39,8 +42,8 @@ impl fmt::Debug for Caller {
 /// Why a webhook's call counts against the request.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It could not be called, or answered nonsense: the failure policy decides.
-    Call(String),
+    /// It could not be called, or answered nonsense: the failure policy decides. The code is for metrics.
+    Call { why: String, code: u16 },
     /// It must not be called: the request is refused whatever the policy.
     Refused(Status),
 }
@@ -55,15 +58,20 @@ impl Caller {
         mutating: bool,
     ) -> Result<Verdict, Failure> {
         let started = Instant::now();
-        let outcome = self.exchange(hook, a, seen, mutating).await;
+        let exchange = self.exchange(hook, a, seen, mutating);
+        #[cfg(feature = "traces")]
+        let exchange = traced(hook, a, mutating, exchange);
+        let outcome = exchange.await;
         let half = if mutating { Half::Mutating } else { Half::Validating };
         let called = match &outcome {
             Ok(verdict) if verdict.allowed => Called::Accepted,
             Ok(verdict) => Called::Refused(review::refusal(&hook.name, verdict.status.clone()).code),
-            Err(Failure::Call(_)) => Called::Failed,
-            Err(Failure::Refused(status)) => Called::Forbidden(status.code),
+            Err(Failure::Call { code, .. }) => Called::Failed(*code),
+            Err(Failure::Refused(_)) => Called::Forbidden,
         };
-        self.metrics.called(&hook.name, half, a.operation, hook.ignores_failures, &called, started.elapsed());
+        let took = started.elapsed();
+        a.warnings.waited_for(took);
+        self.metrics.webhooks().called(&hook.name, half, a.operation, hook.ignores_failures, &called, took);
         outcome
     }
 
@@ -81,13 +89,14 @@ impl Caller {
         let uid = environment::new_uid(&*self.environment);
         let Some((review, version)) = review::ask(a, seen, hook, &uid) else {
             let why = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
-            return Err(Failure::Call(format!("could not create admission objects: {why}")));
+            return Err(Failure::Call { why: format!("could not create admission objects: {why}"), code: 400 });
         };
         let body = Bytes::from(review.to_string());
-        let called = |why: String| Failure::Call(format!("failed to call webhook: {why}"));
+        let answered = |code: u16, why: String| Failure::Call { why: format!("failed to call webhook: {why}"), code };
+        let called = |why: String| answered(503, why);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (target, shown) = remote::of_client_config(&hook.client, &*self.objects, turn)
-            .map_err(|why| Failure::Call(format!("could not get REST client: {why}")))?;
+            .map_err(|why| Failure::Call { why: format!("could not get REST client: {why}"), code: 500 })?;
         let path = target.url.path_and_query().map_or("/", |path| path.as_str());
         let joint = if path.contains('?') { '&' } else { '?' };
         let uri = format!("{path}{joint}timeout={}s", hook.timeout.as_secs());
@@ -111,16 +120,38 @@ impl Caller {
                     format!("an error on the server ({}) has prevented the request from succeeding", answer.status())
                 }
             };
-            return Err(called(why));
+            return Err(answered(answer.status().as_u16(), why));
         }
         let verdict = review::read(answer.body(), version, &uid, mutating)
-            .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
+            .map_err(|why| Failure::Call { why: format!("received invalid webhook response: {why}"), code: 503 })?;
         for (key, value) in &verdict.annotations {
+            // As in upstream's audit log, whose keys are a name, one slash and a key.
+            if key.contains('/') || !names::dns1123_subdomain(&hook.name).is_empty() {
+                tracing::warn!(webhook = hook.name, key, "an annotation's key has an invalid format");
+                continue;
+            }
             a.warnings.annotate(format!("{}/{key}", hook.name), value.clone());
         }
         verdict.warnings.iter().for_each(|warning| a.warnings.add(warning.clone()));
         Ok(verdict)
     }
+}
+
+/// A call inside a span, as upstream names it.
+#[cfg(feature = "traces")]
+async fn traced<T>(hook: &Hook, a: &AdmissionAttributes<'_>, mutating: bool, exchange: impl Future<Output = T>) -> T {
+    use opentelemetry::KeyValue;
+    let name = if mutating { "Call mutating webhook" } else { "Call validating webhook" };
+    let attributes = || {
+        vec![
+            KeyValue::new("configuration", hook.configuration.clone()),
+            KeyValue::new("webhook", hook.name.clone()),
+            KeyValue::new("resource", format!("{}/{}, Resource={}", a.group, a.version, a.resource)),
+            KeyValue::new("subresource", a.subresource.to_owned()),
+            KeyValue::new("operation", operation_name(a.operation)),
+        ]
+    };
+    crate::traces::within(name, attributes, exchange).await
 }
 
 /// What clients hear of a call that failed and counts.

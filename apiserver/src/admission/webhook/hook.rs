@@ -1,7 +1,7 @@
 //! Webhooks as their configurations describe them, kept read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -55,7 +55,8 @@ impl Hook {
 /// All webhooks of one sort, in the order of their configurations' names.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
-    by_configuration: RwLock<BTreeMap<String, Vec<Arc<Hook>>>>,
+    by_configuration: Mutex<BTreeMap<String, Vec<Arc<Hook>>>>,
+    all: RwLock<Arc<[Arc<Hook>]>>,
 }
 
 impl Hooks {
@@ -66,13 +67,12 @@ impl Hooks {
         hooks
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Hook>> {
-        let hooks = self.by_configuration.read().unwrap_or_else(PoisonError::into_inner);
-        hooks.values().flatten().cloned().collect()
+    pub(super) fn all(&self) -> Arc<[Arc<Hook>]> {
+        Arc::clone(&self.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_configuration.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
@@ -89,11 +89,12 @@ impl Observer for Hooks {
             }
             *nth += 1;
         }
-        let mut hooks = self.by_configuration.write().unwrap_or_else(PoisonError::into_inner);
+        let mut hooks = self.by_configuration.lock().unwrap_or_else(PoisonError::into_inner);
         if read.is_empty() {
             hooks.remove(name);
         } else {
             hooks.insert(name.to_owned(), read);
         }
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = hooks.values().flatten().cloned().collect();
     }
 }

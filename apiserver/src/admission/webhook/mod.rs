@@ -6,6 +6,7 @@ pub(in crate::admission) mod review;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use kubewright_api::status::Status;
@@ -16,6 +17,7 @@ use self::hook::{Hook, Hooks};
 use super::conditions::{Asked, Outcome};
 use super::deciding::deciding;
 use super::matching::{Seen, configures_admission};
+use super::metrics::{Half, WEBHOOK};
 use super::{Admission, AdmissionAttributes, AdmissionMetrics};
 use crate::authz::Authorizer;
 use crate::environment::Environment;
@@ -54,13 +56,17 @@ impl Shared {
     }
 
     /// Whether the webhook is to be called, and in which version it sees the objects.
-    async fn seen(&self, hook: &Hook, a: &AdmissionAttributes<'_>) -> Result<Option<Seen>, Status> {
+    async fn seen(&self, hook: &Hook, a: &AdmissionAttributes<'_>, half: Half) -> Result<Option<Seen>, Status> {
         let Some(seen) = hook.matcher.matches(a, &*self.caller.objects).await? else { return Ok(None) };
         if hook.conditions.is_empty() {
             return Ok(Some(seen));
         }
         let asked = Asked::new(a, &seen, None, None);
-        match deciding(&self.authorizer, |authorizer| hook.conditions.judge(&asked, authorizer)).await {
+        let started = Instant::now();
+        let judged = deciding(&self.authorizer, |authorizer| hook.conditions.judge(&asked, authorizer)).await;
+        let policies = self.caller.metrics.policies();
+        policies.judged((WEBHOOK, &hook.name), half, a.operation, &judged, started.elapsed());
+        match judged.outcome {
             Outcome::Matches => Ok(Some(seen)),
             Outcome::Skips => Ok(None),
             Outcome::Fails(why) => Err(Status::forbidden(a.group, a.resource, a.name, &why)),
@@ -94,7 +100,7 @@ impl MutatingWebhooks {
     }
 
     async fn ask(&self, at: usize, hook: &Hook, a: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
-        let Some(seen) = self.shared.seen(hook, a).await? else { return Ok(()) };
+        let Some(seen) = self.shared.seen(hook, a, Half::Mutating).await? else { return Ok(()) };
         // The second time only those are asked that want it, and that were asked the first time.
         if !a.reinvocation.asks(Self::NAME, &hook.id) {
             return Ok(());
@@ -104,9 +110,11 @@ impl MutatingWebhooks {
         let mut changed = false;
         let outcome = match outcome {
             Ok(verdict) if !verdict.allowed => Err(Failure::Refused(review::refusal(&hook.name, verdict.status))),
-            Ok(verdict) => match verdict.patch {
-                None => Ok(()),
-                Some(patch) => match apply(hook, a, &seen, &patch) {
+            Ok(verdict) => match verdict.patch() {
+                // The webhook was called and agreed: whatever its failure policy is, it is not for others to undo that.
+                Err(why) => Err(Failure::Refused(Status::internal(why))),
+                Ok(None) => Ok(()),
+                Ok(Some(patch)) => match apply(hook, a, &seen, &patch) {
                     Ok(now) => {
                         changed = now;
                         let note = json!({"configuration": hook.configuration, "webhook": hook.name, "patch": patch,
@@ -126,13 +134,13 @@ impl MutatingWebhooks {
         match outcome {
             Ok(()) => Ok(()),
             Err(Failure::Refused(status)) => Err(status),
-            Err(Failure::Call(why)) if hook.ignores_failures => {
+            Err(Failure::Call { why, .. }) if hook.ignores_failures => {
                 tracing::warn!(webhook = hook.name, why, "failed calling a webhook, failing open");
                 let key = format!("failed-open.mutating.webhook.admission.k8s.io/round_{round}_index_{at}");
                 a.warnings.annotate(key, hook.name.clone());
                 Ok(())
             }
-            Err(Failure::Call(why)) => Err(failed_closed(hook, &why)),
+            Err(Failure::Call { why, .. }) => Err(failed_closed(hook, &why)),
         }
     }
 
@@ -208,13 +216,13 @@ impl ValidatingWebhooks {
             Ok(verdict) if verdict.allowed => Ok(()),
             Ok(verdict) => Err(review::refusal(&hook.name, verdict.status)),
             Err(Failure::Refused(status)) => Err(status),
-            Err(Failure::Call(why)) if hook.ignores_failures => {
+            Err(Failure::Call { why, .. }) if hook.ignores_failures => {
                 tracing::warn!(webhook = hook.name, why, "failed calling a webhook, failing open");
                 let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{at}");
                 a.warnings.annotate(key, hook.name.clone());
                 Ok(())
             }
-            Err(Failure::Call(why)) => Err(failed_closed(hook, &why)),
+            Err(Failure::Call { why, .. }) => Err(failed_closed(hook, &why)),
         }
     }
 }
@@ -232,8 +240,8 @@ impl Admission for ValidatingWebhooks {
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
         let hooks = self.shared.hooks.all();
         let mut meant = Vec::new();
-        for hook in &hooks {
-            if let Some(seen) = self.shared.seen(hook, a).await? {
+        for hook in hooks.iter() {
+            if let Some(seen) = self.shared.seen(hook, a, Half::Validating).await? {
                 meant.push((hook, seen));
             }
         }

@@ -83,9 +83,23 @@ struct Response {
 pub(super) struct Verdict {
     pub(super) allowed: bool,
     pub(super) status: Option<Value>,
-    pub(super) patch: Option<json_patch::Patch>,
+    /// As it was sent.
+    patch: Option<Vec<u8>>,
     pub(super) annotations: Vec<(String, String)>,
     pub(super) warnings: Vec<String>,
+}
+
+impl Verdict {
+    /// The patch, if there is one that does anything.
+    ///
+    /// # Errors
+    /// What was sent is none.
+    pub(super) fn patch(&self) -> Result<Option<json_patch::Patch>, String> {
+        let Some(patch) = &self.patch else { return Ok(None) };
+        let patch: json_patch::Patch = serde_json::from_slice(patch)
+            .map_err(|error| format!("received undecodable patch in webhook response: {error}"))?;
+        Ok(Some(patch).filter(|patch| !patch.0.is_empty()))
+    }
 }
 
 /// Reads an answer; in `v1` it must be of the same kind and about the same request.
@@ -117,21 +131,16 @@ pub(super) fn read(bytes: &[u8], version: &str, uid: &str, mutating: bool) -> Re
     if let Some(kind) = response.patch_type.filter(|kind| kind != "JSONPatch" && strict) {
         return Err(format!("webhook returned invalid response.patchType of {kind:?}"));
     }
-    let patch = patch.filter(|_| mutating && response.allowed).map(decode_patch).transpose()?;
+    let decode = |text: String| base64::engine::general_purpose::STANDARD.decode(text);
+    let patch = patch.filter(|_| mutating && response.allowed).map(decode).transpose();
+    let patch = patch.map_err(|error| format!("response.patch is no base64: {error}"))?;
     Ok(Verdict {
         allowed: response.allowed,
         status: response.status,
-        patch: patch.filter(|patch| !patch.0.is_empty()),
+        patch,
         annotations: response.audit_annotations.unwrap_or_default().into_iter().collect(),
         warnings: response.warnings.unwrap_or_default(),
     })
-}
-
-fn decode_patch(text: String) -> Result<json_patch::Patch, String> {
-    let undecodable =
-        |error: &dyn std::fmt::Display| format!("received undecodable patch in webhook response: {error}");
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| undecodable(&error))?;
-    serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))
 }
 
 /// The refusal that clients see: never a success, always with the webhook's name.
@@ -165,7 +174,10 @@ mod tests {
         let ok =
             answer(json!({"uid": "u", "allowed": true, "patch": patch, "patchType": "JSONPatch", "warnings": ["w"]}));
         let verdict = read(&ok, "v1", "u", true).unwrap();
-        assert!(verdict.allowed && verdict.patch.is_some() && verdict.warnings == ["w"]);
+        assert!(verdict.allowed && verdict.patch().unwrap().is_some() && verdict.warnings == ["w"]);
+        let broken = answer(json!({"uid": "u", "allowed": true, "patch": "e30=", "patchType": "JSONPatch"}));
+        let broken = read(&broken, "v1", "u", true).unwrap().patch().unwrap_err();
+        assert!(broken.starts_with("received undecodable patch"), "{broken}");
         for (bytes, mutating, expected) in [
             (answer(Value::Null), true, "webhook response was absent"),
             (ok.clone(), false, "validating webhook may not return response.patch"),
@@ -173,9 +185,9 @@ mod tests {
             (answer(json!({"uid": "u", "patch": "e30="})), true, "webhook returned response.patch but not"),
             (answer(json!({"uid": "u", "patchType": "JSONPatch"})), true, "webhook returned response.patchType but"),
             (
-                answer(json!({"uid": "u", "allowed": true, "patch": "e30=", "patchType": "JSONPatch"})),
+                answer(json!({"uid": "u", "allowed": true, "patch": "?", "patchType": "JSONPatch"})),
                 true,
-                "received undecodable patch",
+                "response.patch is no base64",
             ),
             (
                 json!({"apiVersion": "v1", "kind": "Pod", "response": {"uid": "u"}}).to_string().into(),

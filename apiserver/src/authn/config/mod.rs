@@ -13,6 +13,7 @@ pub(super) use claims::{ClaimMappings, Mapping, Rule};
 pub(super) use issuer::IssuerConfig;
 
 use super::Anonymous;
+use crate::config_file;
 use file::File;
 
 /// Most issuers in one configuration.
@@ -30,14 +31,6 @@ pub struct AuthenticationConfigError {
 impl AuthenticationConfigError {
     pub(super) fn new(problem: impl Into<String>) -> Self {
         Self { problem: problem.into() }
-    }
-
-    pub(super) fn of(faults: &[FieldError]) -> Self {
-        let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        match texts.as_slice() {
-            [one] => Self::new(one.clone()),
-            several => Self::new(format!("[{}]", several.join(", "))),
-        }
     }
 }
 
@@ -65,17 +58,12 @@ impl AuthenticationConfig {
     /// # Errors
     /// The text is no such configuration, or fields break rules; the message names all of them.
     pub fn parse(text: &str) -> Result<Self, AuthenticationConfigError> {
-        let file: File = serde_yaml_ng::from_str(text)
-            .map_err(|error| AuthenticationConfigError::new(format!("strict decoding error: {error}")))?;
-        let known = ["v1", "v1beta1", "v1alpha1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
-        if !known.contains(&file.api_version) || file.kind != "AuthenticationConfiguration" {
-            let found = format!("apiVersion {:?}, kind {:?}", file.api_version, file.kind);
-            let wanted = "must be apiserver.config.k8s.io/v1, AuthenticationConfiguration";
-            return Err(AuthenticationConfigError::new(format!("{found}: {wanted}")));
-        }
+        let file: File = config_file::decode(text).map_err(AuthenticationConfigError::new)?;
+        config_file::check_kind(&file.api_version, &file.kind, "AuthenticationConfiguration")
+            .map_err(AuthenticationConfigError::new)?;
         let mut faults = FieldErrors::new();
         let config = Self { issuers: issuers(&file.jwt, &mut faults), anonymous: anonymous(&file, &mut faults) };
-        if faults.is_empty() { Ok(config) } else { Err(AuthenticationConfigError::of(&faults)) }
+        config_file::unless(&faults, config).map_err(AuthenticationConfigError::new)
     }
 
     /// Refuses issuers that someone else speaks for, such as the issuer of service account tokens.
@@ -93,7 +81,7 @@ impl AuthenticationConfig {
                 faults.push(FieldError::invalid(&path, config.issuer.url.as_str(), why));
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(AuthenticationConfigError::of(&faults)) }
+        config_file::unless(&faults, ()).map_err(AuthenticationConfigError::new)
     }
 
     /// Who may come without credentials, if the configuration says so.

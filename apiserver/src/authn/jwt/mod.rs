@@ -33,7 +33,9 @@
 //! # Ok(()) }
 //! ```
 
+mod distributed;
 mod keys;
+mod metrics;
 mod provider;
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,7 @@ mod user;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +56,8 @@ use crate::environment::Environment;
 use crate::remote::Remote;
 use crate::request::User;
 use crate::watched_file::{self, ReloadMetrics, WatchedFile};
+use distributed::DistributedClaims;
+pub(crate) use metrics::JwtMetrics;
 use provider::Provider;
 use token::Token;
 
@@ -64,14 +68,19 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(60);
 struct JwtAuthenticator {
     config: Arc<JwtConfig>,
     provider: Provider,
+    distributed: Option<DistributedClaims>,
 }
 
 impl JwtAuthenticator {
     /// The user, if the token is this issuer's.
-    async fn user(&self, token: &Token<'_>, now_seconds: i64) -> Result<User, String> {
+    async fn user(&self, token: &mut Token<'_>, now_seconds: i64) -> Result<User, String> {
         let (algorithm, id, signature) = token.signed().map_err(verify_failed)?;
         token.check(&self.config.issuer.audiences, now_seconds).map_err(verify_failed)?;
         self.provider.verify(&algorithm, &id, token.message, &signature).await.map_err(verify_failed)?;
+        if let Some(distributed) = &self.distributed {
+            let found = distributed.find(&token.claims).await;
+            token.claims.extend(found.map_err(|why| format!("could not expand distributed claims: {why}"))?);
+        }
         user::user_of(&self.config, &token.claims)
     }
 }
@@ -87,7 +96,8 @@ struct Inner {
     disallowed: OnceLock<Vec<String>>,
     remote: Arc<dyn Remote>,
     environment: Arc<dyn Environment>,
-    metrics: OnceLock<ReloadMetrics>,
+    tokens: Arc<OnceLock<JwtMetrics>>,
+    reloads: OnceLock<ReloadMetrics>,
 }
 
 /// The issuers whose tokens are believed. Clones are handles onto the same issuers.
@@ -128,7 +138,8 @@ impl StructuredAuthentication {
         remote: Arc<dyn Remote>,
         environment: Arc<dyn Environment>,
     ) -> Self {
-        let issuers = RwLock::new(authenticators(&config, &remote, &environment));
+        let tokens = Arc::default();
+        let issuers = RwLock::new(authenticators(&config, &remote, &environment, &tokens));
         let AuthenticationConfig { anonymous, .. } = config;
         Self(Arc::new(Inner {
             issuers,
@@ -137,7 +148,8 @@ impl StructuredAuthentication {
             disallowed: OnceLock::new(),
             remote,
             environment,
-            metrics: OnceLock::new(),
+            tokens,
+            reloads: OnceLock::new(),
         }))
     }
 
@@ -161,7 +173,7 @@ impl StructuredAuthentication {
     /// then.
     pub async fn replace(&self, config: &AuthenticationConfig) -> Result<(), AuthenticationConfigError> {
         self.check(config)?;
-        let issuers = authenticators(config, &self.0.remote, &self.0.environment);
+        let issuers = authenticators(config, &self.0.remote, &self.0.environment, &self.0.tokens);
         let prepare = async {
             for issuer in issuers.iter() {
                 let url = &issuer.config.issuer.url;
@@ -211,31 +223,23 @@ impl StructuredAuthentication {
         Arc::clone(&self.0.issuers.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts what comes of reading the file again.
-    pub(crate) fn measure(&self, metrics: ReloadMetrics) {
-        let _ = self.0.metrics.set(metrics);
+    /// Measures tokens, and what comes of reading the file again.
+    pub(crate) fn measure(&self, tokens: JwtMetrics, reloads: ReloadMetrics) {
+        let _ = self.0.tokens.set(tokens);
+        let _ = self.0.reloads.set(reloads);
     }
 
-    /// Follows the file until cancelled.
+    /// Follows the file, if there is one, until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        while self.0.file.is_some() {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(watched_file::INTERVAL) => {}
-            }
-            let reloaded = tokio::select! {
-                () = cancel.cancelled() => return,
-                reloaded = self.reload() => reloaded,
-            };
-            if let (Some(metrics), Ok(true) | Err(_)) = (self.0.metrics.get(), &reloaded) {
-                metrics.record(reloaded.is_ok(), self.0.environment.now());
-            }
-            match reloaded {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("the authentication configuration was read anew"),
-                Err(error) => tracing::warn!(%error, "the authentication configuration stays as it was"),
-            }
+        if self.0.file.is_none() {
+            return;
         }
+        let outcome = |taken| {
+            if let Some(metrics) = self.0.reloads.get() {
+                metrics.record(taken, self.0.environment.now());
+            }
+        };
+        watched_file::follow("authentication configuration", || self.reload(), outcome, cancel).await;
     }
 }
 
@@ -243,10 +247,12 @@ fn authenticators(
     config: &AuthenticationConfig,
     remote: &Arc<dyn Remote>,
     environment: &Arc<dyn Environment>,
+    metrics: &Arc<OnceLock<JwtMetrics>>,
 ) -> Arc<[JwtAuthenticator]> {
     let authenticator = |config: &Arc<JwtConfig>| JwtAuthenticator {
         config: Arc::clone(config),
-        provider: Provider::new(&config.issuer, Arc::clone(remote), Arc::clone(environment)),
+        provider: Provider::new(&config.issuer, Arc::clone(remote), Arc::clone(environment), Arc::clone(metrics)),
+        distributed: DistributedClaims::new(config, Arc::clone(remote), Arc::clone(environment)),
     };
     config.issuers.iter().map(authenticator).collect()
 }
@@ -262,11 +268,15 @@ impl TokenAuthenticator for StructuredAuthentication {
         if issuers.is_empty() {
             return Ok(None);
         }
-        let Some(token) = Token::split(token) else { return Ok(None) };
+        let Some(mut token) = Token::split(token) else { return Ok(None) };
         let Some(issuer) = issuers.iter().find(|issuer| issuer.config.issuer.url == token.issuer()) else {
             return Ok(None);
         };
-        let user = issuer.user(&token, self.0.environment.now().as_second()).await;
+        let started = Instant::now();
+        let user = issuer.user(&mut token, self.0.environment.now().as_second()).await;
+        if let Some(metrics) = self.0.tokens.get() {
+            metrics.checked(&issuer.config.issuer.url, user.is_ok(), started.elapsed());
+        }
         let user = user.map_err(|why| AuthnError::new(format!("oidc: {why}")))?;
         Ok(Some((user, audiences.to_vec())))
     }

@@ -1,7 +1,7 @@
 //! Where an issuer's keys come from: its discovery document says where they are; they are fetched once, kept, and
 //! fetched again when a token comes that none of them signed, or when they have grown old.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,12 +11,13 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::keys::KeySet;
+use super::metrics::JwtMetrics;
 use crate::authn::config::IssuerConfig;
 use crate::environment::Environment;
 use crate::remote::{Remote, Target};
 
 /// How long one fetch may take.
-const FETCH_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const FETCH_LIMIT: Duration = Duration::from_secs(30);
 /// Fetches are at least so far apart, in milliseconds: tokens signed by nobody must not become a flood at the issuer's.
 const FETCH_GAP_MS: i64 = 1000;
 /// Keys older than this are fetched anew before they are used: one that was taken out of the set must not live on.
@@ -44,14 +45,21 @@ pub(super) struct Provider {
     authorities: Option<Arc<str>>,
     remote: Arc<dyn Remote>,
     environment: Arc<dyn Environment>,
+    metrics: Arc<OnceLock<JwtMetrics>>,
     current: RwLock<Option<Fetched>>,
     /// One fetch at a time; who waits for it takes its outcome.
     fetching: Mutex<Attempt>,
 }
 
 impl Provider {
-    pub(super) fn new(issuer: &IssuerConfig, remote: Arc<dyn Remote>, environment: Arc<dyn Environment>) -> Self {
+    pub(super) fn new(
+        issuer: &IssuerConfig,
+        remote: Arc<dyn Remote>,
+        environment: Arc<dyn Environment>,
+        metrics: Arc<OnceLock<JwtMetrics>>,
+    ) -> Self {
         Self {
+            metrics,
             issuer: issuer.url.clone(),
             discovery: issuer.discovery(),
             authorities: issuer.authorities.clone(),
@@ -117,6 +125,11 @@ impl Provider {
         attempt.at = Some(now);
         let outcome = self.fetch_keys(&mut attempt.keys_url).await;
         attempt.failed = outcome.as_ref().err().cloned();
+        if let Some(metrics) = self.metrics.get() {
+            let text = outcome.as_ref().ok().map(|keys| keys.text());
+            let before = known.as_ref().map(|known| known.keys.text());
+            metrics.fetched(&self.issuer, text, before, now);
+        }
         let fetched = Fetched { keys: Arc::new(outcome?), at: now };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(fetched.clone());
         Ok(fetched)
@@ -131,7 +144,7 @@ impl Provider {
                 url
             }
         };
-        let keys = async { KeySet::parse(&self.get(&url).await?) }.await;
+        let keys = async { KeySet::parse(self.get(&url).await?) }.await;
         if keys.is_err() {
             // Perhaps they have moved: ask again where they are.
             *keys_url = None;

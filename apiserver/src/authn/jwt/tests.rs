@@ -35,6 +35,8 @@ struct IssuerSite {
     keys: Mutex<Vec<Value>>,
     away: std::sync::atomic::AtomicBool,
     fetches: AtomicUsize,
+    /// The token that carries distributed claims, and the `Authorization` header that it was asked for with.
+    claims: Mutex<(String, String)>,
 }
 
 #[async_trait]
@@ -52,6 +54,12 @@ impl Remote for IssuerSite {
             "/keys" => {
                 self.fetches.fetch_add(1, Ordering::Relaxed);
                 json!({"keys": *self.keys.lock().unwrap()})
+            }
+            "/claims" => {
+                let mut claims = self.claims.lock().unwrap();
+                let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+                claims.1 = header.unwrap_or_default().to_owned();
+                return Ok(Response::new(claims.0.clone().into()));
             }
             _ => return Ok(Response::builder().status(404).body(Bytes::new()).unwrap()),
         };
@@ -197,7 +205,7 @@ async fn what_no_key_of_the_issuer_signed_is_refused() {
     let test = test(BY_CLAIMS);
     let stranger = SigningKey::generate().unwrap();
     assert!(test.ask_token(&token(&stranger, "ES256", &claims())).await.unwrap_err().contains("failed to verify"));
-    for algorithm in ["none", "HS256", "ES512", ""] {
+    for algorithm in ["none", "HS256", "ES256K", ""] {
         let error = test.ask_token(&token(&test.key, algorithm, &claims())).await.unwrap_err();
         assert!(error.contains("unsupported algorithm"), "{error}");
     }
@@ -299,4 +307,81 @@ async fn a_file_is_followed_and_a_bad_one_changes_nothing() {
     followed.disallow(&["https://mine.test".into()]).unwrap();
     std::fs::write(&path, text("five:").replace("id.test", "mine.test")).unwrap();
     assert!(followed.reload().await.unwrap_err().problem.contains("must not overlap with disallowed issuers"));
+}
+
+#[tokio::test]
+async fn groups_that_are_elsewhere_are_fetched_there() {
+    let test = test(BY_CLAIMS);
+    let mut mine = claims();
+    mine.as_object_mut().unwrap().remove("roles");
+    mine["_claim_names"] = json!({"roles": "there"});
+    mine["_claim_sources"] = json!({"there": {"endpoint": "https://other.test/claims", "access_token": "secret"}});
+    let there = json!({"iss": "https://third.test", "aud": "b", "exp": NOW + 60, "roles": ["far", "away"]});
+    test.site.claims.lock().unwrap().0 = token(&test.key, "ES256", &there);
+    let user = test.ask(&mine).await.unwrap().unwrap();
+    assert_eq!(user.groups, ["g:far", "g:away"]);
+    assert_eq!(test.site.claims.lock().unwrap().1, "Bearer secret");
+
+    // What the token itself says counts.
+    let mut both = mine.clone();
+    both["roles"] = json!(["near"]);
+    assert_eq!(test.ask(&both).await.unwrap().unwrap().groups, ["g:near"]);
+    // Other claims are not looked for elsewhere.
+    let mut other = mine.clone();
+    other["_claim_names"] = json!({"more": "there"});
+    assert_eq!(test.ask(&other).await.unwrap().unwrap().groups, Vec::<String>::new());
+
+    for (field, value, why) in [
+        ("_claim_names", json!("roles"), "error parsing distributed claim names"),
+        ("_claim_names", json!({"roles": "nowhere"}), "contained a source nowhere missing in _claims_sources"),
+        ("_claim_sources", json!([]), "could not parse claim sources"),
+        ("_claim_sources", json!({"there": {"endpoint": "http://other.test/claims"}}), "must be a https URL"),
+        ("_claim_sources", json!({"there": {"endpoint": "https://other.test/nowhere"}}), "404 Not Found"),
+    ] {
+        let mut wrong = mine.clone();
+        wrong[field] = value;
+        let error = test.ask(&wrong).await.unwrap_err();
+        assert!(error.contains("could not expand distributed claims") && error.contains(why), "{error}");
+    }
+    let stranger = SigningKey::generate().unwrap();
+    for (key, change, why) in [
+        (&stranger, json!({}), "failed to verify"),
+        (&test.key, json!({"aud": "c"}), "expected audience"),
+        (&test.key, json!({"exp": NOW - 1}), "token is expired"),
+        (&test.key, json!({"iss": "http://third.test"}), "it must be a https URL"),
+        (&test.key, json!({"roles": null}), "parse groups"),
+    ] {
+        let mut claims = there.clone();
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        test.site.claims.lock().unwrap().0 = token(key, "ES256", &claims);
+        match test.ask(&mine).await {
+            Err(error) => assert!(error.contains(why), "{error}"),
+            // A claim that is there and null stands for no groups.
+            Ok(user) => assert!(why == "parse groups" && user.unwrap().groups.is_empty()),
+        }
+    }
+    test.site.claims.lock().unwrap().0 = "nonsense".into();
+    assert!(test.ask(&mine).await.unwrap_err().contains("malformed jwt"));
+}
+
+#[tokio::test]
+async fn tokens_and_keys_are_measured() {
+    let test = test(BY_CLAIMS);
+    let mut registry = prometheus_client::registry::Registry::default();
+    test.authentication.measure(JwtMetrics::new(&mut registry), ReloadMetrics::new(&mut registry, "authentication"));
+    test.ask(&claims()).await.unwrap();
+    assert!(test.ask(&json!({"iss": "https://id.test"})).await.is_err());
+    let text = crate::metrics::render(&registry);
+    for line in [
+        "apiserver_authentication_jwt_authenticator_latency_seconds_count{result=\"success\",jwt_issuer_hash=\"sha256:",
+        "apiserver_authentication_jwt_authenticator_latency_seconds_count{result=\"failure\",jwt_issuer_hash=\"sha256:",
+        "apiserver_authentication_jwt_authenticator_jwks_fetch_last_timestamp_seconds{result=\"success\",\
+         jwt_issuer_hash=\"sha256:",
+        "apiserver_authentication_jwt_authenticator_jwks_fetch_last_key_set_info{jwt_issuer_hash=\"sha256:",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}\n{text}");
+    }
+    assert!(!text.contains("id.test"));
 }

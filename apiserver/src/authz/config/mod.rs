@@ -12,6 +12,7 @@ use kubewright_api::names;
 
 pub use webhook::{AuthorizationWebhookConfig, FailurePolicy};
 
+use crate::config_file;
 use file::File;
 
 /// Why a configuration can't be used: every field that breaks a rule, and the rule.
@@ -26,13 +27,6 @@ pub struct AuthorizationConfigError {
 impl AuthorizationConfigError {
     pub(super) fn new(problem: impl Into<String>) -> Self {
         Self { problem: problem.into() }
-    }
-
-    fn of(texts: &[String]) -> Self {
-        match texts {
-            [one] => Self::new(one.clone()),
-            several => Self::new(format!("[{}]", several.join(", "))),
-        }
     }
 }
 
@@ -88,22 +82,14 @@ impl AuthorizationConfig {
     /// # Errors
     /// The text is no such configuration, or fields break rules; the message names all of them.
     pub fn parse(text: &str) -> Result<Self, AuthorizationConfigError> {
-        let file: File = serde_yaml_ng::from_str(text)
-            .map_err(|error| AuthorizationConfigError::new(format!("strict decoding error: {error}")))?;
-        let known = ["v1", "v1beta1", "v1alpha1"].map(|version| format!("apiserver.config.k8s.io/{version}"));
-        if !known.contains(&file.api_version) || file.kind != "AuthorizationConfiguration" {
-            let found = format!("apiVersion {:?}, kind {:?}", file.api_version, file.kind);
-            let wanted = "must be apiserver.config.k8s.io/v1, AuthorizationConfiguration";
-            return Err(AuthorizationConfigError::new(format!("{found}: {wanted}")));
-        }
+        let file: File = config_file::decode(text).map_err(AuthorizationConfigError::new)?;
+        config_file::check_kind(&file.api_version, &file.kind, "AuthorizationConfiguration")
+            .map_err(AuthorizationConfigError::new)?;
         let mut faults = FieldErrors::new();
         let authorizers = authorizers(&file.authorizers, &mut faults);
-        if !faults.is_empty() {
-            let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            return Err(AuthorizationConfigError::of(&texts));
-        }
+        let config = config_file::unless(&faults, Self { authorizers }).map_err(AuthorizationConfigError::new)?;
         check_names(&file.authorizers)?;
-        Ok(Self { authorizers })
+        Ok(config)
     }
 
     /// The authorizers.
@@ -190,5 +176,5 @@ fn check_names(list: &[file::Authorizer]) -> Result<(), AuthorizationConfigError
             wrong.push(format!("expected name {expected} for authorizer {kind} instead of {name}"));
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(AuthorizationConfigError::of(&wrong)) }
+    if wrong.is_empty() { Ok(()) } else { Err(AuthorizationConfigError::new(config_file::together(&wrong))) }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::rbac::Rbac;
 use super::{Attributes, Authorizer, Decision};
-use crate::authn::Bearer;
+use crate::authn::{self, Bearer};
 use crate::body::{self, Body};
 use crate::environment;
 use crate::layers::read_json;
@@ -149,7 +149,8 @@ impl Reviews {
         let asked: Vec<String> = serde_json::from_value(review["spec"]["audiences"].clone()).unwrap_or_default();
         let audiences = if asked.is_empty() { tokens.audiences() } else { &asked };
         Ok(match tokens.review(&token, audiences).await {
-            Ok(Some((user, shared))) => {
+            Ok(Some((mut user, shared))) => {
+                authn::add_authenticated(&mut user);
                 json!({"authenticated": true, "user": user_info(&user), "audiences": shared})
             }
             Ok(None) => json!({"authenticated": false}),

@@ -165,7 +165,11 @@ fn mutation(one: &Field<'_>, known: &Known, errors: &mut FieldErrors) {
     } else if own.field("expression").text().trim().is_empty() {
         own.field("expression").required(errors, "");
     } else {
-        known.check(&own.field("expression"), true, None, errors);
+        let returns = match kind.text() {
+            "JSONPatch" => Type::list(Type::json_patch()),
+            _ => Type::made("Object"),
+        };
+        known.check(&own.field("expression"), true, Some(returns), errors);
     }
     if other.is_set() {
         other.invalid_value(errors, placeholder, format!("must not be specified when patchType is {}", kind.text()));

@@ -89,18 +89,63 @@ fn client(client: &Field<'_>, errors: &mut FieldErrors) {
     if url.is_set() == service.is_set() {
         client.required(errors, "exactly one of url or service is required");
     } else if url.is_set() {
-        if !url.text().starts_with("https://") {
-            let why = "'https' is the only allowed URL scheme";
-            let scheme = url.text().split("://").next().unwrap_or_default();
-            url.invalid_value(errors, scheme, format!("{why}; desired format: https://host[/path]"));
-        }
+        check_url(&url, errors);
     } else {
         service.field("name").require(errors);
         service.field("namespace").require(errors);
         port_number(&service.field("port"), errors);
-        let path = service.field("path");
-        if path.is_set() && !path.text().starts_with('/') {
-            path.invalid(errors, "must start with a '/'");
+        check_path(&service.field("path"), errors);
+    }
+}
+
+/// `https://host[/path]`, and nothing else.
+fn check_url(url: &Field<'_>, errors: &mut FieldErrors) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let (plain, fragment) = url.text().split_once('#').unwrap_or((url.text(), ""));
+    let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+    if scheme != "https" {
+        url.invalid_value(errors, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = if scheme.is_empty() { "" } else { rest.split('/').next().unwrap_or_default() };
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    if host.is_empty() {
+        url.invalid_value(errors, "", format!("host must be specified{FORM}"));
+    } else if plain.parse::<http::Uri>().is_err() {
+        url.required(errors, &format!("url must be a valid URL{FORM}"));
+    }
+    if let Some(user) = user {
+        url.invalid_value(errors, user, "user information is not permitted in the URL");
+    }
+    if !fragment.is_empty() {
+        url.invalid_value(errors, fragment, "fragments are not permitted in the URL");
+    }
+    if !query.is_empty() {
+        url.invalid_value(errors, query, "query parameters are not permitted in the URL");
+    }
+}
+
+/// The path at a service: segments that are names.
+fn check_path(path: &Field<'_>, errors: &mut FieldErrors) {
+    let text = path.text();
+    if matches!(text, "" | "/") {
+        return;
+    }
+    if text == "//" {
+        return path.invalid(errors, "segment[0] may not be empty");
+    }
+    if !text.starts_with('/') {
+        path.invalid(errors, "must start with a '/'");
+    }
+    // As upstream, which looks at what follows the first character, whatever that is.
+    let rest = text.char_indices().nth(1).map_or("", |(at, _)| &text[at..]);
+    for (at, segment) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
+        if segment.is_empty() {
+            path.invalid(errors, format!("segment[{at}] may not be empty"));
+            continue;
+        }
+        for why in names::dns1123_subdomain(segment) {
+            path.invalid(errors, format!("segment[{at}]: {why}"));
         }
     }
 }

@@ -13,6 +13,7 @@ use super::super::query::{ListOptions, Match, Query, parse_version};
 use super::super::watch_stream::{Wakers, WatchStream, expired, failure};
 use super::Handler;
 use crate::body::{self, Body};
+use crate::layers::WatchMeter;
 use crate::registry::cache::{Cached, Lagged, Selection, Watcher};
 use crate::registry::{ListParams, Written};
 
@@ -141,6 +142,7 @@ impl Handler<'_> {
             next_bookmark: now,
             first: true,
             over: false,
+            meter: request.extensions.get::<WatchMeter>().cloned(),
         };
         watch.schedule_bookmark(now);
         let answer = representation.streamed(watch.into_body());

@@ -42,6 +42,9 @@ apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+- level: Request
+  resources:
+  - resources: [configmaps]
 - level: Metadata
 ";
 
@@ -95,7 +98,7 @@ impl Gate {
     }
 
     /// The event of that name.
-    async fn logged(&mut self, attack: &str) -> Value {
+    pub(super) async fn logged(&mut self, attack: &str) -> Value {
         let find = async {
             while let Some(event) = self.log.recv().await {
                 if event["auditID"] == attack {
