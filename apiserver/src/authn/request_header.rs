@@ -21,7 +21,6 @@ const EXTRA: &str = "x-remote-extra-";
 pub struct RequestHeader {
     certificates: ClientCertificates,
     names: Vec<String>,
-    environment: Arc<dyn Environment>,
 }
 
 impl fmt::Debug for RequestHeader {
@@ -43,8 +42,7 @@ impl RequestHeader {
         if names.is_empty() {
             return Err(AuthnError::new("front proxy: name the common names that its certificate may have"));
         }
-        let certificates = ClientCertificates::new(authorities, Arc::clone(&environment));
-        Ok(Self { certificates, names, environment })
+        Ok(Self { certificates: ClientCertificates::new(authorities, environment), names })
     }
 }
 
@@ -68,9 +66,8 @@ impl Authenticator for RequestHeader {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, AuthnError> {
         let Some(user) = user(&parts.headers) else { return Ok(None) };
         let Some(peer) = parts.extensions.get::<PeerCertificates>() else { return Ok(None) };
-        let now = u64::try_from(self.environment.now().as_second()).unwrap_or_default();
         // Another's certificate is no fault: its owner is told by it, and the headers count for nothing.
-        let proxy = self.certificates.holder(peer, now);
+        let proxy = self.certificates.holder(peer);
         Ok(proxy.filter(|proxy| self.names.contains(proxy)).map(|_| user))
     }
 }

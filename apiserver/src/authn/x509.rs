@@ -30,7 +30,8 @@ const USER_UID_OID: &str = "1.3.6.1.4.1.57683.2";
 pub struct PeerCertificates {
     chain: Arc<[CertificateDer<'static>]>,
     /// The signatures are checked once a connection and set of authorities, the times with every request.
-    verdict: Arc<Mutex<Option<Verdict>>>,
+    as_client: Arc<Mutex<Option<Verdict>>>,
+    as_proxy: Arc<Mutex<Option<Verdict>>>,
 }
 
 /// What came of the check by the authorities of that generation.
@@ -56,7 +57,7 @@ impl PeerCertificates {
     #[must_use]
     pub fn new(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
         let chain: Vec<_> = chain?.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        (!chain.is_empty()).then(|| Self { chain: chain.into(), verdict: Arc::default() })
+        (!chain.is_empty()).then(|| Self { chain: chain.into(), as_client: Arc::default(), as_proxy: Arc::default() })
     }
 }
 
@@ -168,10 +169,27 @@ impl ClientCertificates {
         Self { authorities, environment }
     }
 
-    /// The common name of a certificate, if one of the authorities signed it and it is in force.
-    pub(super) fn holder(&self, peer: &PeerCertificates, now: u64) -> Option<String> {
+    /// The common name of a front proxy's certificate, if one of the authorities signed it and it is in force.
+    pub(super) fn holder(&self, peer: &PeerCertificates) -> Option<String> {
+        self.identify(peer, &peer.as_proxy).ok().map(|user| user.name)
+    }
+
+    fn identify(&self, peer: &PeerCertificates, verdict: &Mutex<Option<Verdict>>) -> Result<User, String> {
+        let now = self.environment.now().as_second();
         let trusted = self.authorities.trusted();
-        trusted.verify(&peer.chain, now).ok().map(|identity| identity.user.name)
+        let mut verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        if verdict.as_ref().is_none_or(|verdict| verdict.generation != trusted.generation) {
+            *verdict = None;
+        }
+        let verdict = verdict.get_or_insert_with(|| {
+            let identity = trusted.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
+            Verdict { generation: trusted.generation, identity }
+        });
+        match &verdict.identity {
+            Ok(identity) if now > identity.not_after => Err("x509: certificate has expired".into()),
+            Ok(identity) => Ok(identity.user.clone()),
+            Err(problem) => Err(format!("verifying certificate failed: {problem}")),
+        }
     }
 }
 
@@ -205,20 +223,8 @@ fn text_of<'a>(attributes: impl Iterator<Item = &'a x509_parser::prelude::Attrib
 impl Authenticator for ClientCertificates {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, AuthnError> {
         let Some(peer) = parts.extensions.get::<PeerCertificates>() else { return Ok(None) };
-        let now = self.environment.now().as_second();
-        let trusted = self.authorities.trusted();
-        let mut verdict = peer.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        if verdict.as_ref().is_none_or(|verdict| verdict.generation != trusted.generation) {
-            let identity = trusted.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
-            *verdict = Some(Verdict { generation: trusted.generation, identity });
-        }
-        match verdict.as_ref().map(|verdict| &verdict.identity) {
-            Some(Ok(identity)) if now > identity.not_after => Err(AuthnError::new("x509: certificate has expired")),
-            // Without a name it is nobody's.
-            Some(Ok(identity)) if identity.user.name.is_empty() => Ok(None),
-            Some(Ok(identity)) => Ok(Some(identity.user.clone())),
-            Some(Err(problem)) => Err(AuthnError::new(format!("verifying certificate failed: {problem}"))),
-            None => Ok(None),
-        }
+        let user = self.identify(peer, &peer.as_client).map_err(AuthnError::new)?;
+        // Without a name it is nobody's.
+        Ok(Some(user).filter(|user| !user.name.is_empty()))
     }
 }

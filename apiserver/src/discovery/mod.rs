@@ -27,8 +27,8 @@ pub use health::{Check, Health, HealthMetrics, RemoteHealth};
 pub use index::Index;
 pub use openapi::OpenApi;
 pub(crate) use openapi::of_group;
-pub(crate) use pages::KEY_SET;
 pub use pages::{GIT_VERSION, MetricsPage, TokenKeys, Version};
+pub(crate) use pages::{KEY_SET, platform};
 
 use crate::body::{self, Body};
 

@@ -34,18 +34,20 @@ impl Endpoint for Version {
             "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "", "buildDate": "",
             // Clients show these as they are; what Go says of itself has no equal here.
             "goVersion": "", "compiler": "rustc",
-            "platform": format!("{}/{}", std::env::consts::OS, platform()),
+            "platform": platform(),
         });
         body::json(StatusCode::OK, &version)
     }
 }
 
-fn platform() -> &'static str {
-    match std::env::consts::ARCH {
+/// What the server runs on, in Go's words.
+pub(crate) fn platform() -> String {
+    let machine = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    }
+    };
+    format!("{}/{machine}", std::env::consts::OS)
 }
 
 /// Answers `/metrics`.

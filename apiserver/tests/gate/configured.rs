@@ -314,10 +314,10 @@ async fn keys_of_service_accounts_are_where_the_configuration_says() {
     const DOCUMENT: &str = "/.well-known/openid-configuration";
     let built = |configure: fn(Builder) -> Builder| configure(ApiServer::builder(Arc::new(MemoryStore::new()))).build();
     let elsewhere: fn(Builder) -> Builder = |builder| builder.service_account_jwks_uri("https://keys.example.com/jwks");
-    for (configure, expected) in [
-        (elsewhere, "https://keys.example.com/jwks"),
-        (|builder| builder, "https://kubernetes.default.svc/openid/v1/jwks"),
-    ] {
+    let unsaid: fn(Builder) -> Builder = |builder| builder;
+    for (configure, expected) in
+        [(elsewhere, "https://keys.example.com/jwks"), (unsaid, "https://kubernetes.default.svc/openid/v1/jwks")]
+    {
         let server = built(configure).await.expect("a server");
         let request = Request::get(DOCUMENT).header("host", "evil.example.com").body(Full::default());
         let answer = common::exchange(&server.as_user(User::admin()), request.expect("a sound request")).await;

@@ -82,7 +82,11 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
         ("authentication_duration_seconds", "histogram", "result".to_owned()),
         ("authorization_attempts_total", "counter", "result".to_owned()),
         ("authorization_duration_seconds", "histogram", "result".to_owned()),
-        ("kubernetes_build_info", "gauge", "git_version major minor".to_owned()),
+        (
+            "kubernetes_build_info",
+            "gauge",
+            "build_date compiler git_commit git_tree_state git_version go_version major minor platform".to_owned(),
+        ),
         ("kubernetes_healthcheck", "gauge", "name type".to_owned()),
         ("kubernetes_healthchecks_total", "counter", "name status type".to_owned()),
     ]

@@ -115,10 +115,22 @@ impl Metrics {
     #[must_use]
     pub fn with_registry(mut registry: MetricsRegistry) -> Self {
         let families = Families::new(&mut registry);
-        let version = [("major", "1"), ("minor", "36"), ("git_version", crate::discovery::GIT_VERSION)];
+        let platform = crate::discovery::platform();
+        // As `/version` tells them.
+        let version = [
+            ("major", "1"),
+            ("minor", "36"),
+            ("git_version", crate::discovery::GIT_VERSION),
+            ("git_commit", ""),
+            ("git_tree_state", ""),
+            ("build_date", ""),
+            ("go_version", ""),
+            ("compiler", "rustc"),
+            ("platform", &platform),
+        ];
         // A gauge that is always one, as upstream has it: not every reader knows what an info is.
-        let build: Family<Vec<(&str, &str)>, Gauge> = Family::default();
-        build.get_or_create(&version.to_vec()).set(1);
+        let build: Family<Vec<(String, String)>, Gauge> = Family::default();
+        build.get_or_create(&version.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()).set(1);
         registry.register("kubernetes_build_info", "The version that is built", build);
         Self(Arc::new(Inner { registry, families, series: RwLock::default(), served: OnceLock::new() }))
     }
