@@ -156,7 +156,7 @@ fn admission() -> Vec<(&'static str, &'static str, Value)> {
     let versions = json!([{"name": version, "served": true, "storage": true, "schema": schema}]);
     let names = json!({"plural": "widgets", "kind": "Widget"});
     let group = "admissionregistration.k8s.io";
-    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}});
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/data/a', value: 'b'}]"}});
     vec![
         (group, "mutatingwebhookconfigurations", json!({ "webhooks": [webhook] })),
         (group, "validatingwebhookconfigurations", json!({ "webhooks": [webhook] })),

@@ -27,7 +27,9 @@ use crate::authz::{AllowAll, Authorizer, AuthorizerConfig, AuthzMetrics, Chain, 
 use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
 use crate::bootstrap::extension_authentication::{Bundle, ExtensionAuthentication};
-use crate::discovery::{Check, Groups, Health, HealthMetrics, Index, KEY_SET, MetricsPage, OpenApi, TokenKeys, Version};
+use crate::discovery::{
+    Check, Groups, Health, HealthMetrics, Index, KEY_SET, MetricsPage, OpenApi, TokenKeys, Version,
+};
 use crate::environment::Environment;
 use crate::fairness::{Fairness, FairnessMetrics};
 use crate::layers::Metrics;

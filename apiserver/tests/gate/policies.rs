@@ -149,7 +149,7 @@ async fn mutations_of_another_type_are_refused() {
     for (kind, expression, says) in [
         (
             "JSONPatch",
-            "[JSONPatch{op: 'add', path: '/metadata/labels', value: Object.spec{a: 'b'}}]",
+            "[JSONPatch{op: 'add', path: '/metadata/labels', value: Object.metadata{labels: Object.a{}}}]",
             "unexpected type name",
         ),
         ("JSONPatch", "[JSONPatch{op: 'remove', path: '/metadata/absent'}]", "absent"),

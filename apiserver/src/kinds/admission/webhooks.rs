@@ -101,7 +101,7 @@ fn client(client: &Field<'_>, errors: &mut FieldErrors) {
 /// `https://host[/path]`, and nothing else.
 fn check_url(url: &Field<'_>, errors: &mut FieldErrors) {
     const FORM: &str = "; desired format: https://host[/path]";
-    let (plain, fragment) = url.text().split_once('#').unwrap_or((url.text(), ""));
+    let (plain, fragment) = url.text().split_once('#').unwrap_or_else(|| (url.text(), ""));
     let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
     if scheme != "https" {
         url.invalid_value(errors, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
