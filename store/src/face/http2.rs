@@ -6,11 +6,13 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::task::AtomicWaker;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
@@ -49,7 +51,9 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW);
     let Some(connection) = cancelled.run_until_cancelled(builder.handshake(stream)).await else { return Ok(()) };
     let (calls, tasks) = (FuturesUnordered::new(), JoinSet::new());
-    let mut serving = Serving { inner, connection: connection?, accepted: Vec::new(), calls, tasks };
+    let bell = Arc::new(Bell::default());
+    let waker = bell.clone().into();
+    let mut serving = Serving { inner, connection: connection?, bell, waker, accepted: Vec::new(), calls, tasks };
     if let Some(ended) = cancelled.run_until_cancelled(poll_fn(|cx| serving.poll(cx))).await {
         return ended;
     }
@@ -59,9 +63,40 @@ where
     rest.await.unwrap_or(Ok(()))
 }
 
+/// By which the connection calls for its task. It does so for each answer that it is given, also by the task itself,
+/// which would then run again for nothing: while the task carries out calls the bell is silent, for the task looks at
+/// the connection afterwards in any case. Whoever rings meanwhile, here or elsewhere, has left the connection as it is
+/// to be found then.
+#[derive(Default)]
+struct Bell {
+    task: AtomicWaker,
+    is_silent: AtomicBool,
+}
+
+impl Bell {
+    fn silence(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_silent.load(Ordering::SeqCst) {
+            self.task.wake();
+        }
+    }
+}
+
 struct Serving<S> {
     inner: Arc<Inner>,
     connection: Connection<S, Bytes>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
     /// Requests that nobody has looked at yet.
     accepted: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
     calls: FuturesUnordered<Call>,
@@ -70,7 +105,9 @@ struct Serving<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.bell.task.register(cx.waker());
         loop {
+            self.bell.silence(true);
             // Before the connection writes, so that it writes all there is.
             while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(cx) {}
             while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next(cx) {
@@ -78,8 +115,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                     tracing::error!("a call panicked");
                 }
             }
+            self.bell.silence(false);
             loop {
-                match pin!(self.connection.accept()).poll(cx) {
+                match pin!(self.connection.accept()).poll(&mut Context::from_waker(&self.waker)) {
                     Poll::Ready(Some(Ok(call))) => self.accepted.push(call),
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
@@ -89,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             if self.accepted.is_empty() {
                 return Poll::Pending;
             }
+            self.bell.silence(true);
             for (request, respond) in self.accepted.drain(..) {
                 let inner = self.inner.clone();
                 let Some(mut call) = begin(inner, request, respond, &mut self.tasks) else { continue };
