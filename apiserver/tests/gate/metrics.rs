@@ -146,7 +146,7 @@ fn read(page: &str) -> BTreeMap<&str, (&str, String)> {
             let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
             assert!(suffixes.iter().any(|suffix| sample == format!("{name}{suffix}")), "{name}: {line}");
             let labels = labels(inner.trim_end_matches('}'));
-            let known = found.entry(name).or_insert((kind, labels.clone()));
+            let known = found.entry(name).or_insert_with(|| (kind, labels.clone()));
             assert_eq!(known.1, labels, "{line}");
         }
     }
