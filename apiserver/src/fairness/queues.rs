@@ -79,11 +79,49 @@ struct Queue {
     executing: usize,
     seats_in_use: usize,
     next_start: f64,
+    /// The seats that its requests began with which run now, and the sum of when they began, a time for each seat.
+    running: f64,
+    running_since: f64,
 }
 
 impl Queue {
     fn is_active(&self) -> bool {
         !self.waiting.is_empty() || self.executing > 0
+    }
+
+    /// Where it stands in virtual time. Upstream charges what a request took when it is over; what runs longer than
+    /// expected counts here while it runs, so that a flow of slow requests can't keep its place before the others.
+    fn start(&self, now: Duration) -> f64 {
+        let ran = self.running * (now.as_secs_f64() - EXPECTED_SECONDS) - self.running_since;
+        self.next_start + ran.max(0.0)
+    }
+
+    /// Nobody saves up time from before the oldest that waits came.
+    fn not_before(&mut self, arrived: f64, now: Duration) {
+        self.next_start += (arrived - self.start(now)).max(0.0);
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "seats are few")]
+    fn begin(&mut self, width: Width, now: Duration) {
+        self.executing += 1;
+        self.seats_in_use += width.seats();
+        self.next_start += width.work();
+        self.running += width.initial as f64;
+        self.running_since += width.initial as f64 * now.as_secs_f64();
+    }
+
+    /// It was charged for what was expected; now it is known.
+    #[allow(clippy::cast_precision_loss, reason = "seats are few")]
+    fn end(&mut self, width: Width, since: Duration, now: Duration) {
+        let seats = width.initial as f64;
+        self.executing -= 1;
+        self.next_start -= seats * (EXPECTED_SECONDS - now.saturating_sub(since).as_secs_f64());
+        if self.executing == 0 {
+            (self.running, self.running_since) = (0.0, 0.0);
+        } else {
+            self.running -= seats;
+            self.running_since -= seats * since.as_secs_f64();
+        }
     }
 }
 
@@ -215,7 +253,7 @@ impl QueueSet {
         }
         queue.waiting.push_back(id);
         queue.waiting_work += width.work();
-        queue.next_start = queue.next_start.max(self.requests.get(&queue.waiting[0]).map_or(self.r, |r| r.arrived));
+        queue.not_before(self.requests.get(&queue.waiting[0]).map_or(self.r, |request| request.arrived), now);
         self.requests.insert(id, Request { queue: Some(at), width, arrived: self.r, started: None });
         self.waiting += 1;
         self.seats_waiting += width.seats();
@@ -247,14 +285,10 @@ impl QueueSet {
         let width = request.width;
         self.executing -= 1;
         if let Some(at) = request.queue {
-            // It was charged for what was expected; now it is known.
-            #[allow(clippy::cast_precision_loss, reason = "seats are few")]
-            let owed = width.initial as f64 * (EXPECTED_SECONDS - now.saturating_sub(since).as_secs_f64());
             let queue = &mut self.queues[at];
-            queue.executing -= 1;
-            queue.next_start -= owed;
+            queue.end(width, since, now);
             if let Some(oldest) = queue.waiting.front().and_then(|id| self.requests.get(id)) {
-                queue.next_start = queue.next_start.max(oldest.arrived);
+                queue.not_before(oldest.arrived, now);
             }
             self.active_queues -= usize::from(!queue.is_active());
         }
@@ -285,7 +319,7 @@ impl QueueSet {
         };
         let width = request.width;
         if let Some(at) = request.queue {
-            self.remove_waiting(at, id, width);
+            self.remove_waiting(at, id, width, now);
             self.active_queues -= usize::from(!self.queues[at].is_active());
         }
         self.requests.remove(&id);
@@ -296,12 +330,12 @@ impl QueueSet {
         (true, started)
     }
 
-    fn remove_waiting(&mut self, at: usize, id: u64, width: Width) {
+    fn remove_waiting(&mut self, at: usize, id: u64, width: Width, now: Duration) {
         let queue = &mut self.queues[at];
         queue.waiting.retain(|other| *other != id);
         queue.waiting_work = if queue.waiting.is_empty() { 0.0 } else { queue.waiting_work - width.work() };
         if let Some(oldest) = queue.waiting.front().and_then(|id| self.requests.get(id)) {
-            queue.next_start = queue.next_start.max(oldest.arrived);
+            queue.not_before(oldest.arrived, now);
         }
         self.waiting -= 1;
         self.seats_waiting -= width.seats();
@@ -328,19 +362,16 @@ impl QueueSet {
     fn dispatch(&mut self, now: Duration) -> Vec<u64> {
         let mut started = Vec::new();
         while self.waiting > 0 {
-            let Some((at, id, width)) = self.next() else { break };
+            let Some((at, id, width)) = self.next(now) else { break };
             if !self.fits(width.seats()) {
                 break;
             }
-            self.remove_waiting(at, id, width);
+            self.remove_waiting(at, id, width, now);
             self.robin = at;
             if let Some(request) = self.requests.get_mut(&id) {
                 request.started = Some(now);
             }
-            let queue = &mut self.queues[at];
-            queue.executing += 1;
-            queue.seats_in_use += width.seats();
-            queue.next_start += width.work();
+            self.queues[at].begin(width, now);
             self.executing += 1;
             self.seats_in_use += width.seats();
             started.push(id);
@@ -352,7 +383,7 @@ impl QueueSet {
     }
 
     /// The oldest request of the queue where that would end first; among equals, of the queue after the last one's.
-    fn next(&self) -> Option<(usize, u64, Width)> {
+    fn next(&self, now: Duration) -> Option<(usize, u64, Width)> {
         let count = self.queues.len();
         let mut best: Option<(f64, usize, u64, Width)> = None;
         for step in 1..=count {
@@ -360,7 +391,7 @@ impl QueueSet {
             let queue = &self.queues[at];
             let Some(id) = queue.waiting.front() else { continue };
             let Some(request) = self.requests.get(id) else { continue };
-            let end = queue.next_start + request.width.work();
+            let end = queue.start(now) + request.width.work();
             if best.is_none_or(|(least, ..)| end < least) {
                 best = Some((end, at, *id, request.width));
             }

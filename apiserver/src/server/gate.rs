@@ -52,6 +52,7 @@ pub(crate) struct Gate {
     share: Share,
     limit_body: StepLayer<LimitBody>,
     measure: StepLayer<Measure>,
+    #[cfg(feature = "serve")]
     metrics: Metrics,
     protect: StepLayer<Protect>,
     environment: Arc<dyn Environment>,
@@ -81,6 +82,7 @@ impl Gate {
             share,
             limit_body: StepLayer::new(LimitBody::default()),
             measure: StepLayer::new(Measure::new(metrics.clone())),
+            #[cfg(feature = "serve")]
             metrics,
             protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment))),
             audit_requests: StepLayer::new(AuditRequests::new(auditor.clone(), Arc::clone(&environment))),
@@ -100,6 +102,7 @@ impl Gate {
     }
 
     /// What is measured.
+    #[cfg(feature = "serve")]
     pub(super) const fn metrics(&self) -> &Metrics {
         &self.metrics
     }

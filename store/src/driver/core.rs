@@ -106,6 +106,7 @@ impl Core {
 
     /// Applies commands in order and hands their events to the watches. The caller makes sure that
     /// nobody else applies at the same time.
+    #[cfg(feature = "disk")]
     pub(crate) fn apply(&self, commands: impl IntoIterator<Item = Command>) -> Vec<Applied> {
         let mut state = self.state_mut();
         let applied: Vec<Applied> = commands.into_iter().map(|c| state.apply(c)).collect();

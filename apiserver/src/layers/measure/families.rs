@@ -60,6 +60,7 @@ struct Families {
     deprecated: Family<DeprecatedLabels, Count>,
     events: Family<Resource, Counter>,
     event_sizes: Histograms<Resource>,
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "nobody connects, but the name is there"))]
     handshake_errors: Counter,
 }
 
