@@ -472,6 +472,16 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_of_slow_requests_does_not_keep_its_place() {
+        let (slow, quiet) = (0, 2 + 8 * 3);
+        let mut set = QueueSet::new(queuing(50), 4, ms(0));
+        let arrivals: Vec<Arrival> = (0..40).map(|id| set.arrive(id, slow, Width::ONE, ms(0)).0).collect();
+        assert!(arrivals[..4].iter().all(|arrival| *arrival == Arrival::Runs));
+        assert_eq!(set.arrive(100, quiet, Width::ONE, ms(10_000)).0, Arrival::Waits);
+        assert_eq!(set.finish(0, ms(10_200)), [100]);
+    }
+
+    #[test]
     fn flows_share_seats_equally_whatever_they_ask_for() {
         let mut set = QueueSet::new(Treatment::Queue { queues: 2, hand: 1, length_max: 1000 }, 10, ms(0));
         let mut running: BTreeMap<u64, Duration> = BTreeMap::new();
