@@ -1,6 +1,8 @@
 //! Finding what cannot work before it runs: unknown names and fields, calls that fit no function.
 
-use std::collections::HashMap;
+mod fits;
+mod operators;
+
 use std::sync::Arc;
 
 use super::Env;
@@ -8,11 +10,13 @@ use super::ast::{Binary, Expr, Fold, FoldKind, Literal, Node};
 use super::functions::signatures::{self, Overload};
 use super::parser::makes_object;
 use super::types::Type;
+use fits::{Bound, fits, resolve};
+use operators::binary_type;
 
 /// The type of an expression, and its faults with their places.
 pub(super) fn check(root: &Node, env: &Env) -> (Type, Vec<(usize, String)>) {
     let locals = env.variables.clone();
-    let mut checker = Checker { locals, faults: Vec::new() };
+    let mut checker = Checker { locals, faults: Vec::new(), makes_patches: env.makes_patches };
     let ty = checker.check(root);
     (ty, checker.faults)
 }
@@ -20,45 +24,7 @@ pub(super) fn check(root: &Node, env: &Env) -> (Type, Vec<(usize, String)>) {
 struct Checker {
     locals: Vec<(String, Type)>,
     faults: Vec<(usize, String)>,
-}
-
-/// What the parameters of a signature stand for.
-type Bound = HashMap<char, Type>;
-
-/// Whether a value of a type will do where another is wanted.
-fn fits(wanted: &Type, given: &Type, bound: &mut Bound) -> bool {
-    match (wanted, given) {
-        (Type::Parameter(name), given) => match bound.get(name).cloned() {
-            None => {
-                bound.insert(*name, given.clone());
-                true
-            }
-            Some(known) if known.is_dyn() => {
-                bound.insert(*name, given.clone());
-                true
-            }
-            Some(known) => fits(&known, given, bound),
-        },
-        // An empty list or map takes whatever element is wanted.
-        (_, Type::Dyn | Type::Parameter(_)) | (Type::Dyn, _) => true,
-        (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => fits(a, b, bound),
-        (Type::Map(a, b), Type::Map(c, d)) => fits(a, c, bound) && fits(b, d, bound),
-        (Type::Object(a), Type::Object(b)) => a.name == b.name,
-        (Type::Null, other) | (other, Type::Null) => {
-            matches!(other, Type::Null | Type::Named(_) | Type::Object(_) | Type::Timestamp | Type::Duration)
-        }
-        (a, b) => a == b,
-    }
-}
-
-fn resolve(ty: &Type, bound: &Bound) -> Type {
-    match ty {
-        Type::Parameter(name) => bound.get(name).cloned().unwrap_or(Type::Dyn),
-        Type::List(inner) => Type::List(Arc::new(resolve(inner, bound))),
-        Type::Optional(inner) => Type::Optional(Arc::new(resolve(inner, bound))),
-        Type::Map(key, value) => Type::Map(Arc::new(resolve(key, bound)), Arc::new(resolve(value, bound))),
-        ty => ty.clone(),
-    }
+    makes_patches: bool,
 }
 
 impl Checker {
@@ -102,7 +68,7 @@ impl Checker {
             }
             Expr::List(nodes) => self.list(nodes),
             Expr::Map(entries) => self.map(entries),
-            Expr::Object { name, entries } => self.object(name, entries),
+            Expr::Object { name, entries } => self.object(node.at, name, entries),
             Expr::Fold(fold) => self.fold(fold),
             Expr::Bind { name, value, body } => {
                 let ty = self.check(value);
@@ -134,6 +100,10 @@ impl Checker {
         if signatures::type_of_name(name).is_some() {
             return Type::Type;
         }
+        self.undeclared(at, name)
+    }
+
+    fn undeclared(&mut self, at: usize, name: &str) -> Type {
         self.fault(at, format!("undeclared reference to '{name}' (in container '')"))
     }
 
@@ -215,8 +185,13 @@ impl Checker {
             return Type::Dyn;
         }
         let Some(overloads) = signatures::overloads(target.is_some(), function) else {
-            return self.fault(at, format!("undeclared reference to '{function}' (in container '')"));
+            return self.undeclared(at, function);
         };
+        if let ("jsonpatch.escapeKey", false) = (function, self.makes_patches) {
+            // Two names that nobody knows: what is before the dot, and the function.
+            self.undeclared(at.saturating_sub(function.len()), "jsonpatch");
+            return self.undeclared(at, "escapeKey");
+        }
         let given: Vec<&Type> = target_type.iter().chain(&arg_types).collect();
         let results: Vec<Type> = overloads.iter().filter_map(|overload| apply(overload, &given)).collect();
         match results.as_slice() {
@@ -274,7 +249,10 @@ impl Checker {
     }
 
     /// An object that the expression makes: a JSON patch's fields are known, others' are anything.
-    fn object(&mut self, name: &str, entries: &[(bool, Node, Node)]) -> Type {
+    fn object(&mut self, at: usize, name: &str, entries: &[(bool, Node, Node)]) -> Type {
+        if !(self.makes_patches && makes_object(name)) {
+            return self.undeclared(at, name);
+        }
         let patch = (name == "JSONPatch").then(Type::json_patch);
         for (_, key, value) in entries {
             let given = self.check(value);
@@ -361,63 +339,5 @@ fn literal_type(literal: &Literal) -> Type {
         Literal::Double(_) => Type::Double,
         Literal::String(_) => Type::String,
         Literal::Bytes(_) => Type::Bytes,
-    }
-}
-
-fn binary_type(operator: Binary, left: &Type, right: &Type) -> Option<Type> {
-    let unknown = |ty: &Type| matches!(ty, Type::Dyn | Type::Parameter(_));
-    let mut bound = Bound::new();
-    match operator {
-        Binary::Equal | Binary::NotEqual => {
-            (fits(left, right, &mut bound) || fits(right, left, &mut bound)).then_some(Type::Bool)
-        }
-        Binary::In => match right {
-            Type::List(element) => fits(element, left, &mut bound).then_some(Type::Bool),
-            Type::Map(key, _) => fits(key, left, &mut bound).then_some(Type::Bool),
-            right => unknown(right).then_some(Type::Bool),
-        },
-        Binary::Less | Binary::LessEqual | Binary::Greater | Binary::GreaterEqual => {
-            let numeric = |ty: &Type| matches!(ty, Type::Int | Type::Uint | Type::Double);
-            let ordered = |ty: &Type| {
-                matches!(ty, Type::Bool | Type::String | Type::Bytes | Type::Timestamp | Type::Duration) || numeric(ty)
-            };
-            let fit = match (unknown(left), unknown(right)) {
-                (true, true) => true,
-                (true, false) => ordered(right),
-                (false, true) => ordered(left),
-                (false, false) => (left == right && ordered(left)) || (numeric(left) && numeric(right)),
-            };
-            fit.then_some(Type::Bool)
-        }
-        _ => arithmetic_type(operator, left, right),
-    }
-}
-
-fn arithmetic_type(operator: Binary, left: &Type, right: &Type) -> Option<Type> {
-    use Type::{Bytes, Double, Duration, Int, List, String, Timestamp, Uint};
-    match (operator, left, right) {
-        (_, Type::Dyn | Type::Parameter(_), Type::Dyn | Type::Parameter(_)) => Some(Type::Dyn),
-        (Binary::Add | Binary::Subtract, Type::Dyn, Timestamp | Duration)
-        | (Binary::Add | Binary::Subtract, Timestamp | Duration, Type::Dyn) => Some(Type::Dyn),
-        (_, Type::Dyn | Type::Parameter(_), known) | (_, known, Type::Dyn | Type::Parameter(_)) => {
-            arithmetic_type(operator, known, known)
-        }
-        (Binary::Remainder, Int, Int) => Some(Int),
-        (Binary::Remainder, Uint, Uint) => Some(Uint),
-        (Binary::Remainder, ..) => None,
-        (_, Int, Int) => Some(Int),
-        (_, Uint, Uint) => Some(Uint),
-        (_, Double, Double) => Some(Double),
-        (Binary::Add, String, String) => Some(String),
-        (Binary::Add, Bytes, Bytes) => Some(Bytes),
-        (Binary::Add, List(a), List(b)) => {
-            let same = a == b || fits(a, b, &mut Bound::new()) || fits(b, a, &mut Bound::new());
-            same.then(|| if a.is_dyn() { right.clone() } else { left.clone() })
-        }
-        (Binary::Add, Timestamp, Duration) | (Binary::Add, Duration, Timestamp) => Some(Timestamp),
-        (Binary::Subtract, Timestamp, Duration) => Some(Timestamp),
-        (Binary::Subtract, Timestamp, Timestamp) => Some(Duration),
-        (Binary::Add | Binary::Subtract, Duration, Duration) => Some(Duration),
-        _ => None,
     }
 }

@@ -51,6 +51,7 @@ pub const RUNTIME_BUDGET: u64 = 10_000_000;
 pub struct Env {
     variables: Vec<(String, Type)>,
     result: Option<Type>,
+    makes_patches: bool,
 }
 
 impl Env {
@@ -63,6 +64,12 @@ impl Env {
     pub fn with(mut self, name: &str, ty: Type) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), ty));
+        self
+    }
+
+    /// Knows what mutations are made of: `Object{…}`, `Object.spec{…}` and so on, `JSONPatch{…}`, `jsonpatch.escapeKey`.
+    pub fn making_patches(mut self) -> Self {
+        self.makes_patches = true;
         self
     }
 

@@ -121,11 +121,8 @@ impl Lowering {
                 )
             }
             Parsed::Map(map) => Expr::Map(self.entries(map.entries, below)?),
-            Parsed::Struct(object) if makes_object(&object.type_name) => {
-                Expr::Object { entries: self.entries(object.entries, below)?, name: object.type_name }
-            }
             Parsed::Struct(object) => {
-                return Err(SyntaxError { at, message: format!("undeclared reference to '{}'", object.type_name) });
+                Expr::Object { entries: self.entries(object.entries, below)?, name: object.type_name }
             }
             Parsed::Comprehension(_) | Parsed::Unspecified => {
                 return Err(SyntaxError { at, message: "Syntax error: no viable alternative".to_owned() });

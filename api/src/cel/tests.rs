@@ -3,8 +3,11 @@ use serde_json::{Value as Json, json};
 use super::*;
 
 fn run(source: &str, object: &Json) -> Result<Json, String> {
-    let env = Env::new().with("self", Type::Dyn);
-    let program = Program::compile(source, &env).map_err(|error| error.to_string())?;
+    run_in(&Env::new().with("self", Type::Dyn), source, object)
+}
+
+fn run_in(env: &Env, source: &str, object: &Json) -> Result<Json, String> {
+    let program = Program::compile(source, env).map_err(|error| error.to_string())?;
     let value = program.eval(&[("self", Value::json(object))], &mut Budget::per_call());
     value.map_err(|error| error.to_string()).map(|value| value.to_json().unwrap_or_else(|| format!("{value:?}").into()))
 }
@@ -144,6 +147,13 @@ fn objects_of_a_schema_are_checked_and_read_by_it() {
 
 #[test]
 fn objects_that_are_made_have_a_type() {
+    let env = Env::new().making_patches();
+    let gives = |source: &str, expected: Json| assert_eq!(run_in(&env, source, &json!({})), Ok(expected), "{source}");
+    let fails = |source: &str, message: &str| {
+        let error = run_in(&env, source, &json!({})).unwrap_err();
+        assert!(error.contains(message), "{source}: {error}");
+    };
+    gives("jsonpatch.escapeKey('a/b~c')", json!("a~1b~0c"));
     gives("Object{spec: Object.spec{replicas: 1 + 1}}", json!({"spec": {"replicas": 2}}));
     gives("Object{spec: Object.spec{replicas: 1}}.spec.replicas == 1", json!(true));
     gives(
@@ -154,7 +164,7 @@ fn objects_that_are_made_have_a_type() {
     fails("JSONPatch{operation: 'add'}", "undefined field 'operation'");
     fails("Object{} == {'a': 1}", "found no matching overload for '_==_'");
     let named = |source: &str| {
-        let program = Program::compile(source, &Env::new()).expect("an expression");
+        let program = Program::compile(source, &env).expect("an expression");
         program.eval(&[], &mut Budget::per_call()).expect("an object").check_names()
     };
     assert_eq!(named("Object{spec: Object.spec{list: [Object.spec.list{a: 1}]}}"), Ok(()));
@@ -162,6 +172,24 @@ fn objects_that_are_made_have_a_type() {
     let error = named("Object{spec: Object.template{a: Object{}}}").expect_err("they are misnamed");
     assert_eq!(error.lines().count(), 2, "{error}");
     assert!(error.starts_with("unexpected type name \"Object.template\", expected \"Object.spec\""), "{error}");
+}
+
+#[test]
+fn what_patches_are_made_of_is_known_where_patches_are_made() {
+    for (source, message) in [
+        ("Object{spec: c} == 1", "<input>:1:7: undeclared reference to 'Object' (in container '')"),
+        ("Object.spec{} == 1", "<input>:1:12: undeclared reference to 'Object.spec' (in container '')"),
+        ("JSONPatch{op: 1} == null", "<input>:1:10: undeclared reference to 'JSONPatch' (in container '')"),
+        ("jsonpatch.escapeKey('a') == ''", "<input>:1:1: undeclared reference to 'jsonpatch' (in container '')"),
+        ("jsonpatch.escapeKey('a') == ''", "<input>:1:20: undeclared reference to 'escapeKey' (in container '')"),
+    ] {
+        fails(source, message);
+    }
+    let env = Env::new().making_patches();
+    for (source, name) in [("Foo{a: 1} == 2", "1:4: undeclared reference to 'Foo'"), ("a.b.Foo{} == 2", "'a.b.Foo'")] {
+        let error = run_in(&env, source, &json!({})).unwrap_err();
+        assert!(error.contains(name), "{error}");
+    }
 }
 
 #[test]
