@@ -74,6 +74,7 @@ pub mod discovery;
 pub mod encryption;
 pub mod environment;
 pub mod fairness;
+mod identity;
 pub mod kinds;
 pub mod layers;
 mod metrics;

@@ -89,25 +89,30 @@ const COUNTERS_WITHOUT_TOTAL: [&str; 4] = [
     "authentication_attempts",
 ];
 
-/// Everything in the registry.
-pub(crate) fn render(registry: &Registry) -> String {
+/// What of the registry is wanted, by its name (a counter's without `_total`).
+pub(crate) fn render(registry: &Registry, wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
     // Writing into a string does not fail.
     let _ = prometheus_client::encoding::text::encode_registry(&mut text, registry);
-    plain(&text)
+    plain(&text, wanted)
 }
 
 /// OpenMetrics as the older format has it.
-fn plain(text: &str) -> String {
+fn plain(text: &str, wanted: impl Fn(&str) -> bool) -> String {
     let mut page = String::with_capacity(text.len() + (text.len() >> 6));
     let mut help = None;
     // The name of the counter whose samples follow, if it loses its end.
     let mut shortened = None;
+    let mut shown = true;
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ').map(|(_, help)| help);
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap_or((rest, "untyped"));
+            shown = wanted(name);
+            if !shown {
+                continue;
+            }
             let without = COUNTERS_WITHOUT_TOTAL.contains(&name);
             let end = if kind == "counter" && !without { "_total" } else { "" };
             let kind = if kind == "unknown" { "untyped" } else { kind };
@@ -116,7 +121,7 @@ fn plain(text: &str) -> String {
             }
             page.push('\n');
             shortened = without.then_some(name);
-        } else if !line.starts_with('#') {
+        } else if shown && !line.starts_with('#') {
             let rest = shortened.and_then(|name| Some((name, line.strip_prefix(name)?.strip_prefix("_total")?)));
             match rest {
                 Some((name, rest)) => {
@@ -149,10 +154,12 @@ mod tests {
         without.inc_by(2);
         gauge.set(3);
         assert_eq!(
-            render(&registry),
+            render(&registry, |_| true),
             "# HELP requests_total Requests.\n# TYPE requests_total counter\nrequests_total 1\n\
              # HELP authentication_attempts Attempts.\n# TYPE authentication_attempts counter\n\
              authentication_attempts 2\n# HELP size Size.\n# TYPE size gauge\nsize 3\n"
         );
+        let some = "# HELP requests_total Requests.\n# TYPE requests_total counter\nrequests_total 1\n";
+        assert_eq!(render(&registry, |name| name == "requests"), some);
     }
 }

@@ -61,10 +61,25 @@ pub trait Objects: Send + Sync + 'static {
         Some((known.plural.to_owned(), known.namespaced()))
     }
 
-    /// Versions and kinds of a custom resource between which nobody needs to be asked to convert.
+    /// The versions in which a custom resource is served, and its kind in each.
     fn custom_versions(&self, resource: GroupResource<'_>) -> Vec<(String, String)> {
         let _ = resource;
         Vec::new()
+    }
+
+    /// An object of a custom resource in another of its versions, such as `example.com/v2`, with that version's defaults.
+    ///
+    /// # Errors
+    /// The webhook that converts them does not.
+    async fn convert_custom(
+        &self,
+        resource: GroupResource<'_>,
+        mut object: Value,
+        api_version: &str,
+    ) -> Result<Value, Status> {
+        let _ = resource;
+        object["apiVersion"] = api_version.into();
+        Ok(object)
     }
 
     /// Tells an observer of every object there is and of every change from now on, without a gap.

@@ -11,7 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{Named, Number};
+use crate::identity::{apiserver_id_hash, hash};
+use crate::metrics::{Count, Named, Number};
 
 /// How often files are looked at.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
@@ -78,8 +79,13 @@ pub(crate) fn told<E: std::fmt::Display>(what: &str, reloaded: Result<bool, E>, 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabels {
     status: &'static str,
-    /// Servers have no identities here that could be hashed.
     apiserver_id_hash: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InfoLabels {
+    apiserver_id_hash: &'static str,
+    hash: String,
 }
 
 /// What came of reading a configuration again, under upstream's names. Clones share it.
@@ -87,6 +93,7 @@ struct StatusLabels {
 pub(crate) struct ReloadMetrics {
     reloads: Family<StatusLabels, Counter>,
     last: Family<StatusLabels, Number>,
+    info: Family<InfoLabels, Count>,
 }
 
 impl ReloadMetrics {
@@ -101,12 +108,24 @@ impl ReloadMetrics {
                 &name("automatic_reload_last_timestamp_seconds"),
                 "When the configuration was last read anew, by what came of it",
             ),
+            info: named.counts(&name("last_config_info"), "The configuration in force, by its hash"),
         }
     }
 
-    /// Counts a configuration that was taken over, or refused.
-    pub(crate) fn record(&self, taken: bool, now: Timestamp) {
-        let labels = StatusLabels { status: if taken { "success" } else { "failure" }, apiserver_id_hash: "" };
+    /// Tells which configuration is in force: what was seen last in that file.
+    pub(crate) fn in_force(&self, file: &WatchedFile) {
+        let hash = hash(&*file.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        self.info.clear();
+        self.info.get_or_create(&InfoLabels { apiserver_id_hash: apiserver_id_hash(), hash }).set(1);
+    }
+
+    /// Counts a configuration out of that file that was taken over, or refused.
+    pub(crate) fn record(&self, file: &WatchedFile, taken: bool, now: Timestamp) {
+        if taken {
+            self.in_force(file);
+        }
+        let labels =
+            StatusLabels { status: if taken { "success" } else { "failure" }, apiserver_id_hash: apiserver_id_hash() };
         self.reloads.get_or_create(&labels).inc();
         self.last.get_or_create(&labels).set(now.as_duration().as_secs_f64());
     }

@@ -178,6 +178,41 @@ async fn others_are_called_over_tls_if_their_certificate_is_trusted() {
 }
 
 #[tokio::test]
+async fn a_server_whose_own_certificate_is_the_bundle_is_trusted() {
+    let own = |is_authority: bool| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        if is_authority {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let server = ApiServer::builder(Arc::new(MemoryStore::new())).build().await.unwrap();
+    for is_authority in [true, false] {
+        let (certificate, key) = own(is_authority);
+        let tls = Tls::new(&certificate, &key, &certificate).unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).await.unwrap();
+        let port = listener.local_address().port();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
+        let ask = |bundle: &str, name: &str| {
+            let mut target = Target::new(format!("https://{name}:{port}/livez").parse().unwrap());
+            target.connect = Some(("127.0.0.1".into(), port));
+            target.authorities = Some(bundle.into());
+            async move { Https::default().send(&target, Request::get("/livez").body(Bytes::new()).unwrap()).await }
+        };
+        assert_eq!(ask(&certificate, "localhost").await.unwrap().status(), StatusCode::OK);
+        let elsewhere = ask(&certificate, "elsewhere.test").await.unwrap_err().to_string();
+        assert!(elsewhere.starts_with("tls: failed to verify certificate: x509: "), "{elsewhere}");
+        let (other, _) = own(is_authority);
+        assert!(ask(&other, "localhost").await.is_err(), "the same names, but another certificate");
+        shutdown.cancel();
+        serving.await.unwrap();
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn http_2_is_spoken_to_who_can() {
     let cluster = Cluster::start().await;
     let stream = cluster.tls(Some(&cluster.admin()), &[b"h2", b"http/1.1"]).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use k8s_openapi::jiff::Timestamp;
+use kubewright::apiserver::admission::AdmissionConfig;
 use kubewright::apiserver::authn::StructuredAuthentication;
 use kubewright::apiserver::authn::token::{Issuer, SigningKey};
 use kubewright::apiserver::authz::StructuredAuthorization;
@@ -133,6 +134,9 @@ async fn configured(flags: &Flags, mut builder: Builder) -> anyhow::Result<Build
         let (remote, environment) = (remote::standard(), Arc::new(SystemEnvironment));
         let authorization = StructuredAuthorization::from_file(path.clone(), remote, environment).await?;
         builder = builder.authorization(authorization);
+    }
+    if let Some(path) = &flags.admission_control_config_file {
+        builder = builder.admission_config(AdmissionConfig::load(path)?);
     }
     Ok(builder)
 }

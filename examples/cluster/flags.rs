@@ -30,6 +30,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_config: Option<PathBuf>,
 
+    /// What admission plugins are told, by this `AdmissionConfiguration` [default: nothing].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admission_control_config_file: Option<PathBuf>,
+
     /// Which requests are traced and where spans go, by this `TracingConfiguration` [default: none].
     #[arg(long, value_name = "FILE")]
     pub(crate) tracing_config_file: Option<PathBuf>,

@@ -82,37 +82,60 @@ impl Seen {
     }
 
     /// An object of the request, in this version.
-    pub(super) fn convert(&self, a: &AdmissionAttributes<'_>, object: &Value) -> Value {
-        let same = (self.group.as_str(), self.version.as_str()) == (a.group, a.version);
-        if same || object.is_null() || !a.subresource.is_empty() {
-            return object.clone();
-        }
-        let mut object = object.clone();
-        if let Some((_, conversion)) = convert::storage_of(a.group, a.version, a.resource) {
-            object = (conversion.to_storage)(object);
-        }
-        if let Some((_, conversion)) = convert::storage_of(&self.group, &self.version, a.resource) {
-            object = (conversion.from_storage)(object);
-        }
-        object["apiVersion"] = self.api_version().into();
-        object
+    ///
+    /// # Errors
+    /// The webhook that converts between the versions of a custom resource does not.
+    pub(super) async fn convert(
+        &self,
+        a: &AdmissionAttributes<'_>,
+        object: &Value,
+        objects: &dyn Objects,
+    ) -> Result<Value, Status> {
+        let asked = Self::of(a);
+        asked.translate(self, a, object.clone(), objects).await
     }
 
     /// An object that was looked at in this version, in the request's.
-    pub(super) fn convert_back(&self, a: &AdmissionAttributes<'_>, object: Value) -> Value {
-        let asked = Self { group: a.group.into(), version: a.version.into(), kind: a.kind.into() };
-        if asked.group == self.group && asked.version == self.version {
-            return object;
+    ///
+    /// # Errors
+    /// As of [`convert`](Self::convert).
+    pub(super) async fn convert_back(
+        &self,
+        a: &AdmissionAttributes<'_>,
+        object: Value,
+        objects: &dyn Objects,
+    ) -> Result<Value, Status> {
+        self.translate(&Self::of(a), a, object, objects).await
+    }
+
+    /// The version of the request itself.
+    fn of(a: &AdmissionAttributes<'_>) -> Self {
+        Self { group: a.group.into(), version: a.version.into(), kind: a.kind.into() }
+    }
+
+    /// An object in this version, in another.
+    async fn translate(
+        &self,
+        other: &Self,
+        a: &AdmissionAttributes<'_>,
+        mut object: Value,
+        objects: &dyn Objects,
+    ) -> Result<Value, Status> {
+        let same = (&self.group, &self.version) == (&other.group, &other.version);
+        if same || object.is_null() || !a.subresource.is_empty() {
+            return Ok(object);
         }
-        let mut object = object;
+        if resources::find(a.group, a.version, a.resource).is_none() {
+            return objects.convert_custom(a.group_resource(), object, &other.api_version()).await;
+        }
         if let Some((_, conversion)) = convert::storage_of(&self.group, &self.version, a.resource) {
             object = (conversion.to_storage)(object);
         }
-        if let Some((_, conversion)) = convert::storage_of(&asked.group, &asked.version, a.resource) {
+        if let Some((_, conversion)) = convert::storage_of(&other.group, &other.version, a.resource) {
             object = (conversion.from_storage)(object);
         }
-        object["apiVersion"] = asked.api_version().into();
-        object
+        object["apiVersion"] = other.api_version().into();
+        Ok(object)
     }
 }
 
@@ -201,13 +224,12 @@ impl Matcher {
                 return Ok(None);
             }
         }
-        let asked = || Seen { group: a.group.into(), version: a.version.into(), kind: a.kind.into() };
         if self.find(&self.excluded, a, objects).is_some() {
             return Ok(None);
         }
         let seen = match self.has_rules() {
             true => self.find(&self.rules, a, objects),
-            false => Some(asked()),
+            false => Some(Seen::of(a)),
         };
         let Some(seen) = seen else { return Ok(None) };
         Ok(self.selects_namespace(a, objects).await?.then_some(seen))
@@ -216,7 +238,7 @@ impl Matcher {
     fn find(&self, rules: &[Rule], a: &AdmissionAttributes<'_>, objects: &dyn Objects) -> Option<Seen> {
         let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.matches(a)).collect();
         if rules.iter().any(|rule| rule.has_version(a.group, a.version)) {
-            return Some(Seen { group: a.group.into(), version: a.version.into(), kind: a.kind.into() });
+            return Some(Seen::of(a));
         }
         if !self.equivalent || rules.is_empty() {
             return None;

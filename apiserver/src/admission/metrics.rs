@@ -1,8 +1,10 @@
 //! What is measured of admission, under upstream's names.
 
+mod pod_security;
 mod policies;
 mod webhooks;
 
+pub(super) use pod_security::{Evaluation, PodSecurityMetrics};
 pub(super) use policies::{Enforcement, ErrorType, POLICY, WEBHOOK};
 pub(super) use webhooks::Called;
 
@@ -70,6 +72,7 @@ pub struct AdmissionMetrics {
     steps: Histograms<StepLabels>,
     webhooks: WebhookMetrics,
     policies: PolicyMetrics,
+    pod_security: PodSecurityMetrics,
 }
 
 impl fmt::Debug for AdmissionMetrics {
@@ -99,6 +102,7 @@ impl AdmissionMetrics {
             steps: named.histograms("step_admission_duration_seconds", "How long all plugins took together", seconds),
             webhooks: WebhookMetrics::new(&mut named),
             policies: PolicyMetrics::new(registry),
+            pod_security: PodSecurityMetrics::new(registry),
         }
     }
 
@@ -121,6 +125,10 @@ impl AdmissionMetrics {
 
     pub(super) const fn webhooks(&self) -> &WebhookMetrics {
         &self.webhooks
+    }
+
+    pub(super) const fn pod_security(&self) -> &PodSecurityMetrics {
+        &self.pod_security
     }
 
     pub(super) const fn policies(&self) -> &PolicyMetrics {

@@ -2,10 +2,13 @@
 //!
 //! Each plugin is an [`Admission`]; [`standard`] are those that upstream has on by default, and [`NodeRestriction`].
 
+mod asked;
 mod certificates;
 mod conditions;
+mod config;
 mod deciding;
 mod default_tolerations;
+mod lent_authorizer;
 mod limit_ranger;
 mod matching;
 mod metrics;
@@ -26,6 +29,7 @@ mod taint_nodes;
 mod webhook;
 
 pub use certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
+pub use config::{AdmissionConfig, AdmissionConfigError};
 pub use default_tolerations::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use metrics::AdmissionMetrics;
@@ -36,7 +40,7 @@ pub use pod_security::{PodSecurity, PodSecurityConfig};
 pub use policy::{MutatingPolicies, PolicyStatuses, ValidatingPolicies};
 pub use priority::Priority;
 pub use reinvocation::Reinvocation;
-pub use resource_quota::ResourceQuota;
+pub use resource_quota::{LimitedResource, MatchScope, ResourceQuota};
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use standard::standard;

@@ -3,6 +3,7 @@
 //! A controller says in a quota's status what is limited and how much is used; here that use grows with every object
 //! that is let in. One write at a time is counted, so that two cannot both take the last place.
 
+mod limited;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use tokio::sync::Mutex;
 
 use super::{Admission, AdmissionAttributes, Operation};
 use crate::objects::{GroupResource, Objects};
+pub(super) use limited::validate as validate_limited;
+pub use limited::{LimitedResource, MatchScope};
 use usage::{Amounts, amounts, matches_scopes, missing, usage};
 
 /// How often a status that somebody else changed meanwhile is read again.
@@ -25,6 +28,7 @@ const TRIES: usize = 5;
 /// The plugin.
 pub struct ResourceQuota {
     objects: Arc<dyn Objects>,
+    limited: Vec<LimitedResource>,
     counting: Mutex<()>,
 }
 
@@ -42,12 +46,32 @@ impl ResourceQuota {
     /// Looks quotas up, and counts, there.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects, counting: Mutex::new(()) }
+        Self { objects, limited: Vec::new(), counting: Mutex::new(()) }
     }
 
+    /// Lets these be consumed under a quota only (default: what no quota limits, nobody limits).
+    #[must_use]
+    pub fn limiting(mut self, limited: Vec<LimitedResource>) -> Self {
+        self.limited = limited;
+        self
+    }
+
+    /// Those of the namespace.
     fn quotas(&self, a: &AdmissionAttributes<'_>) -> Vec<Value> {
-        let quotas = self.objects.cached_list(GroupResource::core("resourcequotas"), Some(a.namespace));
-        quotas.into_iter().filter(|quota| matches_scopes(quota, a.group, a.resource, &a.object)).collect()
+        self.objects.cached_list(GroupResource::core("resourcequotas"), Some(a.namespace))
+    }
+
+    /// What a quota limits must be said.
+    fn specified(a: &AdmissionAttributes<'_>, quota: &Value) -> Result<(), Status> {
+        let missing = match a.old {
+            None => missing(a.group, a.resource, &a.object, &amounts(&quota["spec"]["hard"])),
+            Some(_) => Vec::new(),
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+        Err(a.forbidden(format!("failed quota: {name}: must specify {}", missing.join("; "))))
     }
 
     /// What a quota will have counted once the object is there; `None` if it doesn't limit the object.
@@ -69,12 +93,6 @@ impl ResourceQuota {
                 })
                 .filter(|(_, delta)| *delta > Quantity::default())
                 .collect();
-        }
-        if a.old.is_none() {
-            let missing = missing(a.group, a.resource, &a.object, &limited);
-            if !missing.is_empty() {
-                return Err(a.forbidden(format!("failed quota: {name}: must specify {}", missing.join("; "))));
-            }
         }
         wanted.retain(|_, amount| *amount > Quantity::default());
         if wanted.is_empty() {
@@ -106,15 +124,18 @@ impl ResourceQuota {
     }
 
     async fn count(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
-        let quotas = self.quotas(a);
-        if quotas.is_empty() {
+        let matches = |quota: &&Value| matches_scopes(quota, a.group, a.resource, &a.object);
+        if self.limited.is_empty() && !self.quotas(a).iter().any(|quota| matches(&quota)) {
             return Ok(());
         }
         let _one_at_a_time = self.counting.lock().await;
+        let quotas = self.quotas(a);
+        quotas.iter().filter(matches).try_for_each(|quota| Self::specified(a, quota))?;
+        limited::covered(&self.limited, a, &quotas)?;
         // All must agree before any is counted.
         let mut pending: BTreeMap<String, Amounts> = BTreeMap::new();
-        for quota in self.quotas(a) {
-            if let Some(after) = Self::counted(a, &quota)? {
+        for quota in quotas.iter().filter(matches) {
+            if let Some(after) = Self::counted(a, quota)? {
                 pending.insert(quota["metadata"]["name"].as_str().unwrap_or_default().to_owned(), after);
             }
         }

@@ -14,22 +14,24 @@ pub fn standard(
     objects: &Arc<dyn Objects>,
     authorizer: &Arc<dyn Authorizer>,
     environment: &Arc<dyn Environment>,
-    pod_security: PodSecurityConfig,
+    config: AdmissionConfig,
     remote: &Arc<dyn Remote>,
     metrics: &AdmissionMetrics,
 ) -> Vec<Arc<dyn Admission>> {
     let objects = || Arc::clone(objects);
     let authorizer = || Arc::clone(authorizer);
     let (environment, remote) = (|| Arc::clone(environment), || Arc::clone(remote));
-    let mutating = MutatingWebhooks::new(objects(), authorizer(), environment(), remote());
-    let validating = ValidatingWebhooks::new(objects(), authorizer(), environment(), remote());
+    let mutating = MutatingWebhooks::new(objects(), authorizer(), environment(), remote())
+        .with_credentials(config.mutating_webhooks);
+    let validating = ValidatingWebhooks::new(objects(), authorizer(), environment(), remote())
+        .with_credentials(config.validating_webhooks);
     vec![
         Arc::new(NamespaceLifecycle::new(objects())),
         Arc::new(LimitRanger::new(objects())),
         Arc::new(ServiceAccount::new(objects(), environment())),
         Arc::new(NodeRestriction::new(objects(), authorizer())),
         Arc::new(TaintNodesByCondition),
-        Arc::new(PodSecurity::new(objects(), pod_security)),
+        Arc::new(PodSecurity::new(objects(), config.pod_security).measured(metrics.clone())),
         Arc::new(Priority::new(objects())),
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass::new(objects())),
@@ -48,6 +50,6 @@ pub fn standard(
         Arc::new(ValidatingPolicies::new(objects(), authorizer()).measured(metrics.clone())),
         Arc::new(validating.measured(metrics.clone())),
         // Last: what it counts nobody refuses any more.
-        Arc::new(ResourceQuota::new(objects())),
+        Arc::new(ResourceQuota::new(objects()).limiting(config.limited_resources)),
     ]
 }

@@ -39,7 +39,7 @@ pub struct AuditConfig {
     pub queue_max: usize,
     /// How many events are written at once at most (default: 400).
     pub batch_max: usize,
-    /// How long events are collected before they are written (default: a second).
+    /// How long events are collected for sinks whose writes are dear ([`Sink::collects`]; default: a second).
     pub batch_wait: Duration,
 }
 

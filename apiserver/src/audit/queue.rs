@@ -37,6 +37,12 @@ pub trait Sink: Send + 'static {
     /// Writes them, in order. Those that can't be written are lost; the sink decides how often it tries.
     async fn write(&mut self, events: &[Event]) -> Result<(), SinkError>;
 
+    /// Whether events are collected for [`AuditConfig::batch_wait`] before they are written, for each write is dear
+    /// (default: no). Otherwise the sink gets them as soon as it is free, and what comes meanwhile is the next batch.
+    fn collects(&self) -> bool {
+        false
+    }
+
     /// What metrics call it (default: `custom`).
     fn name(&self) -> &'static str {
         "custom"
@@ -155,6 +161,17 @@ impl Writer {
         let mut batch = Vec::new();
         while let Some(Some(first)) = cancel.run_until_cancelled(self.receiver.recv()).await {
             batch.push(first);
+            if !self.sink.collects() {
+                // Who is answered at the same time comes along.
+                tokio::task::yield_now().await;
+                while batch.len() < self.batch_max
+                    && let Ok(event) = self.receiver.try_recv()
+                {
+                    batch.push(event);
+                }
+                self.write(&mut batch).await;
+                continue;
+            }
             let more = async {
                 while batch.len() < self.batch_max {
                     let room = self.batch_max - batch.len();
@@ -196,12 +213,16 @@ mod tests {
     use super::*;
     use crate::audit::Level;
 
-    struct Gather(mpsc::UnboundedSender<usize>);
+    struct Gather(mpsc::UnboundedSender<usize>, bool);
 
     #[async_trait]
     impl Sink for Gather {
         async fn write(&mut self, events: &[Event]) -> Result<(), SinkError> {
             self.0.send(events.len()).map_err(SinkError::new)
+        }
+
+        fn collects(&self) -> bool {
+            self.1
         }
     }
 
@@ -222,7 +243,7 @@ mod tests {
     async fn events_are_written_in_batches_and_at_the_end() {
         let (sender, mut written) = mpsc::unbounded_channel();
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let auditor = Auditor::start(AuditConfig { batch_max: 3, ..config(Gather(sender)) }, &tasks, &cancel);
+        let auditor = Auditor::start(AuditConfig { batch_max: 3, ..config(Gather(sender, true)) }, &tasks, &cancel);
         for _ in 0..4 {
             auditor.take(Event(json!({}))).await;
         }
@@ -233,6 +254,23 @@ mod tests {
         tasks.close();
         tasks.wait().await;
         assert_eq!((written.recv().await, auditor.lost()), (Some(1), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_collect_gets_events_at_once() {
+        let (sender, mut written) = mpsc::unbounded_channel();
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let auditor = Auditor::start(AuditConfig { batch_max: 3, ..config(Gather(sender, false)) }, &tasks, &cancel);
+        let start = tokio::time::Instant::now();
+        for _ in 0..4 {
+            auditor.take(Event(json!({}))).await;
+        }
+        assert_eq!((written.recv().await, written.recv().await), (Some(3), Some(1)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(auditor.lost(), 0);
     }
 
     #[tokio::test(start_paused = true)]

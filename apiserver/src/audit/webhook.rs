@@ -51,6 +51,10 @@ impl Sink for WebhookSink {
         "webhook"
     }
 
+    fn collects(&self) -> bool {
+        true
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<(), SinkError> {
         let items: Vec<&Value> = events.iter().map(Event::json).collect();
         let list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items});

@@ -205,17 +205,18 @@ impl StructuredAuthorization {
 
     /// Counts what comes of reading the file again.
     pub(crate) fn measure(&self, metrics: ReloadMetrics) {
+        if let Some(file) = &self.0.file {
+            metrics.in_force(file);
+        }
         let _ = self.0.metrics.set(metrics);
     }
 
     /// Follows the file, if there is one, until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        if self.0.file.is_none() {
-            return;
-        }
+        let Some(file) = &self.0.file else { return };
         let outcome = |taken| {
             if let Some(metrics) = self.0.metrics.get() {
-                metrics.record(taken, self.0.environment.now());
+                metrics.record(file, taken, self.0.environment.now());
             }
         };
         watched_file::follow("authorization configuration", || self.reload(), outcome, cancel).await;

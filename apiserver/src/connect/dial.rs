@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::NodeAddress;
+use crate::remote::trusting;
 use crate::serve::{TlsError, certificates};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -44,14 +45,9 @@ impl KubeletTls {
     pub fn from_pem(certificate: &str, key: &str, authorities: &str) -> Result<Self, TlsError> {
         let chain = certificates("kubelet client certificate", certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| TlsError::new("kubelet client key", e))?;
-        let mut roots = RootCertStore::empty();
-        for authority in certificates("kubelet authorities", authorities)? {
-            roots.add(authority).map_err(|error| TlsError::new("kubelet authorities", error))?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::new("protocol versions", error))?
-            .with_root_certificates(roots)
+        let authorities = certificates("kubelet authorities", authorities)?;
+        let config = trusting(authorities)
+            .map_err(|error| TlsError::new("kubelet authorities", error))?
             .with_client_auth_cert(chain, key)
             .map_err(|error| TlsError::new("kubelet client certificate", error))?;
         Ok(Self::new(Arc::new(config)))

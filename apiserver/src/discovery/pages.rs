@@ -1,4 +1,4 @@
-//! `/version`, `/metrics`, and the public keys of service account tokens.
+//! `/version`, `/metrics`, `/metrics/slis`, and the public keys of service account tokens.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(crate) fn platform() -> String {
     format!("{}/{machine}", std::env::consts::OS)
 }
 
-/// Answers `/metrics`.
+/// Answers `/metrics` and `/metrics/slis`.
 #[derive(Clone)]
 pub struct MetricsPage {
     metrics: Metrics,
@@ -81,14 +81,19 @@ impl MetricsPage {
 #[async_trait]
 impl Endpoint for MetricsPage {
     fn handles(&self, info: &RequestInfo) -> bool {
-        info.path == "/metrics"
+        matches!(info.path.as_str(), "/metrics" | "/metrics/slis")
     }
 
-    async fn call(&self, _: Request<Body>) -> Response<Body> {
-        if let Some((metrics, store)) = &self.store {
-            metrics.measure(&**store).await;
-        }
-        let mut response = body::text(StatusCode::OK, self.metrics.render());
+    async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let text = if request.uri().path() == "/metrics/slis" {
+            self.metrics.render_slis()
+        } else {
+            if let Some((metrics, store)) = &self.store {
+                metrics.measure(&**store).await;
+            }
+            self.metrics.render()
+        };
+        let mut response = body::text(StatusCode::OK, text);
         let kind = HeaderValue::from_static(crate::metrics::MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response

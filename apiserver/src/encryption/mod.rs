@@ -210,6 +210,9 @@ impl Encryption {
 
     /// Counts what comes of reading the file again.
     pub(crate) fn measure(&self, metrics: ReloadMetrics) {
+        if let Some(file) = &self.0.file {
+            metrics.in_force(file);
+        }
         let _ = self.0.metrics.set(metrics);
     }
 
@@ -254,8 +257,8 @@ impl Encryption {
                 () = tokio::time::sleep(pause) => {}
             }
             watched_file::told("encryption configuration", self.reload().await, &|taken| {
-                if let Some(metrics) = self.0.metrics.get() {
-                    metrics.record(taken, self.0.environment.now());
+                if let (Some(metrics), Some(file)) = (self.0.metrics.get(), &self.0.file) {
+                    metrics.record(file, taken, self.0.environment.now());
                 }
             });
             for service in &self.table().services {

@@ -97,29 +97,48 @@ pub(super) fn bounds(levels: &[Shares], seats: usize) -> Vec<Bounds> {
     levels.iter().map(bound).collect()
 }
 
+/// How many seats a level needs whatever others want.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded numbers of seats, none negative")]
+fn needed((bounds, seen): &(Bounds, Observed)) -> usize {
+    let high = seen.high.round() as usize;
+    if bounds.is_exempt { bounds.min.max(high) } else { bounds.min.max(high.min(bounds.nominal)) }
+}
+
+/// How many seats a level would get if there were enough.
+#[allow(clippy::cast_precision_loss, reason = "seats are few")]
+pub(super) fn target(level: &(Bounds, Observed)) -> f64 {
+    (needed(level) as f64).max(level.1.smoothed)
+}
+
+/// What became of the seats.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sharing {
+    /// How many each level gets.
+    pub(super) limits: Vec<usize>,
+    /// How much of its target each level gets whose bounds allow it; 0 if there is too little for that.
+    pub(super) fair_fraction: f64,
+}
+
 /// How many seats each level gets now, by its bounds and what was asked of it.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded numbers of seats, none negative")]
 #[allow(clippy::cast_precision_loss, reason = "seats are few")]
-pub(super) fn share_out(levels: &[(Bounds, Observed)]) -> Vec<usize> {
+pub(super) fn share_out(levels: &[(Bounds, Observed)]) -> Sharing {
     let total: usize = levels.iter().map(|(bounds, _)| bounds.nominal).sum();
-    let needed = |(bounds, seen): &(Bounds, Observed)| {
-        let high = seen.high.round() as usize;
-        if bounds.is_exempt { bounds.min.max(high) } else { bounds.min.max(high.min(bounds.nominal)) }
-    };
     let limited = || levels.iter().filter(|(bounds, _)| !bounds.is_exempt);
     let exempt: usize = levels.iter().filter(|(bounds, _)| bounds.is_exempt).map(needed).sum();
     let left = total.saturating_sub(exempt);
     let min_sum: usize = limited().map(|(bounds, _)| bounds.min).sum();
     let needed_sum: usize = limited().map(needed).sum();
-    let each = |give: &dyn Fn(&(Bounds, Observed)) -> usize| {
-        levels.iter().map(|level| if level.0.is_exempt { needed(level) } else { give(level) }).collect()
+    let each = |fair_fraction: f64, give: &dyn Fn(&(Bounds, Observed)) -> usize| {
+        let limits = levels.iter().map(|level| if level.0.is_exempt { needed(level) } else { give(level) });
+        Sharing { limits: limits.collect(), fair_fraction }
     };
     if left <= min_sum {
-        return each(&|(bounds, _)| bounds.min);
+        return each(0.0, &|(bounds, _)| bounds.min);
     }
     if left <= needed_sum {
         let part = (left - min_sum) as f64 / (needed_sum - min_sum) as f64;
-        return each(&|level| {
+        return each(0.0, &|level| {
             let min = level.0.min;
             min + ((needed(level) - min) as f64 * part).round() as usize
         });
@@ -127,7 +146,7 @@ pub(super) fn share_out(levels: &[(Bounds, Observed)]) -> Vec<usize> {
     // The fair proportion: the same for all levels but for those whose bounds it would break.
     let given = |level: &(Bounds, Observed), proportion: f64| {
         let (least, most) = (needed(level) as f64, level.0.max as f64);
-        (proportion * least.max(level.1.smoothed).max(0.001)).clamp(least, most.max(least))
+        (proportion * target(level).max(0.001)).clamp(least, most.max(least))
     };
     let (mut low, mut high) = (0.0, 1e9);
     for _ in 0..100 {
@@ -135,7 +154,7 @@ pub(super) fn share_out(levels: &[(Bounds, Observed)]) -> Vec<usize> {
         let sum: f64 = limited().map(|level| given(level, middle)).sum();
         if sum > left as f64 { high = middle } else { low = middle }
     }
-    each(&|level| given(level, low).round() as usize)
+    each(low, &|level| given(level, low).round() as usize)
 }
 
 #[cfg(test)]
@@ -205,20 +224,23 @@ mod tests {
     #[test]
     fn who_needs_seats_borrows_them_of_who_does_not() {
         let (busy, idle) = (level(50, 25, 100), level(50, 10, 100));
-        let given = share_out(&[(busy, asked(90.0)), (idle, asked(0.0))]);
+        let given = share_out(&[(busy, asked(90.0)), (idle, asked(0.0))]).limits;
         assert_eq!(given.iter().sum::<usize>(), 100);
         assert!(given[0] >= 89 && given[1] >= 10, "{given:?}");
         // What a level needs, up to its share, is given back to it.
         let back = share_out(&[(busy, asked(200.0)), (idle, asked(50.0))]);
-        assert_eq!(back, [50, 50]);
+        assert_eq!((back.limits.as_slice(), back.fair_fraction), ([50, 50].as_slice(), 0.0));
+        // Each gets the same part of what it wants, here a little more.
+        let scarce = share_out(&[(level(50, 10, 100), asked(45.0)), (level(50, 10, 100), asked(45.0))]);
+        assert!(scarce.fair_fraction > 1.0 && scarce.fair_fraction < 1.2, "{scarce:?}");
         // Nobody gets more than its limit.
-        let limited = share_out(&[(level(50, 25, 60), asked(500.0)), (idle, asked(0.0))]);
+        let limited = share_out(&[(level(50, 25, 60), asked(500.0)), (idle, asked(0.0))]).limits;
         assert_eq!(limited[0], 60);
         // What is exempt takes of all; below their least nobody goes.
         let exempt = Bounds { nominal: 0, min: 0, max: 100, is_exempt: true };
-        let pressed = share_out(&[(exempt, asked(95.0)), (busy, asked(50.0)), (idle, asked(50.0))]);
+        let pressed = share_out(&[(exempt, asked(95.0)), (busy, asked(50.0)), (idle, asked(50.0))]).limits;
         assert_eq!(pressed, [95, 25, 10]);
-        let some = share_out(&[(exempt, asked(40.0)), (busy, asked(50.0)), (idle, asked(50.0))]);
+        let some = share_out(&[(exempt, asked(40.0)), (busy, asked(50.0)), (idle, asked(50.0))]).limits;
         assert_eq!(some[0], 40);
         assert!((59..=61).contains(&(some[1] + some[2])), "{some:?}");
     }

@@ -1,67 +1,31 @@
 //! The priority levels and flow schemas that are in force, and the way through them.
 
+mod observe;
+mod seat;
+mod spec;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::demand::{Bounds, Shares, bounds, share_out};
-use super::metrics::{Counted, FairnessMetrics, Meter};
+use super::demand::{Bounds, Shares, bounds, share_out, target};
+use super::metrics::{FairnessMetrics, Meter};
 use super::queues::{Arrival, QueueSet, Treatment, Width};
 use super::retry::RetryAfter;
 use super::schema::Schema;
 use crate::bootstrap::flow_control;
-use crate::objects::Observer;
 use crate::request::{RequestInfo, User};
+pub(super) use observe::{LevelObserver, SchemaObserver};
+pub(super) use seat::Seat;
+use spec::LevelSpec;
 
 /// How long a request waits for its turn at most; a quarter of what a request may take.
 const WAIT_MAX: Duration = Duration::from_secs(15);
-
-/// What a level's object says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct LevelSpec {
-    uid: String,
-    treatment: Treatment,
-    shares: Shares,
-}
-
-fn number(value: &Value, default: u32) -> u32 {
-    value.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
-}
-
-impl LevelSpec {
-    fn read(object: &Value) -> Self {
-        let spec = &object["spec"];
-        let is_exempt = spec["type"] == "Exempt";
-        let part = &spec[if is_exempt { "exempt" } else { "limited" }];
-        let shares = Shares {
-            nominal: number(&part["nominalConcurrencyShares"], if is_exempt { 0 } else { 30 }),
-            lendable_percent: number(&part["lendablePercent"], 0).min(100),
-            borrowing_percent: part["borrowingLimitPercent"].as_u64().and_then(|percent| u32::try_from(percent).ok()),
-            is_exempt,
-        };
-        let response = &part["limitResponse"];
-        let size = |field: &str, default: u32| number(&response["queuing"][field], default).max(1) as usize;
-        let treatment = if is_exempt {
-            Treatment::Exempt
-        } else if response["type"] == "Queue" {
-            Treatment::Queue {
-                queues: size("queues", 64),
-                hand: size("handSize", 8),
-                length_max: size("queueLengthLimit", 50),
-            }
-        } else {
-            Treatment::Reject
-        };
-        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        Self { uid, treatment, shares }
-    }
-}
 
 struct Waiting {
     queues: QueueSet,
@@ -144,7 +108,7 @@ impl Objects {
 pub(super) struct Class {
     pub(super) schema: Arc<Schema>,
     pub(super) level: Arc<Level>,
-    meter: Meter,
+    pub(super) meter: Meter,
     hash: u64,
 }
 
@@ -251,6 +215,7 @@ impl Levels {
     /// Waits for the request's turn. Gives its seat, which is given back when it is dropped, or after how many seconds
     /// to come again.
     pub(super) async fn enter(self: &Arc<Self>, class: &Class, width: Width) -> Result<Seat, u64> {
+        class.meter.estimated(width.seats());
         let (seat, mut turn) = match self.arrive(class, width)? {
             (seat, None) => return Ok(seat.taken(Duration::ZERO)),
             (seat, Some(turn)) => (seat, turn),
@@ -281,6 +246,9 @@ impl Levels {
         let mut locked = lock(state);
         let (arrival, started) = locked.queues.arrive(id, class.hash, width, now);
         locked.wake(started);
+        if let Some(length) = locked.queues.last_length {
+            class.meter.enqueued(length);
+        }
         let turn = match arrival {
             Arrival::Runs => None,
             Arrival::Waits => {
@@ -296,7 +264,8 @@ impl Levels {
         };
         drop(locked);
         let (levels, meter) = (Arc::clone(self), class.meter.clone());
-        Ok((Seat { levels, state: Arc::clone(state), id, meter, seats: width.seats(), runs: None }, turn))
+        let (state, seats) = (Arc::clone(state), width.seats());
+        Ok((Seat { levels, state, id, meter, seats, is_watch: false, runs: None }, turn))
     }
 
     /// Seats that lingered may be free now.
@@ -339,13 +308,15 @@ impl Levels {
                 (locked.bounds, locked.queues.demand.take(now))
             })
             .collect();
-        for (((name, level), limit), (bounds, observed)) in levels.into_iter().zip(share_out(&seen)).zip(seen) {
+        let sharing = share_out(&seen);
+        self.metrics.shared(sharing.fair_fraction);
+        for (((name, level), limit), (bounds, observed)) in levels.into_iter().zip(sharing.limits).zip(seen) {
             let mut locked = lock(&level.state);
             let treatment = locked.queues.treatment();
             let started = locked.queues.configure(treatment, limit, now);
             locked.wake(started);
             drop(locked);
-            self.metrics.adjusted(name, bounds, limit, observed);
+            self.metrics.adjusted(name, bounds, limit, observed, target(&(bounds, observed)));
         }
     }
 
@@ -356,70 +327,5 @@ impl Levels {
             let locked = lock(&level.state);
             locked.queues.seats_in_use == 0 && locked.queues.seats_waiting == 0
         })
-    }
-}
-
-/// A place among the running requests of a level.
-pub(super) struct Seat {
-    levels: Arc<Levels>,
-    state: Arc<Mutex<Waiting>>,
-    id: u64,
-    meter: Meter,
-    seats: usize,
-    runs: Option<Counted>,
-}
-
-impl Seat {
-    fn taken(mut self, waited: Duration) -> Self {
-        self.meter.dispatched(waited);
-        self.runs = Some(self.meter.runs(self.seats));
-        self
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let now = self.levels.now();
-        let mut locked = lock(&self.state);
-        locked.waiters.remove(&self.id);
-        // Whoever went away while waiting has no seat to give back.
-        let (waited, mut started) = locked.queues.give_up(self.id, now);
-        if !waited {
-            started.extend(locked.queues.finish(self.id, now));
-        }
-        locked.wake(started);
-    }
-}
-
-/// Keeps the table as the flow schemas say.
-pub(super) struct SchemaObserver(pub(super) Arc<Levels>);
-/// Keeps the table as the priority levels say.
-pub(super) struct LevelObserver(pub(super) Arc<Levels>);
-
-impl Observer for SchemaObserver {
-    fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
-        let mut objects = self.0.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match object {
-            Some(object) => objects.schemas.insert(name.to_owned(), Arc::new(Schema::read(object))),
-            None => objects.schemas.remove(name),
-        };
-        if before.as_ref() != objects.schemas.get(name) {
-            self.0.rebuild(&objects);
-        }
-        self.0.changed.notify_one();
-    }
-}
-
-impl Observer for LevelObserver {
-    fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
-        let mut objects = self.0.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match object {
-            Some(object) => objects.levels.insert(name.to_owned(), LevelSpec::read(object)),
-            None => objects.levels.remove(name),
-        };
-        if before.as_ref() != objects.levels.get(name) {
-            self.0.rebuild(&objects);
-        }
-        self.0.changed.notify_one();
     }
 }

@@ -13,6 +13,9 @@ use prometheus_client::registry::Registry;
 use super::demand::{Bounds, Observed};
 use crate::metrics::{Count, Histograms, Named, Number};
 
+const LENGTHS: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+const WATCHES: [f64; 6] = [0.0, 1.0, 10.0, 100.0, 1000.0, 10_000.0];
+const SEATS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0];
 const WAITS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,12 +43,24 @@ struct WaitLabels {
     execute: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExecutionLabels {
+    priority_level: String,
+    flow_schema: String,
+    r#type: &'static str,
+}
+
 /// The metrics of all levels.
 #[derive(Clone)]
 pub struct FairnessMetrics {
     dispatched: Family<SchemaLabels, Counter>,
     rejected: Family<RejectLabels, Counter>,
     waits: Histograms<WaitLabels>,
+    executions: Histograms<ExecutionLabels>,
+    lengths: Histograms<SchemaLabels>,
+    watches: Histograms<SchemaLabels>,
+    estimates: Histograms<SchemaLabels>,
+    fair_fraction: Number,
     executing: Family<SchemaLabels, Count>,
     executing_seats: Family<SchemaLabels, Count>,
     queued: Family<SchemaLabels, Count>,
@@ -64,6 +79,11 @@ impl fmt::Debug for FairnessMetrics {
 pub(super) struct Meter {
     dispatched: Counter,
     executed: Histogram,
+    /// How long what is no watch ran, and how long watches took to begin.
+    ran: (Histogram, Histogram),
+    lengths: Histogram,
+    watches: Histogram,
+    estimates: Histogram,
     executing: (Count, Count),
     queued: (Count, Count),
 }
@@ -72,6 +92,30 @@ impl Meter {
     pub(super) fn dispatched(&self, waited: Duration) {
         self.dispatched.inc();
         self.executed.observe(waited.as_secs_f64());
+    }
+
+    /// A request is over, or a watch has begun, after that time.
+    pub(super) fn ran(&self, is_watch: bool, took: Duration) {
+        let histogram = if is_watch { &self.ran.1 } else { &self.ran.0 };
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// A request came into a queue that has so many now.
+    #[allow(clippy::cast_precision_loss, reason = "queues are short")]
+    pub(super) fn enqueued(&self, length: usize) {
+        self.lengths.observe(length as f64);
+    }
+
+    /// So many watches hear of what a request changes.
+    #[allow(clippy::cast_precision_loss, reason = "a rough number will do")]
+    pub(super) fn heard_by(&self, watches: usize) {
+        self.watches.observe(watches as f64);
+    }
+
+    /// A request is expected to take so many seats.
+    #[allow(clippy::cast_precision_loss, reason = "seats are few")]
+    pub(super) fn estimated(&self, seats: usize) {
+        self.estimates.observe(seats as f64);
     }
 
     /// A request runs on so many seats until what is given is dropped.
@@ -121,6 +165,7 @@ impl FairnessMetrics {
             ("demand_seats_average", "Time-weighted average of demand over the last adjustment period"),
             ("demand_seats_stdev", "Time-weighted standard deviation of demand over the last adjustment period"),
             ("demand_seats_smoothed", "Smoothed demand"),
+            ("target_seats", "Seats that a level would get if there were enough"),
         ];
         Self {
             by_level: by_level.map(|(name, help)| (name, named.numbers(name, help))).into(),
@@ -129,6 +174,17 @@ impl FairnessMetrics {
             waits: named.histograms("request_wait_duration_seconds", "How long requests waited for their turn", || {
                 Histogram::new(WAITS)
             }),
+            executions: named
+                .histograms("request_execution_seconds", "How long requests ran", || Histogram::new(WAITS)),
+            lengths: named.histograms("request_queue_length_after_enqueue", "Queues as requests found them", || {
+                Histogram::new(LENGTHS)
+            }),
+            watches: named
+                .histograms("watch_count_samples", "Watches that hear of what is changed", || Histogram::new(WATCHES)),
+            estimates: named.histograms("work_estimated_seats", "Seats that requests were expected to take", || {
+                Histogram::new(SEATS)
+            }),
+            fair_fraction: named.one("seat_fair_frac", "How much of its target a level gets", Number::default()),
             executing: named.counts("current_executing_requests", "Requests that run now"),
             executing_seats: named.counts("current_executing_seats", "Seats that are taken now"),
             queued: named.counts("current_inqueue_requests", "Requests that wait now"),
@@ -143,9 +199,23 @@ impl FairnessMetrics {
         Meter {
             dispatched: self.dispatched.get_or_create(&labels).clone(),
             executed: self.waits.get_or_create(&waited).clone(),
+            ran: (self.execution(&labels, "regular"), self.execution(&labels, "watch")),
+            lengths: self.lengths.get_or_create(&labels).clone(),
+            watches: self.watches.get_or_create(&labels).clone(),
+            estimates: self.estimates.get_or_create(&labels).clone(),
             executing: gauges(&self.executing, &self.executing_seats, &labels),
             queued: gauges(&self.queued, &self.queued_seats, &labels),
         }
+    }
+
+    fn execution(&self, of: &SchemaLabels, r#type: &'static str) -> Histogram {
+        let (priority_level, flow_schema) = (of.priority_level.clone(), of.flow_schema.clone());
+        self.executions.get_or_create(&ExecutionLabels { priority_level, flow_schema, r#type }).clone()
+    }
+
+    /// Levels get that part of their targets.
+    pub(super) fn shared(&self, fair_fraction: f64) {
+        self.fair_fraction.set(fair_fraction);
     }
 
     pub(super) fn rejected(&self, level: &str, schema: &str, reason: &'static str, waited: Duration) {
@@ -157,7 +227,7 @@ impl FairnessMetrics {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "seats are few")]
-    pub(super) fn adjusted(&self, level: &str, bounds: Bounds, limit: usize, seen: Observed) {
+    pub(super) fn adjusted(&self, level: &str, bounds: Bounds, limit: usize, seen: Observed, target: f64) {
         let labels = LevelLabels { priority_level: level.to_owned() };
         for (name, family) in self.by_level.iter() {
             let value = match *name {
@@ -168,6 +238,7 @@ impl FairnessMetrics {
                 "demand_seats_high_watermark" => seen.high,
                 "demand_seats_average" => seen.average,
                 "demand_seats_stdev" => seen.deviation,
+                "target_seats" => target,
                 _ => seen.smoothed,
             };
             family.get_or_create(&labels).set(value);

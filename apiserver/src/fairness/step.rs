@@ -20,7 +20,7 @@ use super::metrics::FairnessMetrics;
 use super::queues::Width;
 use super::width::{self, Extent, Watches, Watching};
 use crate::body::{self, Body, BoxError};
-use crate::layers::{Next, Step, is_long_running};
+use crate::layers::{Next, Step, Terminated, is_long_running};
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo, SYSTEM_MASTERS};
 
@@ -99,7 +99,9 @@ impl Fairness {
                 width::of_list(info, query, extent, class.level.seats_max())
             }
             "create" | "update" | "patch" | "delete" if info.is_resource_request => {
-                width::of_write(info, self.watches.hearing(info), class.level.seats_max())
+                let watches = self.watches.hearing(info);
+                class.meter.heard_by(watches);
+                width::of_write(info, watches, class.level.seats_max())
             }
             _ => Width::of(1),
         }
@@ -143,18 +145,23 @@ impl Step for Fairness {
         let width = self.width(info, request.uri().query().unwrap_or_default(), &class);
         let watching = match is_watch.then(|| self.watch(context)).transpose() {
             Ok(watching) => watching,
-            Err(refused) => return body::status(&refused),
+            Err(refused) => {
+                let mut refused = body::status(&refused);
+                refused.extensions_mut().insert(Terminated);
+                return refused;
+            }
         };
         let arrived = Instant::now();
         let entered = self.levels.enter(&class, width).await;
         context.warnings.waited_for(arrived.elapsed());
         let seat = match entered {
-            Ok(seat) => seat,
+            Ok(seat) => seat.of_watch(is_watch),
             Err(seconds) => {
                 let message = "Too many requests, please try again later.";
                 let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
                 let mut refused = body::status(&Status::too_many_requests(message, seconds));
                 tell(&mut refused, &class);
+                refused.extensions_mut().insert(Terminated);
                 return refused;
             }
         };

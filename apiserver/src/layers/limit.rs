@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use kubewright_api::status::Status;
 use tokio::sync::Semaphore;
 
-use super::{Next, Step, info_of, is_long_running};
+use super::{Next, Step, Terminated, info_of, is_long_running};
 use crate::body::{self, Body};
 use crate::request::Context;
 
@@ -105,7 +105,9 @@ impl Step for LimitInFlight {
         let slots = if reads { &self.reading } else { &self.mutating };
         let Ok(_slot) = slots.try_acquire() else {
             let message = "Too many requests, please try again later.";
-            return body::status(&Status::too_many_requests(message, 1));
+            let mut refused = body::status(&Status::too_many_requests(message, 1));
+            refused.extensions_mut().insert(Terminated);
+            return refused;
         };
         next(request).await
     }

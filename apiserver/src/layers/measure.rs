@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 pub use families::Metrics;
 pub(crate) use families::WatchMeter;
 
-use super::{Next, Step, info_of, is_long_running};
+use super::{Next, Step, Terminated, info_of, is_long_running};
 use crate::body::{Body, BoxError};
 use crate::metrics::Count;
 use crate::request::Warnings;
@@ -75,6 +75,9 @@ impl Step for Measure {
         let response = next(request).await;
         series.took(started.elapsed(), notes.waited());
         self.metrics.answered(&series, response.status().as_u16());
+        if response.extensions().get::<Terminated>().is_some() {
+            self.metrics.terminated(&series, response.status().as_u16());
+        }
         if notes.is_deprecated() {
             self.metrics.deprecated(&series);
         }

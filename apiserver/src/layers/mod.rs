@@ -119,6 +119,10 @@ where
     }
 }
 
+/// Marks an answer that the server gave to defend itself, without doing what was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terminated;
+
 /// What a request asks for: read once, by the outermost step.
 pub(crate) fn info_of<B>(request: &Request<B>) -> Arc<RequestInfo> {
     match request.extensions().get::<Arc<RequestInfo>>() {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use kubewright_api::status::Status;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Next, Step, is_long_running};
+use super::{Metrics, Next, Step, is_long_running};
 use crate::body::{self, Body, BoxError};
 use crate::environment::{self, Environment};
 use crate::request::RequestInfo;
@@ -28,6 +29,7 @@ pub struct Protect {
     timeout: Duration,
     draining: CancellationToken,
     environment: Arc<dyn Environment>,
+    metrics: Option<Metrics>,
 }
 
 impl std::fmt::Debug for Protect {
@@ -40,7 +42,26 @@ impl Protect {
     /// Ends the streams of long-running requests once `draining` is cancelled.
     #[must_use]
     pub fn new(draining: CancellationToken, environment: Arc<dyn Environment>) -> Self {
-        Self { timeout: Duration::from_secs(REQUEST_SECONDS_MAX), draining, environment }
+        Self { timeout: Duration::from_secs(REQUEST_SECONDS_MAX), draining, environment, metrics: None }
+    }
+
+    /// Counts what was not answered in time into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// What is left of a request to count it by when the request is gone.
+    fn shadow(&self, request: &Request<Body>, info: &RequestInfo) -> Option<Request<Body>> {
+        self.metrics.as_ref().filter(|_| !is_long_running(info))?;
+        let mut shadow = Request::new(body::empty());
+        shadow.method_mut().clone_from(request.method());
+        shadow.uri_mut().clone_from(request.uri());
+        if let Some(kind) = request.headers().get(CONTENT_TYPE) {
+            shadow.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        }
+        Some(shadow)
     }
 }
 
@@ -51,6 +72,7 @@ impl Step for Protect {
         let info = Arc::new(info);
         // Whatever was there before: it is what this request says that counts.
         request.extensions_mut().insert(Arc::clone(&info));
+        let shadow = self.shadow(&request, &info);
         let answer = AssertUnwindSafe(next(request)).catch_unwind();
         let outcome =
             if is_long_running(&info) { Ok(answer.await) } else { tokio::time::timeout(self.timeout, answer).await };
@@ -62,6 +84,9 @@ impl Step for Protect {
                 body::status(&Status::failure(500, "InternalError", why))
             }
             Err(_) => {
+                if let (Some(metrics), Some(shadow)) = (&self.metrics, &shadow) {
+                    metrics.timed_out(shadow, &info);
+                }
                 let why = "request did not complete within the allotted timeout";
                 body::status(&Status::timeout(why, 0))
             }
@@ -132,8 +157,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_takes_too_long_is_a_504() {
         let never = || -> Next { Box::new(|_| Box::pin(std::future::pending())) };
-        let response = protect(&CancellationToken::new()).call(get("/version"), never()).await;
+        let metrics = Metrics::default();
+        let protect = protect(&CancellationToken::new()).measured(metrics.clone());
+        let response = protect.call(get("/api/v1/pods"), never()).await;
         assert_eq!(response.status(), 504);
+        let line = "apiserver_request_terminations_total{code=\"504\",verb=\"LIST\",group=\"\",version=\"v1\",\
+            resource=\"pods\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 1";
+        assert!(metrics.render().lines().any(|found| found == line));
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ pub use strategy::{
 pub use table::OwnResource;
 pub(crate) use update::UpdateRules;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::custom::Converter;
 use crate::environment::Environment;
 use crate::fairness::Extent;
 use crate::objects::GroupResource;
@@ -62,6 +63,8 @@ pub(crate) struct Registry {
     /// The greatest revision that someone waits for.
     ask: watch::Sender<u64>,
     leases: create::Leases,
+    /// Converts between versions of custom resources; nobody does before the server runs.
+    converter: OnceLock<Weak<Converter>>,
 }
 
 impl Registry {
@@ -80,7 +83,13 @@ impl Registry {
         tasks.spawn(feed.run(stream, cancel.clone()));
         tasks.spawn(compaction::run(Arc::clone(&store), history, cancel));
         let leases = create::Leases::default();
-        Ok(Arc::new(Self { store, environment, resources, published, ask, leases }))
+        let converter = OnceLock::new();
+        Ok(Arc::new(Self { store, environment, resources, published, ask, leases, converter }))
+    }
+
+    /// Has this one convert objects that the server itself looks at.
+    pub(crate) fn lend(&self, converter: &Arc<Converter>) {
+        let _ = self.converter.set(Arc::downgrade(converter));
     }
 
     /// The resource of a request.

@@ -1,6 +1,6 @@
 //! The server's own handle onto its objects.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use kubewright_api::status::Status;
@@ -100,6 +100,27 @@ impl Objects for OwnObjects {
 
     fn custom_versions(&self, resource: GroupResource<'_>) -> Vec<(String, String)> {
         self.registry.resources.custom_versions(resource.group, resource.resource)
+    }
+
+    async fn convert_custom(
+        &self,
+        resource: GroupResource<'_>,
+        mut object: Value,
+        api_version: &str,
+    ) -> Result<Value, Status> {
+        let version = api_version.rsplit('/').next().unwrap_or_default();
+        let served = self.registry.served(resource.group, version, resource.resource);
+        let served = served.ok_or_else(|| Status::internal(format!("{api_version} is not served")))?;
+        let converter = self.registry.converter.get().and_then(Weak::upgrade);
+        match served.webhook.as_deref().zip(converter) {
+            Some((webhook, converter)) => {
+                let converted = converter.convert(webhook, vec![object], api_version).await?;
+                object = converted.into_iter().next().ok_or_else(|| Status::internal("a conversion gave no object"))?;
+            }
+            None => object["apiVersion"] = api_version.into(),
+        }
+        served.strategy().default(&mut object);
+        Ok(object)
     }
 
     fn observe(&self, resource: GroupResource<'_>, observer: Arc<dyn Observer>) {

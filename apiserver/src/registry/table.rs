@@ -125,15 +125,12 @@ impl Resources {
         found.cloned()
     }
 
-    /// Versions and kinds of a custom resource that no webhook converts.
+    /// Versions and kinds of a custom resource.
     pub(crate) fn custom_versions(&self, group: &str, resource: &str) -> Vec<(String, String)> {
         let tables = self.read();
         let of_resource = |served: &&Arc<Served>| {
             let info = &served.info;
-            info.plural == resource
-                && info.group == group
-                && served.schema.custom().is_some()
-                && served.webhook.is_none()
+            info.plural == resource && info.group == group && served.schema.custom().is_some()
         };
         let mut versions: Vec<_> = tables.served.values().filter(of_resource).map(|served| &served.info).collect();
         versions.sort_by(|a, b| a.version.cmp(&b.version));

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::trust::{handshake_fault, trusting};
 use super::{ANSWER_BYTES_MAX, Remote, RemoteError, Target};
 use crate::connect::NodeStream as Stream;
 
@@ -64,29 +65,25 @@ impl Https {
 
 fn client_config((authorities, insecure, identity): &Trust) -> Result<ClientConfig, RemoteError> {
     let wrong = |what: &str, error: &dyn fmt::Display| RemoteError::configuration(format!("{what}: {error}"));
-    let mut roots = RootCertStore::empty();
+    let mut trusted = Vec::new();
     match authorities {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                let certificate = certificate.map_err(|error| wrong("authorities", &error))?;
-                roots.add(certificate).map_err(|error| wrong("authorities", &error))?;
+                trusted.push(certificate.map_err(|error| wrong("authorities", &error))?);
             }
-            if roots.is_empty() {
+            if trusted.is_empty() {
                 return Err(RemoteError::configuration("authorities: no certificate in PEM form"));
             }
         }
-        None => {
-            let found = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok());
-            let found = found.unwrap_or_default();
-            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&found).filter_map(Result::ok));
-        }
+        None => trusted = system_authorities(),
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong("protocol versions", &error))?;
     let builder = match insecure {
-        false => builder.with_root_certificates(roots),
-        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)),
+        false => trusting(trusted).map_err(|error| wrong("authorities", &error))?,
+        true => ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong("protocol versions", &error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone)),
     };
     let mut config = match identity {
         None => builder.with_no_client_auth(),
@@ -99,6 +96,13 @@ fn client_config((authorities, insecure, identity): &Trust) -> Result<ClientConf
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Those of them that can be used: one that can't must not keep the others from being believed.
+fn system_authorities() -> Vec<CertificateDer<'static>> {
+    let found = SYSTEM_AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+    let usable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
+    CertificateDer::pem_slice_iter(&found).filter_map(Result::ok).filter(usable).collect()
 }
 
 /// Takes any certificate, for those who ask for that by name.
@@ -166,7 +170,7 @@ impl Https {
         let connector = TlsConnector::from(self.config(target)?);
         let shake = tokio::time::timeout(CONNECT_LIMIT, connector.connect(name, stream));
         let stream = shake.await.map_err(|_| RemoteError::unreachable("net/http: TLS handshake timeout"))?;
-        Ok(Box::new(stream.map_err(|error| RemoteError::unreachable(format!("tls: {error}")))?))
+        Ok(Box::new(stream.map_err(|error| RemoteError::unreachable(handshake_fault(&error)))?))
     }
 }
 

@@ -35,32 +35,35 @@ pub struct KubeconfigError {
     pub problem: String,
 }
 
-fn wrong(problem: impl Into<String>) -> KubeconfigError {
+pub(super) fn wrong(problem: impl Into<String>) -> KubeconfigError {
     KubeconfigError { problem: problem.into() }
 }
 
+/// A client certificate and its key, as PEM.
+pub(super) type Identity = (Arc<str>, Arc<str>);
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-struct File {
-    current_context: String,
-    contexts: Vec<Named<ContextEntry>>,
+pub(super) struct File {
+    pub(super) current_context: String,
+    pub(super) contexts: Vec<Named<ContextEntry>>,
     clusters: Vec<Named<ClusterEntry>>,
-    users: Vec<Named<UserEntry>>,
+    pub(super) users: Vec<Named<UserEntry>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Named<T> {
-    name: String,
+pub(super) struct Named<T> {
+    pub(super) name: String,
     #[serde(alias = "context", alias = "cluster", alias = "user")]
-    value: T,
+    pub(super) value: T,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct ContextEntry {
+pub(super) struct ContextEntry {
     cluster: String,
-    user: String,
+    pub(super) user: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -76,7 +79,7 @@ struct ClusterEntry {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-struct UserEntry {
+pub(super) struct UserEntry {
     client_certificate: Option<PathBuf>,
     client_certificate_data: Option<String>,
     client_key: Option<PathBuf>,
@@ -88,6 +91,12 @@ struct UserEntry {
     password: Option<String>,
     exec: Option<serde::de::IgnoredAny>,
     auth_provider: Option<serde::de::IgnoredAny>,
+}
+
+impl File {
+    pub(super) fn parse(text: &str) -> Result<Self, KubeconfigError> {
+        serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))
+    }
 }
 
 impl Kubeconfig {
@@ -107,7 +116,7 @@ impl Kubeconfig {
     /// # Errors
     /// A file can't be read, or a field can't be used.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, KubeconfigError> {
-        let file: File = serde_yaml_ng::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let file = File::parse(text)?;
         if file.current_context.is_empty() {
             return Err(wrong("current-context: must name the context to use"));
         }
@@ -140,6 +149,16 @@ fn target(cluster: &ClusterEntry, user: &UserEntry, directory: &Path) -> Result<
     if cluster.insecure_skip_tls_verify && authorities.is_some() {
         return Err(wrong("insecure-skip-tls-verify: may not be set beside certificate-authority"));
     }
+    let mut target = Target::new(url);
+    target.authorities = authorities;
+    target.insecure = cluster.insecure_skip_tls_verify;
+    target.server_name.clone_from(&cluster.tls_server_name);
+    target.identity = identity(user, directory)?;
+    Ok(target)
+}
+
+/// The client certificate and its key.
+pub(super) fn identity(user: &UserEntry, directory: &Path) -> Result<Option<Identity>, KubeconfigError> {
     let certificate = material(
         ("client-certificate", user.client_certificate.as_deref()),
         ("client-certificate-data", user.client_certificate_data.as_deref()),
@@ -150,17 +169,12 @@ fn target(cluster: &ClusterEntry, user: &UserEntry, directory: &Path) -> Result<
         ("client-key-data", user.client_key_data.as_deref()),
         directory,
     )?;
-    let mut target = Target::new(url);
-    target.authorities = authorities;
-    target.insecure = cluster.insecure_skip_tls_verify;
-    target.server_name.clone_from(&cluster.tls_server_name);
-    target.identity = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (Some(_), None) => return Err(wrong("client-key: is required beside client-certificate")),
-        (None, Some(_)) => return Err(wrong("client-certificate: is required beside client-key")),
-    };
-    Ok(target)
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(wrong("client-key: is required beside client-certificate")),
+        (None, Some(_)) => Err(wrong("client-certificate: is required beside client-key")),
+    }
 }
 
 /// PEM, out of the field itself or the file that another names. What is in the field counts.
@@ -179,7 +193,7 @@ fn material(
     text.map(|pem| Some(pem.into())).map_err(|error| wrong(format!("{file_field} {}: {error}", path.display())))
 }
 
-fn authorization(user: &UserEntry, directory: &Path) -> Result<Option<HeaderValue>, KubeconfigError> {
+pub(super) fn authorization(user: &UserEntry, directory: &Path) -> Result<Option<HeaderValue>, KubeconfigError> {
     if user.exec.is_some() || user.auth_provider.is_some() {
         return Err(wrong("user: exec and auth-provider are not supported; use a certificate or a token"));
     }

@@ -4,11 +4,14 @@
 //! trust, is a [`Target`]; a Service of the cluster is found by [`of_service`].
 
 mod client_config;
+mod credentials;
 #[cfg(feature = "serve")]
 mod https;
 mod kubeconfig;
 mod review;
 mod service;
+#[cfg(feature = "serve")]
+mod trust;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +21,14 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 
 pub(crate) use client_config::of_client_config;
+pub use credentials::Credentials;
 #[cfg(feature = "serve")]
 pub use https::Https;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub(crate) use review::Reviewer;
 pub use service::of_service;
+#[cfg(feature = "serve")]
+pub(crate) use trust::trusting;
 
 /// Largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;

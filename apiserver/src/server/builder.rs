@@ -15,7 +15,7 @@ use super::core::{Core, Settings};
 use super::options::{Authorities, Options};
 use super::standard::Standard;
 use super::{ApiServer, Parts};
-use crate::admission::{PodSecurityConfig, PolicyStatuses};
+use crate::admission::{AdmissionConfig, PodSecurityConfig, PolicyStatuses};
 use crate::allocate::{AddressRange, PortRange};
 use crate::audit::{AuditConfig, Auditor};
 #[cfg(feature = "serve")]
@@ -191,7 +191,14 @@ impl Builder {
 
     /// Holds pods to the Pod Security Standards so (default: as the labels of their namespaces say).
     pub fn pod_security(mut self, config: PodSecurityConfig) -> Self {
-        self.options.pod_security = config;
+        self.options.admission.pod_security = config;
+        self
+    }
+
+    /// Tells admission plugins what upstream's `AdmissionConfiguration` says (default: as upstream without one). It takes
+    /// the place of what [`pod_security`](Self::pod_security) said before.
+    pub fn admission_config(mut self, config: AdmissionConfig) -> Self {
+        self.options.admission = config;
         self
     }
 

@@ -66,6 +66,8 @@ impl Core {
         unready: CancellationToken,
         draining: CancellationToken,
     ) -> Self {
+        let converter = Arc::new(converter);
+        parts.registry.lend(&converter);
         Self {
             registry: parts.registry,
             objects: parts.objects,
@@ -73,7 +75,7 @@ impl Core {
             admission: parts.admission,
             endpoints: parts.endpoints,
             settings,
-            converter: Arc::new(converter),
+            converter,
             cancel,
             unready,
             draining,

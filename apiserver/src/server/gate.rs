@@ -82,9 +82,9 @@ impl Gate {
             share,
             limit_body: StepLayer::new(LimitBody::default()),
             measure: StepLayer::new(Measure::new(metrics.clone())),
+            protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment)).measured(metrics.clone())),
             #[cfg(feature = "serve")]
             metrics,
-            protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment))),
             audit_requests: StepLayer::new(AuditRequests::new(auditor.clone(), Arc::clone(&environment))),
             audit_objects: StepLayer::new(AuditObjects::new(auditor.clone())),
             environment,

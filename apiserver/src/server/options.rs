@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::admission::PodSecurityConfig;
+use crate::admission::AdmissionConfig;
 use crate::allocate::{AddressRange, PortRange};
 use crate::audit::AuditConfig;
 #[cfg(feature = "serve")]
@@ -61,7 +61,7 @@ pub(super) struct Options {
     /// What became of them.
     #[cfg(feature = "serve")]
     pub(super) proxy_trust: Option<(ClientAuthorities, Vec<String>)>,
-    pub(super) pod_security: PodSecurityConfig,
+    pub(super) admission: AdmissionConfig,
     pub(super) remote: Arc<dyn Remote>,
     pub(super) audit: Option<AuditConfig>,
     #[cfg(feature = "encryption")]
@@ -105,7 +105,7 @@ impl Default for Options {
             front_proxy: None,
             #[cfg(feature = "serve")]
             proxy_trust: None,
-            pod_security: PodSecurityConfig::default(),
+            admission: AdmissionConfig::default(),
             remote: remote::standard(),
             audit: None,
             #[cfg(feature = "encryption")]

@@ -148,7 +148,7 @@ impl Standard {
             &objects,
             &self.authorizer,
             &environment,
-            self.options.pod_security.clone(),
+            self.options.admission.clone(),
             &self.options.remote,
             &self.admission_metrics,
         );
@@ -172,6 +172,7 @@ impl Standard {
             Arc::clone(&together),
         );
         let reviews = Reviews::new(Arc::clone(&self.authorizer), self.rbac.clone(), Some(self.bearer.clone()));
+        let reviews = reviews.admitted(Arc::clone(&together));
         self.storage_metrics.follow(&parts.registry);
         self.metrics.follow(&parts.registry);
         let metrics = MetricsPage::new(self.metrics.clone());

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use http::Response;
+use kubewright_apiserver::admission::PodSecurityConfig;
 use kubewright_apiserver::audit::{AuditConfig, AuditPolicy, Event, Level, Sink, SinkError};
+use kubewright_apiserver::fairness::FairnessConfig;
 use kubewright_apiserver::remote::{Remote, RemoteError, Target};
 
 use super::*;
@@ -45,7 +47,12 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
         ("apiserver_flowcontrol_current_inqueue_requests", "gauge", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_current_inqueue_seats", "gauge", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_dispatched_requests_total", "counter", SCHEMA.to_owned()),
+        ("apiserver_flowcontrol_request_execution_seconds", "histogram", also("type", SCHEMA)),
+        ("apiserver_flowcontrol_request_queue_length_after_enqueue", "histogram", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_request_wait_duration_seconds", "histogram", also("execute", SCHEMA)),
+        ("apiserver_flowcontrol_seat_fair_frac", "gauge", String::new()),
+        ("apiserver_flowcontrol_watch_count_samples", "histogram", SCHEMA.to_owned()),
+        ("apiserver_flowcontrol_work_estimated_seats", "histogram", SCHEMA.to_owned()),
         ("apiserver_longrunning_requests", "gauge", REQUEST.to_owned()),
         (
             "apiserver_mutating_admission_policy_check_duration_seconds",
@@ -55,6 +62,7 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
         ("apiserver_mutating_admission_policy_check_total", "counter", "error_type policy policy_binding".to_owned()),
         ("apiserver_request_duration_seconds", "histogram", also("dry_run", REQUEST)),
         ("apiserver_request_sli_duration_seconds", "histogram", REQUEST.to_owned()),
+        ("apiserver_request_terminations_total", "counter", also("code", REQUEST)),
         ("apiserver_request_total", "counter", also("code dry_run", REQUEST)),
         (
             "apiserver_requested_deprecated_apis",
@@ -87,8 +95,12 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
             "gauge",
             "build_date compiler git_commit git_tree_state git_version go_version major minor platform".to_owned(),
         ),
-        ("kubernetes_healthcheck", "gauge", "name type".to_owned()),
-        ("kubernetes_healthchecks_total", "counter", "name status type".to_owned()),
+        (
+            "pod_security_evaluations_total",
+            "counter",
+            "decision mode policy_level policy_version request_operation resource subresource".to_owned(),
+        ),
+        ("pod_security_exemptions_total", "counter", "request_operation resource subresource".to_owned()),
     ]
     .into_iter()
     .map(|(name, kind, labels)| (name, (kind, sorted(&labels))))
@@ -106,7 +118,9 @@ fn seldom() -> BTreeMap<&'static str, (&'static str, String)> {
         ("apiserver_flowcontrol_lower_limit_seats", "gauge", LEVEL),
         ("apiserver_flowcontrol_nominal_limit_seats", "gauge", LEVEL),
         ("apiserver_flowcontrol_rejected_requests_total", "counter", "flow_schema priority_level reason"),
+        ("apiserver_flowcontrol_target_seats", "gauge", LEVEL),
         ("apiserver_flowcontrol_upper_limit_seats", "gauge", LEVEL),
+        ("pod_security_errors_total", "counter", "fatal request_operation resource subresource"),
     ]
     .into_iter()
     .map(|(name, kind, labels)| (name, (kind, sorted(labels))))
@@ -224,6 +238,9 @@ async fn names_types_and_labels_are_upstreams() {
     let audit = AuditConfig::new(AuditPolicy::all(Level::Metadata)).sink(Broken);
     let audit = AuditConfig { batch_max: 1, ..audit };
     let builder = ApiServer::builder(Arc::new(MemoryStore::new())).remote(Arc::new(Hook)).audit(audit);
+    let pod_security = PodSecurityConfig { exempt_namespaces: ["kube-system".to_owned()].into(), ..Default::default() };
+    let one_watch = FairnessConfig::default().watches_per_user(0);
+    let builder = builder.without_admission("ServiceAccount").pod_security(pod_security).fairness(one_watch);
     let server = builder.static_tokens([("good".to_owned(), User::new("ann", &[]))]).build().await.expect("a server");
     let admin = server.as_user(User::admin());
     configure(&admin).await;
@@ -235,6 +252,12 @@ async fn names_types_and_labels_are_upstreams() {
     made(&admin, things, thing).await;
     assert_eq!(get(&admin, things).await.code, 200);
     assert_eq!(get(&admin, "/readyz").await.code, 200);
+    for namespace in ["default", "kube-system"] {
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        made(&admin, &format!("/api/v1/namespaces/{namespace}/pods"), pod).await;
+    }
+    let watcher = server.as_user(User::new("eve", &["system:authenticated"]));
+    assert_eq!(get(&watcher, &format!("{MAPS}?watch=true")).await.code, 429);
     let mut events =
         common::Events::open(&admin, &format!("{MAPS}?watch=true&timeoutSeconds=3600"), "application/json").await;
     events.next().await;
@@ -259,6 +282,9 @@ async fn names_types_and_labels_are_upstreams() {
     }
     assert_eq!(found, wanted);
     for sample in [
+        "apiserver_request_terminations_total{code=\"429\",verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"configmaps\",\
+         subresource=\"\",scope=\"namespace\",component=\"apiserver\"} 1",
+        "pod_security_exemptions_total{request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1",
         "apiserver_requested_deprecated_apis{group=\"example.com\",version=\"v1\",resource=\"things\",subresource=\"\",\
          removed_release=\"\"} 1",
         "apiserver_admission_webhook_fail_open_count{name=\"down.example.com\",type=\"validating\"} 2",
@@ -273,6 +299,12 @@ async fn names_types_and_labels_are_upstreams() {
     ] {
         assert!(page.lines().any(|line| line.starts_with(sample)), "{sample}\n{page}");
     }
+    let slis = String::from_utf8(get(&admin, "/metrics/slis").await.bytes.to_vec()).expect("text");
+    let of_checks = [
+        ("kubernetes_healthcheck", ("gauge", sorted("name type"))),
+        ("kubernetes_healthchecks_total", ("counter", sorted("name status type"))),
+    ];
+    assert_eq!(read(&slis), of_checks.into_iter().collect());
     drop(events);
     server.shutdown().await;
 }

@@ -117,6 +117,34 @@ async fn webhooks_refuse_in_upstreams_words() {
     server.shutdown().await;
 }
 
+#[tokio::test]
+async fn reviews_pass_webhooks_too() {
+    let answers = |host: &str, request: &Value| match host {
+        "change" => patch(json!([{"op": "replace", "path": "/spec/resourceAttributes/verb", "value": "list"}])),
+        _ => json!({"allowed": request["object"]["spec"]["resourceAttributes"]["verb"] == "list"}),
+    };
+    let (server, admin, webhooks) = with_webhooks(Box::new(answers)).await;
+    let rules = json!({"rules": [{"operations": ["CREATE"], "apiGroups": ["authorization.k8s.io"], "apiVersions": ["v1"],
+        "resources": ["*"]}]});
+    configure(&admin, "validating", "v", json!([webhook("judge", rules.clone())])).await;
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let review = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let (code, _, message) = send_json(&admin, Method::POST, reviews, &review).await.fault();
+    let words = r#"admission webhook "judge.example.com" denied the request without explanation"#;
+    assert_eq!((code, message.as_str()), (400, words));
+    // What is no review nobody is asked about.
+    webhooks.asked.lock().expect("no panic").clear();
+    assert_eq!(send_json(&admin, Method::POST, reviews, &json!({"spec": {}})).await.code, 422);
+    assert!(webhooks.asked.lock().expect("no panic").is_empty());
+    configure(&admin, "mutating", "m", json!([webhook("change", rules)])).await;
+    let answer = made(&admin, reviews, review).await;
+    assert_eq!(
+        (&answer["spec"]["resourceAttributes"]["verb"], &answer["status"]["allowed"]),
+        (&json!("list"), &json!(true))
+    );
+    server.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn failures_count_as_the_policy_says() {
     let (server, admin, webhooks) = with_webhooks(Box::new(|_, _| json!({"allowed": true}))).await;

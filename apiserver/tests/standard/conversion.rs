@@ -200,3 +200,42 @@ async fn a_webhook_that_fails_or_lies_is_not_believed() {
     assert_eq!(get(&server, &format!("{V1}/a")).await.code, 200, "the stored version needs nobody");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn policies_look_at_the_version_that_they_name() {
+    let (server, webhook) = defined().await;
+    let registration = "/apis/admissionregistration.k8s.io/v1";
+    let rules = json!({"matchPolicy": "Equivalent", "resourceRules": [{"operations": ["CREATE", "UPDATE"],
+        "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["targets"]}]});
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"matchConstraints": rules,
+        "validations": [{"expression": "object.spec.address != 'bad:1'", "messageExpression": "object.apiVersion"}]}});
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
+    let made = json(&server, Method::POST, &format!("{registration}/validatingadmissionpolicies"), &policy).await;
+    assert_eq!(made.code, 201, "{:?}", made.fault());
+    let uri = format!("{registration}/validatingadmissionpolicybindings");
+    assert_eq!(json(&server, Method::POST, &uri, &binding).await.code, 201);
+    let refused = json(&server, Method::POST, V2, &target("v2", "a", json!({"host": "bad", "port": 1}))).await;
+    let (code, _, message) = refused.fault();
+    assert_eq!(code, 422, "{message}");
+    assert!(message.ends_with("denied request: example.com/v1"), "{message}");
+    let good = json(&server, Method::POST, V2, &target("v2", "a", json!({"host": "good", "port": 1}))).await;
+    assert_eq!(good.code, 201, "{:?}", good.fault());
+
+    let mutation = json!({"patchType": "ApplyConfiguration", "applyConfiguration":
+        {"expression": "Object{spec: Object.spec{address: object.spec.address + '0'}}"}});
+    let policy = json!({"metadata": {"name": "m"}, "spec": {"matchConstraints": rules, "reinvocationPolicy": "Never",
+        "mutations": [mutation]}});
+    let made = json(&server, Method::POST, &format!("{registration}/mutatingadmissionpolicies"), &policy).await;
+    assert_eq!(made.code, 201, "{:?}", made.fault());
+    let uri = format!("{registration}/mutatingadmissionpolicybindings");
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "m"}});
+    assert_eq!(json(&server, Method::POST, &uri, &binding).await.code, 201);
+    let changed = json(&server, Method::POST, V2, &target("v2", "b", json!({"host": "good", "port": 1}))).await;
+    assert_eq!((changed.code.as_u16(), &changed.json()["spec"]), (201, &json!({"host": "good", "port": 10})));
+    // Who can't be asked in that version is not let in.
+    webhook.down.store(true, Ordering::Relaxed);
+    let refused = json(&server, Method::POST, V2, &target("v2", "c", json!({"host": "good", "port": 1}))).await;
+    let (code, _, message) = refused.fault();
+    assert!(code == 403 && message.contains("failed to convert object version: "), "{code} {message}");
+    server.shutdown().await;
+}

@@ -18,12 +18,15 @@ use serde_json::Value;
 
 use self::checks::{Pod, details, evaluate};
 pub use self::config::PodSecurityConfig;
-use self::policy::{Level, Policy};
-use super::{Admission, AdmissionAttributes, Operation};
+use self::policy::{Level, LevelVersion, Policy, Version};
+use super::metrics::Evaluation;
+use super::{Admission, AdmissionAttributes, AdmissionMetrics, Operation};
 use crate::objects::{GroupResource, Objects};
 
 /// How its notes in the audit log begin.
 const ANNOTATION: &str = "pod-security.kubernetes.io/";
+/// The minor version whose checks are the newest here.
+const MINOR_NEWEST: u32 = 36;
 /// Subresources of pods that leave the pod's specification alone. Any other is held to the policy.
 const IGNORED: [&str; 8] = ["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
 
@@ -31,6 +34,7 @@ const IGNORED: [&str; 8] = ["exec", "attach", "binding", "eviction", "log", "por
 pub struct PodSecurity {
     objects: Arc<dyn Objects>,
     config: PodSecurityConfig,
+    metrics: AdmissionMetrics,
 }
 
 impl fmt::Debug for PodSecurity {
@@ -70,7 +74,25 @@ impl PodSecurity {
     /// Looks namespaces and pods up there.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, config: PodSecurityConfig) -> Self {
-        Self { objects, config }
+        Self { objects, config, metrics: AdmissionMetrics::default() }
+    }
+
+    /// Measures into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: AdmissionMetrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    fn evaluated(&self, a: &AdmissionAttributes<'_>, mode: &'static str, policy: LevelVersion, allowed: bool) {
+        let version = match policy.version {
+            // Whatever was pinned, privileged is privileged.
+            _ if policy.level == Level::Privileged => Version::Latest.to_string(),
+            Version::Minor(minor) if minor > MINOR_NEWEST => "future".to_owned(),
+            version => version.to_string(),
+        };
+        let level = policy.level.to_string();
+        self.metrics.pod_security().evaluated(a, Evaluation { mode, level, version, allowed });
     }
 
     async fn namespace(&self, name: &str) -> Result<Value, Status> {
@@ -92,6 +114,7 @@ impl PodSecurity {
             return false;
         };
         a.warnings.annotate(format!("{ANNOTATION}exempt"), by);
+        self.metrics.pod_security().exempted(a);
         true
     }
 
@@ -140,11 +163,13 @@ impl PodSecurity {
             return Ok(());
         }
         let Ok(namespace) = self.namespace(a.namespace).await else {
+            self.metrics.pod_security().failed(a, true);
             return Err(Status::internal(format!("failed to lookup namespace {:?}", a.namespace)));
         };
         let (policy, faults) = Policy::of_labels(&namespace["metadata"]["labels"], self.config.defaults);
         if faults.is_empty() && policy.is_privileged() {
             a.warnings.annotate(format!("{ANNOTATION}enforce-policy"), "privileged:latest");
+            self.evaluated(a, "enforce", policy.enforce, true);
             return Ok(());
         }
         if a.old.is_some_and(|old| !is_significant(&a.object, old)) {
@@ -163,6 +188,7 @@ impl PodSecurity {
             Err(error) => {
                 let why = format!("failed to lookup namespace {:?}: {}", a.namespace, error.message);
                 a.warnings.annotate(format!("{ANNOTATION}error"), why);
+                self.metrics.pod_security().failed(a, true);
                 return Ok(());
             }
         };
@@ -187,17 +213,20 @@ impl PodSecurity {
         let class = pod.spec["runtimeClassName"].as_str().unwrap_or_default();
         if self.config.exempts_runtime_class(class) {
             a.warnings.annotate(format!("{ANNOTATION}exempt"), "runtimeClass");
+            self.metrics.pod_security().exempted(a);
             return Ok(());
         }
         if !faults.is_empty() {
             let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
             let said = if let [one] = said.as_slice() { one.clone() } else { format!("[{}]", said.join(", ")) };
             a.warnings.annotate(format!("{ANNOTATION}error"), format!("Failed to parse policy: {said}"));
+            self.metrics.pod_security().failed(a, false);
         }
         let mut refused = Ok(());
         if enforce {
             a.warnings.annotate(format!("{ANNOTATION}enforce-policy"), policy.enforce.to_string());
             let violations = evaluate(policy.enforce, pod);
+            self.evaluated(a, "enforce", policy.enforce, violations.is_empty());
             if !violations.is_empty() {
                 let what = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&violations));
                 let name = a.object["metadata"]["name"].as_str().unwrap_or(a.name);
@@ -209,12 +238,14 @@ impl PodSecurity {
             (!violations.is_empty()).then(|| format!("would violate PodSecurity \"{level}\": {}", details(&violations)))
         };
         if let Some(what) = would(policy.audit) {
+            self.evaluated(a, "audit", policy.audit, false);
             a.warnings.annotate(format!("{ANNOTATION}audit-violations"), what);
         }
         // Who is refused need not be warned.
         if refused.is_ok()
             && let Some(what) = would(policy.warn)
         {
+            self.evaluated(a, "warn", policy.warn, false);
             a.warnings.add(what);
         }
         refused

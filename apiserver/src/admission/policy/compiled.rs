@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::admission::conditions::{Conditions, environment};
+use crate::admission::asked::environment;
+use crate::admission::conditions::Conditions;
 use crate::admission::matching::Matcher;
-use crate::cel::{Program, Type};
+use crate::cel::{Env, Program, Type};
 
 /// An expression, and how it compiled.
 #[derive(Debug)]
@@ -15,11 +16,17 @@ pub(super) struct Expression {
 
 impl Expression {
     fn compile(source: &Value, authorizer: bool, returns: Option<Type>) -> Self {
+        let env = environment(authorizer, true);
+        Self::compile_in(source, if let Some(returns) = returns { env.returning(returns) } else { env })
+    }
+
+    /// One that makes a change.
+    fn mutation(source: &Value, returns: Type) -> Self {
+        Self::compile_in(source, environment(true, true).making_patches().returning(returns))
+    }
+
+    fn compile_in(source: &Value, env: Env) -> Self {
         let source = source.as_str().unwrap_or_default().trim().to_owned();
-        let mut env = environment(authorizer, true);
-        if let Some(returns) = returns {
-            env = env.returning(returns);
-        }
         let program = Program::compile(&source, &env).map_err(|error| format!("compilation failed: {error}"));
         Self { source, program }
     }
@@ -90,11 +97,11 @@ impl Policy {
         let mutations = list("mutations").map(|mutation| match mutation["patchType"].as_str() {
             Some("JSONPatch") => {
                 let returns = Type::list(Type::json_patch());
-                Mutation::Patch(Expression::compile(&mutation["jsonPatch"]["expression"], true, Some(returns)))
+                Mutation::Patch(Expression::mutation(&mutation["jsonPatch"]["expression"], returns))
             }
             _ => {
                 let (expression, returns) = (&mutation["applyConfiguration"]["expression"], Type::made("Object"));
-                Mutation::Apply(Expression::compile(expression, true, Some(returns)))
+                Mutation::Apply(Expression::mutation(expression, returns))
             }
         });
         Self {

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::compiled::{Binding, Policy};
 use super::AdmissionAttributes;
-use super::conditions::shown_namespace;
+use super::asked::shown_namespace;
 use crate::objects::{GroupResource, Objects, Observer};
 
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -94,6 +94,11 @@ impl Policies {
     fn bound(&self) -> Arc<[Bound]> {
         Arc::clone(&self.bound.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What is said where an object can't be had in the version that a policy looks at.
+fn unconverted(status: &Status) -> String {
+    format!("failed to convert object version: {}", status.message)
 }
 
 /// The namespace of the request as expressions see it; nothing for requests about no namespace's content.

@@ -10,8 +10,9 @@ use kubewright_api::status::Status;
 use serde_json::Value;
 
 use super::compiled::{Binding, Mutation, Policy};
-use super::{BUDGET, Policies, namespace_object, params};
-use crate::admission::conditions::{Asked, Outcome, Variables};
+use super::{BUDGET, Policies, namespace_object, params, unconverted};
+use crate::admission::asked::{Asked, Variables};
+use crate::admission::conditions::Outcome;
 use crate::admission::deciding::deciding;
 use crate::admission::matching::{Seen, configures_admission};
 use crate::admission::metrics::{ErrorType, Half, POLICY};
@@ -96,7 +97,7 @@ impl MutatingPolicies {
                 return Ok(Vec::new());
             }
         }
-        params::collect(policy, binding, a, &*self.objects)
+        params::collect(policy, binding, a, &*self.objects).await
     }
 
     /// Applies one policy by one binding with one set of parameters.
@@ -113,7 +114,12 @@ impl MutatingPolicies {
             format!("{}/{}", text("namespace"), text("name"))
         };
         let id = format!("{}|{}|{}", policy.name, binding.name, params.as_ref().map(of).unwrap_or_default());
-        let mut asked = Asked::new(a, &seen, namespace, params);
+        let mut asked = match Asked::new(a, &seen, namespace, params, &*self.objects).await {
+            Ok(asked) => asked,
+            Err(status) => {
+                return faults.push(Fault::configuration(&policy, Some(&binding), &unconverted(&status)));
+            }
+        };
         if !policy.conditions.is_empty() {
             let judge = |authorizer: &Arc<dyn Authorizer>| {
                 let variables = Variables::over(&policy.variables, asked.variables(Some(authorizer)));
@@ -164,10 +170,12 @@ impl MutatingPolicies {
                 None => return Ok(()),
             },
         };
-        let mut object = seen.convert_back(a, changed);
+        let back = seen.convert_back(a, changed, &*self.objects).await;
+        let mut object = back.map_err(|status| unconverted(&status))?;
         a.complete(&mut object).map_err(|status| status.message)?;
         a.object = object;
-        asked.set_object(seen.convert(a, &a.object));
+        let now = seen.convert(a, &a.object, &*self.objects).await;
+        asked.set_object(now.map_err(|status| unconverted(&status))?);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! A policy's parameters: which objects a binding names.
 
+use kubewright_api::resources;
 use kubewright_api::selector::LabelSelector;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::objects::{GroupResource, Objects};
 ///
 /// # Errors
 /// The binding or the policy can't be used so; the message says why.
-pub(super) fn collect(
+pub(super) async fn collect(
     policy: &Policy,
     binding: &Binding,
     a: &AdmissionAttributes<'_>,
@@ -36,7 +37,7 @@ pub(super) fn collect(
         (true, given) => given,
     };
     let resource = GroupResource::new(group, &plural);
-    let mut found: Vec<Value> = match reference["name"].as_str().filter(|name| !name.is_empty()) {
+    let found: Vec<Value> = match reference["name"].as_str().filter(|name| !name.is_empty()) {
         Some(name) => objects.cached(resource, namespace, name).into_iter().collect(),
         None => {
             let selector: LabelSelector =
@@ -48,7 +49,15 @@ pub(super) fn collect(
     if found.is_empty() && reference["parameterNotFoundAction"] == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
     }
-    // What is stored in another version is shown in the policy's.
-    found.iter_mut().for_each(|object| object["apiVersion"] = api_version.as_str().into());
-    Ok(found.into_iter().map(Some).collect())
+    let is_custom = resources::of_kind(group, version, kind).is_none();
+    let mut shown = Vec::with_capacity(found.len());
+    for mut object in found {
+        // What is stored in another version is shown in the policy's.
+        if is_custom && object["apiVersion"] != api_version.as_str() {
+            object = objects.convert_custom(resource, object, api_version).await.map_err(|status| status.message)?;
+        }
+        object["apiVersion"] = api_version.as_str().into();
+        shown.push(Some(object));
+    }
+    Ok(shown)
 }

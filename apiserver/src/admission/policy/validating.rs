@@ -10,8 +10,9 @@ use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
 use super::compiled::{Binding, Expression, Policy, Validation};
-use super::{BUDGET, Policies, namespace_object, params};
-use crate::admission::conditions::{Asked, Judged, Outcome, Variables};
+use super::{BUDGET, Policies, namespace_object, params, unconverted};
+use crate::admission::asked::{Asked, Variables};
+use crate::admission::conditions::{Judged, Outcome};
 use crate::admission::deciding::deciding;
 use crate::admission::matching::{Seen, configures_admission};
 use crate::admission::metrics::{Enforcement, ErrorType, Half, POLICY};
@@ -156,12 +157,12 @@ impl ValidatingPolicies {
         bindings: &[Arc<Binding>],
     ) -> Result<Vec<Refusal>, Status> {
         let mut refusals = Vec::new();
-        let mut fail = |what: &str, why: &str, binding: Option<&Binding>| {
-            if !policy.ignores_failures {
-                let denial = Denial::fault(format!("failed to configure {what}: {why}"));
-                let binding = binding.map(|binding| binding.name.clone());
-                refusals.push(Refusal { policy: policy.name.clone(), binding, denial });
-            }
+        let unusable = |what: &str, why: &str, binding: Option<&Binding>| {
+            (!policy.ignores_failures).then(|| Refusal {
+                policy: policy.name.clone(),
+                binding: binding.map(|binding| binding.name.clone()),
+                denial: Denial::fault(format!("failed to configure {what}: {why}")),
+            })
         };
         let seen = match &policy.matcher {
             Ok(matcher) => matcher.matches(a, &*self.objects).await.map_err(|status| status.message),
@@ -171,7 +172,7 @@ impl ValidatingPolicies {
             Ok(Some(seen)) => seen,
             Ok(None) => return Ok(refusals),
             Err(why) => {
-                fail("policy", &why, None);
+                refusals.extend(unusable("policy", &why, None));
                 return Ok(refusals);
             }
         };
@@ -180,7 +181,13 @@ impl ValidatingPolicies {
             match self.sets(a, policy, binding).await {
                 Ok(sets) => {
                     for params in sets {
-                        let judgement = self.judge_set(a, policy, &seen, params).await?;
+                        let judgement = match self.judge_set(a, policy, &seen, params).await? {
+                            Ok(judgement) => judgement,
+                            Err(why) => {
+                                refusals.extend(unusable("binding", &why, Some(binding)));
+                                continue;
+                            }
+                        };
                         self.measure(a, policy, binding, &judgement);
                         for (key, value) in judgement.annotations {
                             let values = annotations.entry(key).or_default();
@@ -201,12 +208,7 @@ impl ValidatingPolicies {
                         refusals.extend(judgement.broken_annotations.into_iter().map(named));
                     }
                 }
-                Err(why) if policy.ignores_failures => drop(why),
-                Err(why) => refusals.push(Refusal {
-                    policy: policy.name.clone(),
-                    binding: Some(binding.name.clone()),
-                    denial: Denial::fault(format!("failed to configure binding: {why}")),
-                }),
+                Err(why) => refusals.extend(unusable("binding", &why, Some(binding))),
             }
         }
         for (key, values) in annotations {
@@ -254,7 +256,7 @@ impl ValidatingPolicies {
             }
             None => {}
         }
-        params::collect(policy, binding, a, &*self.objects)
+        params::collect(policy, binding, a, &*self.objects).await
     }
 
     async fn judge_set(
@@ -263,10 +265,13 @@ impl ValidatingPolicies {
         policy: &Policy,
         seen: &Seen,
         params: Option<Value>,
-    ) -> Result<Judgement, Status> {
+    ) -> Result<Result<Judgement, String>, Status> {
         let namespace = namespace_object(a, &*self.objects).await?;
-        let asked = Asked::new(a, seen, namespace, params);
-        Ok(deciding(&self.authorizer, |authorizer| Self::evaluate(policy, &asked, authorizer)).await)
+        let asked = match Asked::new(a, seen, namespace, params, &*self.objects).await {
+            Ok(asked) => asked,
+            Err(status) => return Ok(Err(unconverted(&status))),
+        };
+        Ok(Ok(deciding(&self.authorizer, |authorizer| Self::evaluate(policy, &asked, authorizer)).await))
     }
 
     /// Does what the binding asks for; says whether that is a refusal.

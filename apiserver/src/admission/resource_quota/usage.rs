@@ -113,25 +113,36 @@ pub(super) fn missing(group: &str, resource: &str, object: &Value, limited: &Amo
     missing
 }
 
-/// Whether a quota with scopes, which are about pods and claims, counts the object.
-pub(super) fn matches_scopes(quota: &Value, group: &str, resource: &str, object: &Value) -> bool {
+/// The scopes of a quota: name, operator and values of each.
+pub(super) fn selectors(quota: &Value) -> Vec<(&str, &str, &Value)> {
     let scopes = quota["spec"]["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let selectors: Vec<(&str, &str, &Value)> = quota["spec"]["scopeSelector"]["matchExpressions"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let expressions = quota["spec"]["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
+    expressions
         .filter_map(|e| Some((e["scopeName"].as_str()?, e["operator"].as_str()?, &e["values"])))
         .chain(scopes.map(|scope| (scope, "Exists", &Value::Null)))
-        .collect();
-    if selectors.is_empty() {
-        return true;
+        .collect()
+}
+
+/// Whether a quota with scopes, which are about pods and claims, counts the object.
+pub(super) fn matches_scopes(quota: &Value, group: &str, resource: &str, object: &Value) -> bool {
+    let mut selectors = selectors(quota).into_iter();
+    selectors.all(|(scope, operator, values)| matches_scope_of(group, resource, object, scope, operator, values))
+}
+
+/// Whether an object is in that scope; all but pods and claims are in none.
+pub(super) fn matches_scope_of(
+    group: &str,
+    resource: &str,
+    object: &Value,
+    scope: &str,
+    operator: &str,
+    values: &Value,
+) -> bool {
+    match (group, resource) {
+        ("", "pods") => matches_scope(object, scope, operator, values),
+        ("", "persistentvolumeclaims") => claim_matches_scope(object, scope, operator, values),
+        _ => false,
     }
-    let matches: fn(&Value, &str, &str, &Value) -> bool = match (group, resource) {
-        ("", "pods") => matches_scope,
-        ("", "persistentvolumeclaims") => claim_matches_scope,
-        _ => return false,
-    };
-    selectors.into_iter().all(|(scope, operator, values)| matches(object, scope, operator, values))
 }
 
 /// Whether a selector picks one of these names; none at all is like a name that it doesn't list.

@@ -21,7 +21,7 @@ use crate::admission::matching::operation_name;
 use crate::admission::metrics::{Called, Half};
 use crate::environment::{self, Environment};
 use crate::objects::Objects;
-use crate::remote::{self, Remote, RemoteError};
+use crate::remote::{self, Credentials, Remote, RemoteError};
 
 /// What webhooks are called with.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub(super) struct Caller {
     pub(super) remote: Arc<dyn Remote>,
     pub(super) turn: Arc<AtomicUsize>,
     pub(super) metrics: AdmissionMetrics,
+    /// What is shown to which webhook.
+    pub(super) credentials: Credentials,
 }
 
 impl fmt::Debug for Caller {
@@ -87,15 +89,16 @@ impl Caller {
             return Err(Failure::Refused(Status::bad_request(why)));
         }
         let uid = environment::new_uid(&*self.environment);
-        let Some((review, version)) = review::ask(a, seen, hook, &uid) else {
+        let Some(version) = review::version(hook) else {
             let why = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
             return Err(Failure::Call { why: format!("could not create admission objects: {why}"), code: 400 });
         };
+        let review = review::ask(a, seen, version, &uid, &*self.objects).await.map_err(Failure::Refused)?;
         let body = Bytes::from(review.to_string());
         let answered = |code: u16, why: String| Failure::Call { why: format!("failed to call webhook: {why}"), code };
         let called = |why: String| answered(503, why);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (target, shown) = remote::of_client_config(&hook.client, &*self.objects, turn)
+        let (mut target, shown) = remote::of_client_config(&hook.client, &*self.objects, turn)
             .map_err(|why| Failure::Call { why: format!("could not get REST client: {why}"), code: 500 })?;
         let path = target.url.path_and_query().map_or("/", |path| path.as_str());
         let joint = if path.contains('?') { '&' } else { '?' };
@@ -103,7 +106,14 @@ impl Caller {
         let shown = format!("{shown}{joint}timeout={}s", hook.timeout.as_secs());
         let request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
         let request = request.header(header::ACCEPT, "application/json").body(body);
-        let request = request.map_err(|error| called(error.to_string()))?;
+        let mut request = request.map_err(|error| called(error.to_string()))?;
+        let host = target.url.host().unwrap_or_default();
+        if let Some(credential) = self.credentials.of(host, target.url.port_u16().unwrap_or(443)) {
+            if let Some(authorization) = &credential.authorization {
+                request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+            }
+            target.identity.clone_from(&credential.identity);
+        }
         let answer = tokio::time::timeout(hook.timeout, self.remote.send(&target, request)).await;
         let answer = match answer {
             Err(_) => return Err(called(format!("Post {shown:?}: context deadline exceeded"))),

@@ -14,7 +14,8 @@ use serde_json::json;
 
 use self::call::{Caller, Failure, failed_closed};
 use self::hook::{Hook, Hooks};
-use super::conditions::{Asked, Outcome};
+use super::asked::Asked;
+use super::conditions::Outcome;
 use super::deciding::deciding;
 use super::matching::{Seen, configures_admission};
 use super::metrics::{Half, WEBHOOK};
@@ -23,7 +24,7 @@ use crate::authz::Authorizer;
 use crate::environment::Environment;
 use crate::objects::Objects;
 use crate::patch::apply_operations;
-use crate::remote::Remote;
+use crate::remote::{Credentials, Remote};
 
 /// What both sorts of webhooks need.
 #[derive(Clone)]
@@ -50,7 +51,14 @@ impl Shared {
         let hooks = Hooks::observing(&*objects, resource);
         Self {
             hooks,
-            caller: Caller { objects, environment, remote, turn: Arc::default(), metrics: AdmissionMetrics::default() },
+            caller: Caller {
+                objects,
+                environment,
+                remote,
+                turn: Arc::default(),
+                metrics: AdmissionMetrics::default(),
+                credentials: Credentials::default(),
+            },
             authorizer,
         }
     }
@@ -61,7 +69,7 @@ impl Shared {
         if hook.conditions.is_empty() {
             return Ok(Some(seen));
         }
-        let asked = Asked::new(a, &seen, None, None);
+        let asked = Asked::new(a, &seen, None, None, &*self.caller.objects).await?;
         let started = Instant::now();
         let judged = deciding(&self.authorizer, |authorizer| hook.conditions.judge(&asked, authorizer)).await;
         let policies = self.caller.metrics.policies();
@@ -99,6 +107,13 @@ impl MutatingWebhooks {
         self
     }
 
+    /// Shows these to webhooks (default: nothing).
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.shared.caller.credentials = credentials;
+        self
+    }
+
     async fn ask(&self, at: usize, hook: &Hook, a: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
         let Some(seen) = self.shared.seen(hook, a, Half::Mutating).await? else { return Ok(()) };
         // The second time only those are asked that want it, and that were asked the first time.
@@ -114,7 +129,7 @@ impl MutatingWebhooks {
                 // The webhook was called and agreed: whatever its failure policy is, it is not for others to undo that.
                 Err(why) => Err(Failure::Refused(Status::internal(why))),
                 Ok(None) => Ok(()),
-                Ok(Some(patch)) => match apply(hook, a, &seen, &patch) {
+                Ok(Some(patch)) => match apply(hook, a, &seen, &patch, &*self.shared.caller.objects).await {
                     Ok(now) => {
                         changed = now;
                         let note = json!({"configuration": hook.configuration, "webhook": hook.name, "patch": patch,
@@ -148,18 +163,24 @@ impl MutatingWebhooks {
 }
 
 /// Applies a webhook's patch; says whether it changed anything.
-fn apply(hook: &Hook, a: &mut AdmissionAttributes<'_>, seen: &Seen, patch: &json_patch::Patch) -> Result<bool, Status> {
+async fn apply(
+    hook: &Hook,
+    a: &mut AdmissionAttributes<'_>,
+    seen: &Seen,
+    patch: &json_patch::Patch,
+    objects: &dyn Objects,
+) -> Result<bool, Status> {
     if a.object.is_null() {
         let why = "attempted to modify the object, which is not supported for this operation";
         return Err(Status::internal(format!("admission webhook {:?} {why}", hook.name)));
     }
-    let before = seen.convert(a, &a.object);
+    let before = seen.convert(a, &a.object, objects).await?;
     let mut patched = before.clone();
     apply_operations(&mut patched, patch).map_err(Status::internal)?;
     if patched == before {
         return Ok(false);
     }
-    let mut patched = seen.convert_back(a, patched);
+    let mut patched = seen.convert_back(a, patched, objects).await?;
     a.complete(&mut patched).map_err(|status| Status::internal(status.message))?;
     let changed = patched != a.object;
     a.object = patched;
@@ -208,6 +229,13 @@ impl ValidatingWebhooks {
     #[must_use]
     pub fn measured(mut self, metrics: AdmissionMetrics) -> Self {
         self.shared.caller.metrics = metrics;
+        self
+    }
+
+    /// Shows these to webhooks (default: nothing).
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.shared.caller.credentials = credentials;
         self
     }
 

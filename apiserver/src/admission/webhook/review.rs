@@ -9,6 +9,7 @@ use super::hook::Hook;
 use crate::admission::AdmissionAttributes;
 use crate::admission::matching::{Seen, namespace, operation_name};
 use crate::authz::reviews::user_info;
+use crate::objects::Objects;
 
 /// The `request` of a review, without its UID: what policies see too.
 pub(in crate::admission) fn request(a: &AdmissionAttributes<'_>, seen: &Seen) -> Value {
@@ -36,22 +37,35 @@ pub(in crate::admission) fn request(a: &AdmissionAttributes<'_>, seen: &Seen) ->
     request
 }
 
-/// A review to send, and the version it is in. Versions are tried in the webhook's order.
-pub(super) fn ask(a: &AdmissionAttributes<'_>, seen: &Seen, hook: &Hook, uid: &str) -> Option<(Value, &'static str)> {
+/// The version of reviews to send: the first of the webhook's that is known.
+pub(super) fn version(hook: &Hook) -> Option<&'static str> {
     let known = |version: &String| match version.as_str() {
         "v1" => Some("v1"),
         "v1beta1" => Some("v1beta1"),
         _ => None,
     };
-    let version = hook.review_versions.iter().find_map(known)?;
+    hook.review_versions.iter().find_map(known)
+}
+
+/// A review to send, in that version.
+///
+/// # Errors
+/// The webhook that converts between the versions of a custom resource does not.
+pub(super) async fn ask(
+    a: &AdmissionAttributes<'_>,
+    seen: &Seen,
+    version: &str,
+    uid: &str,
+    objects: &dyn Objects,
+) -> Result<Value, Status> {
     let mut request = request(a, seen);
     request["uid"] = uid.into();
-    request["object"] = seen.convert(a, &a.object);
-    request["oldObject"] = a.old.map_or(Value::Null, |old| seen.convert(a, old));
-    let review = json!({
-        "kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": request,
-    });
-    Some((review, version))
+    request["object"] = seen.convert(a, &a.object, objects).await?;
+    request["oldObject"] = match a.old {
+        Some(old) => seen.convert(a, old, objects).await?,
+        None => Value::Null,
+    };
+    Ok(json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": request}))
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,8 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sha2::{Digest, Sha256};
 
+use crate::identity::{apiserver_id_hash, hash};
 use crate::metrics::{Count, Histograms, Named, Number};
 
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -24,7 +24,6 @@ struct LatencyLabels {
 struct FetchLabels {
     result: &'static str,
     jwt_issuer_hash: String,
-    /// Servers have no identities here that could be hashed.
     apiserver_id_hash: &'static str,
 }
 
@@ -47,11 +46,6 @@ impl fmt::Debug for JwtMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JwtMetrics")
     }
-}
-
-fn hash(of: impl AsRef<[u8]>) -> String {
-    let hex: String = Sha256::digest(of).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 const fn result(well: bool) -> &'static str {
@@ -78,9 +72,16 @@ impl JwtMetrics {
 
     /// The issuer's keys were fetched at that time, if there are any, or could not be.
     pub(super) fn fetched(&self, issuer: &str, keys: Option<&[u8]>, before: Option<&[u8]>, now: Timestamp) {
-        let of = |keys: &[u8]| KeySetLabels { jwt_issuer_hash: hash(issuer), apiserver_id_hash: "", hash: hash(keys) };
-        let labels =
-            FetchLabels { result: result(keys.is_some()), jwt_issuer_hash: hash(issuer), apiserver_id_hash: "" };
+        let of = |keys: &[u8]| KeySetLabels {
+            jwt_issuer_hash: hash(issuer),
+            apiserver_id_hash: apiserver_id_hash(),
+            hash: hash(keys),
+        };
+        let labels = FetchLabels {
+            result: result(keys.is_some()),
+            jwt_issuer_hash: hash(issuer),
+            apiserver_id_hash: apiserver_id_hash(),
+        };
         self.fetched.get_or_create(&labels).set(now.as_duration().as_secs_f64());
         let Some(keys) = keys else { return };
         if let Some(before) = before.filter(|before| *before != keys) {

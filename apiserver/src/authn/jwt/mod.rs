@@ -226,17 +226,18 @@ impl StructuredAuthentication {
     /// Measures tokens, and what comes of reading the file again.
     pub(crate) fn measure(&self, tokens: JwtMetrics, reloads: ReloadMetrics) {
         let _ = self.0.tokens.set(tokens);
+        if let Some(file) = &self.0.file {
+            reloads.in_force(file);
+        }
         let _ = self.0.reloads.set(reloads);
     }
 
     /// Follows the file, if there is one, until cancelled.
     pub(crate) async fn run(self, cancel: CancellationToken) {
-        if self.0.file.is_none() {
-            return;
-        }
+        let Some(file) = &self.0.file else { return };
         let outcome = |taken| {
             if let Some(metrics) = self.0.reloads.get() {
-                metrics.record(taken, self.0.environment.now());
+                metrics.record(file, taken, self.0.environment.now());
             }
         };
         watched_file::follow("authentication configuration", || self.reload(), outcome, cancel).await;

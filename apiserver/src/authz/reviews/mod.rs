@@ -1,34 +1,42 @@
 //! Asking the API server who one is and who may do what: the reviews of `authorization.k8s.io` and
 //! `authentication.k8s.io`.
 
+mod access;
 mod selectors;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::header::CONTENT_TYPE;
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use kubewright_api::field::{FieldError, Path};
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
 use super::rbac::Rbac;
-use super::{Attributes, Authorizer, Decision};
+use super::{Authorizer, Decision};
+use crate::admission::{self, Admission, AdmissionAttributes, Operation};
 use crate::authn::{self, Bearer};
 use crate::body::{self, Body};
+use crate::config_file;
 use crate::environment;
-use crate::layers::read_json;
-use crate::request::{Context, RequestInfo, User};
+use crate::object::decode::{self, Expected, FieldValidation, Format};
+use crate::request::{Context, RequestInfo, User, query_pairs};
 use crate::server::Endpoint;
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
+/// How upstream begins what it says of a token that it does not take.
+const INVALID_TOKEN: &str = "invalid bearer token";
 
 /// Answers reviews.
 pub struct Reviews {
     authorizer: Arc<dyn Authorizer>,
     rbac: Option<Rbac>,
     tokens: Option<Bearer>,
+    admission: Arc<[Arc<dyn Admission>]>,
 }
 
 impl fmt::Debug for Reviews {
@@ -41,78 +49,106 @@ impl Reviews {
     /// Asks this authorizer, lists rules from these roles, and reviews tokens with these authenticators.
     #[must_use]
     pub fn new(authorizer: Arc<dyn Authorizer>, rbac: Option<Rbac>, tokens: Option<Bearer>) -> Self {
-        Self { authorizer, rbac, tokens }
+        Self { authorizer, rbac, tokens, admission: [].into() }
     }
 
-    async fn answer(&self, context: &Context, mut review: Value) -> Result<Value, Status> {
+    /// Lets these plugins change and refuse reviews, as they do what is stored (default: none).
+    #[must_use]
+    pub fn admitted(mut self, plugins: Arc<[Arc<dyn Admission>]>) -> Self {
+        self.admission = plugins;
+        self
+    }
+
+    async fn answer(&self, context: &Context, mut review: Value, options: &Value) -> Result<Value, Status> {
         let RequestInfo { api_group: group, resource, .. } = &*context.info;
-        if !review.is_object() {
-            return Err(Status::bad_request("the request's body is no object"));
-        }
-        let kind = kubewright_api::resources::find(group, "v1", resource).map_or("", |found| found.kind);
-        let status = match resource.as_str() {
-            "selfsubjectreviews" => json!({"userInfo": user_info(&context.user)}),
-            "tokenreviews" => self.review_token(&mut review).await?,
-            "selfsubjectrulesreviews" => self.rules(context, &review),
-            _ => self.access(context, kind, &review).await?,
-        };
-        review["apiVersion"] = format!("{group}/v1").into();
-        review["kind"] = kind.into();
+        let kind = kind_of(&context.info);
         if !review["metadata"].is_object() {
             review["metadata"] = json!({});
         }
-        if resource == "selfsubjectreviews" {
-            review["metadata"]["creationTimestamp"] = environment::time(context.now).into();
-        } else if !review["spec"].is_object() {
+        self.place(context, &mut review)?;
+        let mut asked = of_request(context, kind, review, options);
+        admission::admit(&self.admission, &mut asked).await?;
+        review = asked.object;
+        // What is wrong with a review is told before anyone may refuse it.
+        self.check(kind, &review)?;
+        if !self.admission.is_empty() {
+            let asked = of_request(context, kind, review, options);
+            admission::validate(&self.admission, &asked).await?;
+            review = asked.object;
+        }
+        let status = match resource.as_str() {
+            "selfsubjectreviews" => {
+                // Nothing of what was sent counts.
+                review = json!({"metadata": {"creationTimestamp": environment::time(context.now)}});
+                json!({"userInfo": user_info(&context.user)})
+            }
+            "tokenreviews" => self.review_token(&review).await,
+            "selfsubjectrulesreviews" => {
+                let status = self.rules(context, &review);
+                review = json!({"metadata": {}, "spec": {}});
+                status
+            }
+            _ => self.access(context, kind, &review).await,
+        };
+        review["apiVersion"] = format!("{group}/v1").into();
+        review["kind"] = kind.into();
+        if resource != "selfsubjectreviews" && !review["spec"].is_object() {
             review["spec"] = json!({});
         }
         review["status"] = status;
         Ok(review)
     }
 
-    async fn access(&self, context: &Context, kind: &str, review: &Value) -> Result<Value, Status> {
+    /// Whether a review can be answered at all.
+    fn check(&self, kind: &str, review: &Value) -> Result<(), Status> {
         let spec = &review["spec"];
-        let invalid = |faults: &[FieldError]| Err(Status::invalid(AUTHORIZATION, kind, "", faults));
-        let (resource, path) = (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object());
-        let at = Path::new("spec");
-        if resource == path {
-            let field = if resource { "nonResourceAttributes" } else { "resourceAttributes" };
-            let why = if resource {
-                "cannot be specified in combination with resourceAttributes"
-            } else {
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-            };
-            let value = spec[field].clone();
-            return invalid(&[FieldError::invalid(&at.child(field), value, why)]);
-        }
-        let mut user = User::clone(&context.user);
-        if kind != "SelfSubjectAccessReview" {
-            user = user_of(spec);
-            if user.name.is_empty() && user.groups.is_empty() {
-                let why = "at least one of user or group must be specified";
-                return invalid(&[FieldError::invalid(&at.child("user"), "", why)]);
+        match kind {
+            "SelfSubjectReview" => Ok(()),
+            "TokenReview" if text(&spec["token"]).is_empty() => {
+                Err(Status::bad_request("token is required for TokenReview in authentication"))
+            }
+            "SelfSubjectRulesReview" if text(&spec["namespace"]).is_empty() => {
+                Err(Status::bad_request("no namespace on request"))
+            }
+            "TokenReview" | "SelfSubjectRulesReview" => Ok(()),
+            _ => {
+                let faults = access::validate(kind, review);
+                // Without a kind, as upstream says it.
+                if faults.is_empty() { Ok(()) } else { Err(Status::invalid(AUTHORIZATION, "", "", &faults)) }
             }
         }
-        let faults = selectors::check(&spec["resourceAttributes"], &at.child("resourceAttributes"));
-        if !faults.is_empty() {
-            return invalid(&faults);
+    }
+
+    /// The review is of the request's namespace, or of none.
+    fn place(&self, context: &Context, review: &mut Value) -> Result<(), Status> {
+        let namespace = &context.info.namespace;
+        let Some(metadata) = review["metadata"].as_object_mut() else { return Ok(()) };
+        if namespace.is_empty() {
+            metadata.remove("namespace");
+            return Ok(());
         }
-        let attributes = attributes_of(user, spec);
-        if kind == "LocalSubjectAccessReview" && path {
-            let field = at.child("nonResourceAttributes");
-            let value = spec["nonResourceAttributes"].clone();
-            return invalid(&[FieldError::invalid(&field, value, "disallowed on this kind of request")]);
+        let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+        if !given.is_empty() && given != namespace {
+            let why = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(why));
         }
-        if kind == "LocalSubjectAccessReview" && attributes.namespace != context.info.namespace {
-            let why = format!("must match metadata.namespace: {}", context.info.namespace);
-            let field = at.child("resourceAttributes").child("namespace");
-            return invalid(&[FieldError::invalid(&field, attributes.namespace, why)]);
-        }
-        Ok(match self.authorizer.authorize(&attributes).await {
+        metadata.insert("namespace".into(), namespace.as_str().into());
+        Ok(())
+    }
+
+    async fn access(&self, context: &Context, kind: &str, review: &Value) -> Value {
+        let spec = &review["spec"];
+        let user = if kind == "SelfSubjectAccessReview" { User::clone(&context.user) } else { access::user_of(spec) };
+        let (attributes, ignored) = access::attributes_of(user, spec);
+        let mut status = match self.authorizer.authorize(&attributes).await {
             Decision::Allow(reason) => with_reason(json!({"allowed": true}), reason),
             Decision::NoOpinion(reason) => with_reason(json!({"allowed": false}), reason),
             Decision::Deny(reason) => with_reason(json!({"allowed": false, "denied": true}), reason),
-        })
+        };
+        if !ignored.is_empty() {
+            status["evaluationError"] = ignored.join("; ").into();
+        }
+        status
     }
 
     fn rules(&self, context: &Context, review: &Value) -> Value {
@@ -129,33 +165,31 @@ impl Reviews {
                 status[list].as_array_mut().into_iter().for_each(|list| list.push(rule.clone()));
             }
         }
-        faults.extend(self.authorizer.cannot_list_rules(&context.user));
-        if !faults.is_empty() {
+        let silent = self.authorizer.cannot_list_rules(&context.user);
+        if !silent.is_empty() {
             status["incomplete"] = true.into();
-            status["evaluationError"] = faults.join(", ").into();
+        }
+        faults.extend(silent);
+        if !faults.is_empty() {
+            status["evaluationError"] = config_file::together(&faults).into();
         }
         status
     }
 
-    async fn review_token(&self, review: &mut Value) -> Result<Value, Status> {
-        let token = review["spec"]["token"].as_str().unwrap_or_default().to_owned();
-        if token.is_empty() {
-            let why = "token is required for TokenReview in authentication";
-            return Err(Status::bad_request(why));
-        }
-        let Some(tokens) = &self.tokens else {
-            return Ok(json!({"authenticated": false}));
-        };
+    async fn review_token(&self, review: &Value) -> Value {
+        let token = text(&review["spec"]["token"]);
+        let refused = |error: &str| json!({"user": {}, "error": error});
+        let Some(tokens) = &self.tokens else { return json!({"user": {}}) };
         let asked: Vec<String> = serde_json::from_value(review["spec"]["audiences"].clone()).unwrap_or_default();
         let audiences = if asked.is_empty() { tokens.audiences() } else { &asked };
-        Ok(match tokens.review(&token, audiences).await {
+        match tokens.review(&token, audiences).await {
             Ok(Some((mut user, shared))) => {
                 authn::add_authenticated(&mut user);
                 json!({"authenticated": true, "user": user_info(&user), "audiences": shared})
             }
-            Ok(None) => json!({"authenticated": false}),
-            Err(error) => json!({"authenticated": false, "error": error.reason}),
-        })
+            Ok(None) => refused(INVALID_TOKEN),
+            Err(error) => refused(&format!("[{INVALID_TOKEN}, {}]", error.reason)),
+        }
     }
 }
 
@@ -182,35 +216,38 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn user_of(spec: &Value) -> User {
-    User {
-        name: text(&spec["user"]),
-        uid: text(&spec["uid"]),
-        groups: serde_json::from_value(spec["groups"].clone()).unwrap_or_default(),
-        extra: serde_json::from_value(spec["extra"].clone()).unwrap_or_default(),
-    }
+/// The kind of reviews that a request makes.
+fn kind_of(info: &RequestInfo) -> &'static str {
+    kubewright_api::resources::find(&info.api_group, "v1", &info.resource).map_or("", |found| found.kind)
 }
 
-fn attributes_of(user: User, spec: &Value) -> Attributes {
-    let path = &spec["nonResourceAttributes"];
-    if path.is_object() {
-        return Attributes { user, verb: text(&path["verb"]), path: text(&path["path"]), ..Attributes::default() };
+/// A review on its way through admission.
+fn of_request<'a>(context: &'a Context, kind: &'a str, review: Value, options: &'a Value) -> AdmissionAttributes<'a> {
+    AdmissionAttributes::of_request(context, Operation::Create, kind, review, None, options)
+}
+
+/// Reads a review, held against its type, and the request's options.
+async fn read(request: Request<Body>) -> Result<(Context, Value, Value), Status> {
+    let (parts, body) = request.into_parts();
+    let context = parts.extensions.get::<Context>().cloned();
+    let context = context.ok_or_else(|| Status::internal("the request was not identified"))?;
+    let query = query_pairs(parts.uri.query().unwrap_or_default());
+    let asked = query.iter().find(|(key, _)| key == "fieldValidation").map_or("", |(_, value)| value);
+    let validation = FieldValidation::parse(asked).map_err(|value| {
+        let fault = FieldError::not_supported(&Path::new("fieldValidation"), value, &["", "Ignore", "Strict", "Warn"]);
+        Status::invalid("meta.k8s.io", "CreateOptions", "", &[fault])
+    })?;
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::of_content_type(content_type)?;
+    let bytes = body.collect().await.map_err(|_| Status::bad_request("the request's body could not be read"))?;
+    let api_version = format!("{}/v1", context.info.api_group);
+    let expected = Expected::new(&api_version, kind_of(&context.info));
+    let review = decode::object(&bytes.to_bytes(), format, &expected, validation, &context.warnings)?;
+    let mut options = json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"});
+    if query.iter().any(|(key, value)| key == "dryRun" && value == "All") {
+        options["dryRun"] = json!(["All"]);
     }
-    let asked = &spec["resourceAttributes"];
-    Attributes {
-        user,
-        verb: text(&asked["verb"]),
-        group: text(&asked["group"]),
-        version: text(&asked["version"]),
-        namespace: text(&asked["namespace"]),
-        resource: text(&asked["resource"]),
-        subresource: text(&asked["subresource"]),
-        name: text(&asked["name"]),
-        is_resource_request: true,
-        path: String::new(),
-        label_selector: selectors::of_labels(&asked["labelSelector"]),
-        field_selector: selectors::of_fields(&asked["fieldSelector"]),
-    }
+    Ok((context, review, options))
 }
 
 #[async_trait]
@@ -225,11 +262,11 @@ impl Endpoint for Reviews {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let (context, review) = match read_json(request).await {
+        let (context, review, options) = match read(request).await {
             Ok(read) => read,
             Err(status) => return body::status(&status),
         };
-        match self.answer(&context, review).await {
+        match self.answer(&context, review, &options).await {
             Ok(review) => body::json(StatusCode::CREATED, &review),
             Err(status) => body::status(&status),
         }
@@ -241,6 +278,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::authz::Attributes;
 
     struct OnlyGetPods;
 
@@ -255,11 +293,14 @@ mod tests {
     }
 
     async fn review(path: &str, body: Value) -> Result<Value, Status> {
-        let info = RequestInfo::parse(&http::Method::POST, path, None);
+        let info = RequestInfo::parse(&http::Method::POST, path.split('?').next().unwrap_or_default(), None);
         let context = Context::new(User::new("alice", &["staff"]), info, Timestamp::UNIX_EPOCH);
         let reviews = Reviews::new(Arc::new(OnlyGetPods), None, None);
         assert!(reviews.handles(&context.info));
-        reviews.answer(&context, body).await
+        let mut request = Request::post(path).body(body::full(body.to_string())).unwrap();
+        request.extensions_mut().insert(context);
+        let (context, review, options) = read(request).await?;
+        reviews.answer(&context, review, &options).await
     }
 
     #[tokio::test]
@@ -270,7 +311,6 @@ mod tests {
         assert_eq!(answer["status"], json!({"allowed": true, "reason": "because"}));
         assert_eq!(answer["kind"], "SelfSubjectAccessReview");
         assert_eq!(review(path, asked("list")).await.unwrap()["status"], json!({"allowed": false}));
-        assert_eq!(review(path, json!({"spec": {}})).await.unwrap_err().code, 422);
     }
 
     #[tokio::test]
@@ -280,8 +320,6 @@ mod tests {
         assert_eq!(review(path, body.clone()).await.unwrap()["status"]["allowed"], true);
         body["spec"]["user"] = "bob".into();
         assert_eq!(review(path, body.clone()).await.unwrap()["status"]["allowed"], false);
-        let local = "/apis/authorization.k8s.io/v1/namespaces/a/localsubjectaccessreviews";
-        assert_eq!(review(local, body).await.unwrap_err().code, 422);
     }
 
     #[tokio::test]
@@ -289,5 +327,119 @@ mod tests {
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
         let answer = review(path, json!({})).await.unwrap();
         assert_eq!(answer["status"]["userInfo"], json!({"username": "alice", "groups": ["staff"]}));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_review_is_upstreams() {
+        let of = |name: &str| format!("/apis/authorization.k8s.io/v1/{name}");
+        let own = of("selfsubjectaccessreviews");
+        let local = of("namespaces/a/localsubjectaccessreviews");
+        let pods = |namespace: &str| json!({"verb": "get", "resource": "pods", "namespace": namespace});
+        let path = json!({"verb": "get", "path": "/x"});
+        for (path, body, code, message) in [
+            (
+                &own,
+                json!({"spec": {"resourceAttributes": pods(""), "nonResourceAttributes": path}}),
+                422,
+                ".authorization.k8s.io \"\" is invalid: spec.nonResourceAttributes: Invalid value: {\"Path\":\"/x\",\"Verb\":\"get\"}: \
+                 cannot be specified in combination with resourceAttributes",
+            ),
+            (
+                &own,
+                json!({}),
+                422,
+                ".authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: \
+                 exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ),
+            (
+                &own,
+                json!({"metadata": {"name": "n"}, "spec": {"resourceAttributes": pods("")}}),
+                422,
+                ".authorization.k8s.io \"\" is invalid: metadata: Invalid value: {\"name\":\"n\"}: must be empty",
+            ),
+            (
+                &own,
+                json!({"spec": {"resourceAttributes": {"verb": 1}}}),
+                400,
+                "SelfSubjectAccessReview in version \"v1\" cannot be \
+                 handled as a SelfSubjectAccessReview: json: cannot unmarshal number into Go struct field \
+                 ResourceAttributes.spec.resourceAttributes.verb of type string",
+            ),
+            (
+                &of("subjectaccessreviews"),
+                json!({"spec": {"resourceAttributes": pods("")}}),
+                422,
+                ".authorization.k8s.io \"\" is \
+                 invalid: spec.user: Invalid value: \"\": at least one of user or group must be specified",
+            ),
+            (
+                &local,
+                json!({"spec": {"user": "bob", "resourceAttributes": pods("b")}}),
+                422,
+                ".authorization.k8s.io \"\" is invalid: \
+                 spec.resourceAttributes.namespace: Invalid value: \"b\": must match metadata.namespace",
+            ),
+            (
+                &local,
+                json!({"spec": {"user": "bob", "nonResourceAttributes": path}}),
+                422,
+                ".authorization.k8s.io \"\" is invalid: \
+                 spec.nonResourceAttributes: Invalid value: {\"Path\":\"/x\",\"Verb\":\"get\"}: disallowed on this kind of request",
+            ),
+            (
+                &local,
+                json!({"metadata": {"namespace": "b"}, "spec": {}}),
+                400,
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ),
+            (&of("selfsubjectrulesreviews"), json!({"spec": {}}), 400, "no namespace on request"),
+            (
+                &"/apis/authentication.k8s.io/v1/tokenreviews".to_owned(),
+                json!({"spec": {}}),
+                400,
+                "token is required for TokenReview in authentication",
+            ),
+        ] {
+            let refused = review(path, body).await.unwrap_err();
+            assert_eq!((refused.code, refused.message.as_str()), (code, message));
+        }
+        let strict = format!("{own}?fieldValidation=Strict");
+        let refused = review(&strict, json!({"spec": {"resourceAttributes": pods(""), "x": 1}})).await.unwrap_err();
+        assert!(refused.message.ends_with("strict decoding error: unknown field \"spec.x\""), "{}", refused.message);
+        // A review of its own namespace, whatever it says of that itself.
+        let asked = json!({"metadata": {"namespace": "elsewhere"}, "spec": {"resourceAttributes": pods("")}});
+        assert_eq!(review(&own, asked).await.unwrap()["metadata"], json!({}));
+        let asked = json!({"spec": {"user": "alice", "resourceAttributes": pods("a")}});
+        assert_eq!(review(&local, asked).await.unwrap()["metadata"], json!({"namespace": "a"}));
+    }
+
+    #[tokio::test]
+    async fn selectors_that_cannot_be_read_are_ignored_and_told() {
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let (whole, part) = ("ignored due to parse error", "partially ignored due to parse error");
+        for (field, selector, expected) in [
+            ("labelSelector", json!({"rawSelector": "a=b"}), None),
+            ("labelSelector", json!({"rawSelector": "a in"}), Some(whole)),
+            ("fieldSelector", json!({"rawSelector": "a!"}), Some(whole)),
+            ("labelSelector", json!({"requirements": [{"key": "a", "operator": "Newer"}]}), Some(whole)),
+            (
+                "labelSelector",
+                json!({"requirements": [{"key": "a", "operator": "Newer"}, {"key": "b", "operator": "Exists"}]}),
+                Some(part),
+            ),
+            ("fieldSelector", json!({"requirements": [{"key": "a", "operator": "Exists"}]}), Some(whole)),
+            (
+                "fieldSelector",
+                json!({"requirements": [{"key": "a", "operator": "In", "values": ["x", "y"]},
+                {"key": "b", "operator": "In", "values": ["x"]}]}),
+                Some(part),
+            ),
+        ] {
+            let asked = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods", field: selector}}});
+            let status = review(path, asked).await.unwrap()["status"].clone();
+            assert_eq!(status["allowed"], true);
+            let expected = expected.map(|what| format!("spec.resourceAttributes.{field} {what}"));
+            assert_eq!(status["evaluationError"].as_str(), expected.as_deref());
+        }
     }
 }

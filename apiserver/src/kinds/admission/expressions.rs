@@ -45,7 +45,16 @@ impl Known {
         if let Some(returns) = returns {
             env = env.returning(returns);
         }
-        match Program::compile(field.text().trim(), &env) {
+        Self::compile(field, &env, errors)
+    }
+
+    /// The same for an expression that makes a change.
+    pub(super) fn check_mutation(&self, field: &Field<'_>, returns: Type, errors: &mut FieldErrors) {
+        Self::compile(field, &self.environment(true).making_patches().returning(returns), errors);
+    }
+
+    fn compile(field: &Field<'_>, env: &Env, errors: &mut FieldErrors) -> Option<Type> {
+        match Program::compile(field.text().trim(), env) {
             Ok(program) => Some(program.result().clone()),
             Err(error) => {
                 // A result of the wrong type did compile.

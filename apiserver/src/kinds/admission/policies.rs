@@ -43,14 +43,6 @@ pub(crate) static MUTATING_POLICIES: Kind = Kind {
     validate: |object, errors| {
         let spec = Field::of(object).field("spec");
         let known = policy(&spec, true, errors);
-        for operation in
-            spec.at("matchConstraints.resourceRules").items().flat_map(|one| one.field("operations").items())
-        {
-            if !["CREATE", "UPDATE"].contains(&operation.text()) {
-                let path = spec.at("matchConstraints.resourceRules.operations").path();
-                errors.push(FieldError::not_supported(&path, operation.raw(), &["CREATE", "UPDATE"]));
-            }
-        }
         let mutations = spec.field("mutations");
         if mutations.is_empty() {
             mutations.required(errors, "mutations must contain at least one item");
@@ -169,7 +161,7 @@ fn mutation(one: &Field<'_>, known: &Known, errors: &mut FieldErrors) {
             "JSONPatch" => Type::list(Type::json_patch()),
             _ => Type::made("Object"),
         };
-        known.check(&own.field("expression"), true, Some(returns), errors);
+        known.check_mutation(&own.field("expression"), returns, errors);
     }
     if other.is_set() {
         other.invalid_value(errors, placeholder, format!("must not be specified when patchType is {}", kind.text()));
@@ -183,7 +175,9 @@ fn policy(spec: &Field<'_>, composes: bool, errors: &mut FieldErrors) -> Known {
     let param = spec.field("paramKind");
     if param.is_set() {
         let (version, kind) = (param.field("apiVersion"), param.field("kind"));
-        version.require(errors);
+        if version.require(errors) {
+            param_version(&version, errors);
+        }
         if kind.require(errors) {
             let faults = names::dns1035_label(&kind.text().to_lowercase());
             if !faults.is_empty() {
@@ -197,6 +191,9 @@ fn policy(spec: &Field<'_>, composes: bool, errors: &mut FieldErrors) -> Known {
         match_resources(&constraints, errors);
         let rules = constraints.field("resourceRules");
         rules.require(errors);
+        if composes {
+            mutable(&constraints, errors);
+        }
     } else {
         constraints.required(errors, "");
     }
@@ -226,12 +223,52 @@ fn policy(spec: &Field<'_>, composes: bool, errors: &mut FieldErrors) -> Known {
     known
 }
 
+/// Group and version of a policy's parameters.
+fn param_version(field: &Field<'_>, errors: &mut FieldErrors) {
+    let text = field.text();
+    let (group, version) = text.split_once('/').unwrap_or(("", text));
+    if version.contains('/') {
+        return field.invalid(errors, format!("unexpected GroupVersion string: {text}"));
+    }
+    let mut wrong = |part: &str, faults: Vec<String>| {
+        if !faults.is_empty() {
+            field.invalid_value(errors, part, faults.join(","));
+        }
+    };
+    if !group.is_empty() {
+        wrong(group, names::dns1123_subdomain(group));
+    }
+    match version {
+        "" => wrong(text, vec!["version must be specified".to_owned()]),
+        version => wrong(version, names::dns1035_label(version)),
+    }
+}
+
+/// What is neither created nor updated can't be changed.
+fn mutable(constraints: &Field<'_>, errors: &mut FieldErrors) {
+    let rules = constraints.field("resourceRules");
+    for operation in rules.items().flat_map(|one| one.field("operations").items()) {
+        if !["CREATE", "UPDATE"].contains(&operation.text()) {
+            let path = rules.path().child("operations");
+            errors.push(FieldError::not_supported(&path, operation.raw(), &["CREATE", "UPDATE"]));
+        }
+    }
+}
+
 fn match_resources(constraints: &Field<'_>, errors: &mut FieldErrors) {
     constraints.field("matchPolicy").one_of(errors, &["Equivalent", "Exact"]);
     label_selector(&constraints.field("namespaceSelector"), errors);
     label_selector(&constraints.field("objectSelector"), errors);
-    for list in ["resourceRules", "excludeResourceRules"] {
-        constraints.field(list).items().for_each(|one| rule(&one, errors));
+    for one in ["resourceRules", "excludeResourceRules"].into_iter().flat_map(|list| constraints.field(list).items()) {
+        let mut seen = Vec::new();
+        for name in one.field("resourceNames").items() {
+            name.check(errors, names::path_segment);
+            if seen.contains(&name.text()) {
+                name.duplicate(errors);
+            }
+            seen.push(name.text());
+        }
+        rule(&one, errors);
     }
 }
 
@@ -259,7 +296,13 @@ pub(crate) static VALIDATING_POLICY_BINDINGS: Kind = Kind {
 };
 
 /// MutatingAdmissionPolicyBindings.
-pub(crate) static MUTATING_POLICY_BINDINGS: Kind = Kind { validate: binding, ..BINDINGS };
+pub(crate) static MUTATING_POLICY_BINDINGS: Kind = Kind {
+    validate: |object, errors| {
+        binding(object, errors);
+        mutable(&Field::of(object).at("spec.matchResources"), errors);
+    },
+    ..BINDINGS
+};
 
 const BINDINGS: Kind = Kind {
     default: |object| with(object, "spec.matchResources", match_defaults),
@@ -289,17 +332,28 @@ fn binding(object: &Value, errors: &mut FieldErrors) {
     let param = spec.field("paramRef");
     if param.is_set() {
         let (name, selector) = (param.field("name"), param.field("selector"));
-        match (name.is_empty(), selector.is_set()) {
-            (true, false) => param.required(errors, "one of name or selector must be specified"),
-            (false, true) => name.forbidden(errors, "name and selector are mutually exclusive"),
-            (false, false) => name.check(errors, names::path_segment),
-            (true, true) => label_selector(&selector, errors),
+        let (named, selected) = (!name.is_empty(), selector.is_set());
+        if named {
+            name.check(errors, names::path_segment);
+        }
+        if named && selected {
+            name.forbidden(errors, "name and selector are mutually exclusive");
+        }
+        if selected {
+            label_selector(&selector, errors);
+        }
+        if named && selected {
+            selector.forbidden(errors, "name and selector are mutually exclusive");
+        }
+        if !named && !selected {
+            param.required(errors, "one of name or selector must be specified");
         }
         let missing = param.field("parameterNotFoundAction");
-        if missing.is_set() {
-            missing.one_of_if_set(errors, &["Allow", "Deny"]);
-        } else {
-            missing.required(errors, "");
+        match missing.text() {
+            "" => missing.required(errors, ""),
+            "Allow" | "Deny" => {}
+            // In upstream's order.
+            other => errors.push(FieldError::not_supported_in_order(&missing.path(), other, &["Deny", "Allow"])),
         }
     }
     let resources = spec.field("matchResources");

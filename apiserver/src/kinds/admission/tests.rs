@@ -113,3 +113,74 @@ fn mutating_policies() {
     let found = faults("mutatingadmissionpolicies", &deletes).join("\n");
     assert!(found.contains("operations: Unsupported value: \"DELETE\""), "{found}");
 }
+
+#[test]
+fn kinds_of_parameters() {
+    let lead = "spec.paramKind.apiVersion: Invalid value:";
+    for (version, kind, expected) in [
+        ("v1", "ConfigMap", String::new()),
+        ("example.com/v1alpha1", "Limits", String::new()),
+        ("", "ConfigMap", "spec.paramKind.apiVersion: Required value".to_owned()),
+        ("a/b/c", "X", format!("{lead} \"a/b/c\": unexpected GroupVersion string: a/b/c")),
+        ("example.com/", "X", format!("{lead} \"example.com/\": version must be specified")),
+        ("Example/v1", "X", format!("{lead} \"Example\": a lowercase RFC 1123 subdomain")),
+        ("example.com/1", "X", format!("{lead} \"1\": a DNS-1035 label must consist")),
+        ("v1", "", "spec.paramKind.kind: Required value".to_owned()),
+        (
+            "v1",
+            "A_b",
+            "spec.paramKind.kind: Invalid value: \"A_b\": may have mixed case, but should otherwise match: a DNS-1035"
+                .to_owned(),
+        ),
+    ] {
+        let spec = json!({"paramKind": {"apiVersion": version, "kind": kind}, "validations": [{"expression": "true"}]});
+        let found = faults("validatingadmissionpolicies", &policy(spec)).join("\n");
+        assert_eq!((found.is_empty(), found.contains(&expected)), (expected.is_empty(), true), "{version}: {found}");
+    }
+}
+
+#[test]
+fn bindings() {
+    let of = |resource: &str, more: Value| {
+        let mut spec = json!({"policyName": "p", "validationActions": ["Deny"]});
+        for (field, value) in more.as_object().expect("an object") {
+            spec[field] = value.clone();
+        }
+        faults(resource, &json!({"metadata": {"name": "b"}, "spec": spec}))
+    };
+    let param = |more: Value| {
+        let mut param = json!({"parameterNotFoundAction": "Deny"});
+        for (field, value) in more.as_object().expect("an object") {
+            param[field] = value.clone();
+        }
+        json!({"paramRef": param})
+    };
+    let exclusive = "Forbidden: name and selector are mutually exclusive";
+    let selector = json!({"matchLabels": {"a": "b"}});
+    for (more, expected) in [
+        (json!({}), vec![]),
+        (json!({"policyName": ""}), vec!["spec.policyName: Required value".to_owned()]),
+        (param(json!({"name": "x"})), vec![]),
+        (param(json!({"selector": selector})), vec![]),
+        (param(json!({})), vec!["spec.paramRef: Required value: one of name or selector must be specified".to_owned()]),
+        (param(json!({"name": "a/b"})), vec!["spec.paramRef.name: Invalid value: \"a/b\": may not contain '/'".to_owned()]),
+        (param(json!({"name": "x", "selector": selector})),
+            vec![format!("spec.paramRef.name: {exclusive}"), format!("spec.paramRef.selector: {exclusive}")]),
+        (param(json!({"name": "x", "parameterNotFoundAction": ""})),
+            vec!["spec.paramRef.parameterNotFoundAction: Required value".to_owned()]),
+        (param(json!({"name": "x", "parameterNotFoundAction": "Ask"})),
+            vec!["spec.paramRef.parameterNotFoundAction: Unsupported value: \"Ask\": supported values: \"Deny\", \"Allow\"".to_owned()]),
+    ] {
+        assert_eq!(of("validatingadmissionpolicybindings", more.clone()), expected, "{more}");
+    }
+    let rule = json!({"operations": ["DELETE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"],
+        "resourceNames": ["a", "a", "b/c"]});
+    let resources = json!({"matchResources": {"matchPolicy": "Exact", "resourceRules": [rule]}});
+    let (twice, slash) = (
+        "spec.matchResources.resourceRules[0].resourceNames[1]: Duplicate value: \"a\"",
+        "spec.matchResources.resourceRules[0].resourceNames[2]: Invalid value: \"b/c\": may not contain '/'",
+    );
+    assert_eq!(of("validatingadmissionpolicybindings", resources.clone()), [twice, slash]);
+    let unfit = "spec.matchResources.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"CREATE\", \"UPDATE\"";
+    assert_eq!(of("mutatingadmissionpolicybindings", resources), [twice, slash, unfit]);
+}

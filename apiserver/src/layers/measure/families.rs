@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry as MetricsRegistry;
 
-use super::labels::{self, Answered, Resource, Target, Tried};
+use super::labels::{self, Answered, Ended, Resource, Target, Tried};
 use crate::body::Body;
 use crate::metrics::{Count, Histograms, Named};
 use crate::registry::Registry;
@@ -52,6 +52,7 @@ struct Inner {
 
 struct Families {
     requests: Family<Answered, Counter>,
+    terminations: Family<Ended, Counter>,
     durations: Histograms<Tried>,
     sli: Histograms<Target>,
     sizes: Histograms<Target>,
@@ -76,12 +77,18 @@ impl Default for Metrics {
     }
 }
 
+/// Whether it is shown at `/metrics/slis`.
+fn is_sli(name: &str) -> bool {
+    matches!(name, "kubernetes_healthcheck" | "kubernetes_healthchecks")
+}
+
 impl Families {
     fn new(registry: &mut MetricsRegistry) -> Self {
         let mut named = Named::new(registry, "apiserver_");
         let sli = || Histogram::new(DURATIONS[2..].iter().copied());
         Self {
             requests: named.counters("request", "Requests by verb, resource and code"),
+            terminations: named.counters("request_terminations", "Requests that were ended in self-defence"),
             durations: named.histograms(
                 "request_duration_seconds",
                 "How long answers took, long-running requests aside",
@@ -136,10 +143,16 @@ impl Metrics {
         Self(Arc::new(Inner { registry, families, series: RwLock::default(), served: OnceLock::new() }))
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus' text format, but those that [`render_slis`](Self::render_slis) shows.
     #[must_use]
     pub fn render(&self) -> String {
-        crate::metrics::render(&self.0.registry)
+        crate::metrics::render(&self.0.registry, |name| !is_sli(name))
+    }
+
+    /// What tells how well the server is, in the same format.
+    #[must_use]
+    pub fn render_slis(&self) -> String {
+        crate::metrics::render(&self.0.registry, is_sli)
     }
 
     /// Knows what is served there, beside what is built in.
@@ -237,6 +250,17 @@ impl Metrics {
         let counter = self.0.families.requests.get_or_create(&answered).clone();
         counter.inc();
         codes.push((code, counter));
+    }
+
+    /// A request was ended in self-defence.
+    pub(super) fn terminated(&self, series: &Series, code: u16) {
+        let ended = Ended { code, target: series.tried.target.clone() };
+        self.0.families.terminations.get_or_create(&ended).inc();
+    }
+
+    /// A request was not answered in time.
+    pub(in crate::layers) fn timed_out(&self, request: &Request<Body>, info: &RequestInfo) {
+        self.terminated(&self.series(request, info), http::StatusCode::GATEWAY_TIMEOUT.as_u16());
     }
 
     /// Notes that a deprecated API was used.

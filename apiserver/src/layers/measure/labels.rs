@@ -40,6 +40,13 @@ pub(super) struct Answered {
     pub(super) tried: Tried,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Ended {
+    pub(super) code: u16,
+    #[prometheus(flatten)]
+    pub(super) target: Target,
+}
+
 /// The methods' names, lists told from reads of one object, and what opens a connection from what does not.
 pub(super) fn verb(request: &Request<Body>, info: &RequestInfo, scope: &str) -> &'static str {
     let connects = ["log", "exec", "portforward", "attach", "proxy"];
