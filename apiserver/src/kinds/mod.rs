@@ -42,7 +42,7 @@ static PLAIN: Kind = Kind { ..Kind::PLAIN };
 #[must_use]
 pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
     match (group, resource) {
-        ("" | "events.k8s.io", "events") => &events::EVENTS,
+        ("", "events") => &events::EVENTS,
         ("", "componentstatuses") => &components::COMPONENT_STATUSES,
         ("", "configmaps") => &config::CONFIG_MAPS,
         ("", "endpoints") => &endpoints::ENDPOINTS,
@@ -76,6 +76,7 @@ pub fn strategy(group: &str, resource: &str) -> &'static dyn Strategy {
         ("batch", "jobs") => &jobs::JOBS,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CERTIFICATE_SIGNING_REQUESTS,
         ("coordination.k8s.io", "leases") => &config::LEASES,
+        ("events.k8s.io", "events") => &events::STRICT_EVENTS,
         ("discovery.k8s.io", "endpointslices") => &endpoints::ENDPOINT_SLICES,
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flowcontrol::FLOW_SCHEMAS,
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flowcontrol::PRIORITY_LEVELS,

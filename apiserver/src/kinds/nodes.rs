@@ -83,13 +83,35 @@ fn validate(object: &Value, errors: &mut FieldErrors) {
     }
     let features = node.at("status.declaredFeatures");
     let texts = features.texts();
-    for at in 1..texts.len() {
-        if texts[at - 1] == texts[at] {
-            features.index(at).duplicate(errors);
-        } else if texts[at - 1] > texts[at] {
-            features.index(at).invalid(errors, "list must be sorted alphabetically");
+    for at in 0..texts.len() {
+        features.index(at).check(errors, feature_faults);
+        match texts.get(at + 1) {
+            Some(next) if texts[at] == *next => features.index(at + 1).duplicate(errors),
+            Some(next) if texts[at] > *next => {
+                features.index(at + 1).invalid(errors, "list must be sorted alphabetically");
+            }
+            _ => {}
         }
     }
+}
+
+/// What is wrong with the name of a feature that a node declares, such as `MyFeature/mySubFeature`.
+fn feature_faults(name: &str) -> Vec<String> {
+    let lead = format!("invalid feature name {name:?}: must");
+    if name.len() > 253 {
+        return vec![format!("{lead} be no more than 253 characters")];
+    }
+    let segment = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_alphabetic())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if name.starts_with(|first: char| first.is_ascii_uppercase()) && name.split('/').all(segment) {
+        return Vec::new();
+    }
+    vec![format!(
+        "{lead} start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or \
+         MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+    )]
 }
 
 fn validate_update(object: &Value, old: &Value, errors: &mut FieldErrors) {

@@ -9,6 +9,7 @@ use super::kind::{Kind, Part};
 use super::podspec::round_up;
 use super::read::Field;
 use super::validate::labels::{label_selector, labels};
+use super::validate::resources::overhead;
 use super::validate::scheduling::tolerations;
 use super::workloads::{at_most_all, count_or_percent, counters};
 use crate::registry::Column;
@@ -131,15 +132,17 @@ pub(crate) static RUNTIME_CLASSES: Kind = Kind {
     validate: |object, errors| {
         let class = Field::of(object);
         class.field("handler").require_and_check(errors, names::dns1123_label);
+        overhead(&class.field("overhead"), errors);
         labels(&class.at("scheduling.nodeSelector"), errors);
         let list = class.at("scheduling.tolerations");
         tolerations(&list, errors);
-        let mut seen: Vec<Field<'_>> = Vec::new();
+        let key = |of: &Field<'_>| ["key", "operator", "value", "effect"].map(|name| of.field(name).text().to_owned());
+        let mut seen = Vec::new();
         for toleration in list.items() {
-            if seen.iter().any(|other| other.same_as(&toleration)) {
+            if seen.contains(&key(&toleration)) {
                 errors.push(FieldError::duplicate(&toleration.path(), toleration.raw()));
             }
-            seen.push(toleration);
+            seen.push(key(&toleration));
         }
     },
     validate_update: Some(|object, old, errors| {

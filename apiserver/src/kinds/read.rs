@@ -45,6 +45,13 @@ impl<'a> Field<'a> {
         self.step(Step::Name(name), self.value)
     }
 
+    /// The same value, said to have another name in its parent.
+    pub(crate) fn shown_as(mut self, name: &'a str) -> Self {
+        self.steps.pop();
+        self.steps.push(Step::Name(name));
+        self
+    }
+
     /// The value under a key of this map, with the key in brackets.
     pub(crate) fn key(&self, key: &'a str) -> Self {
         let value = self.value.and_then(|value| value.get(key)).filter(|value| !value.is_null());
@@ -110,6 +117,11 @@ impl<'a> Field<'a> {
     /// The text; empty if there is none.
     pub(crate) fn text(&self) -> &'a str {
         self.opt_text().unwrap_or_default()
+    }
+
+    /// The text as a value; empty if there is none.
+    pub(crate) fn key_text(&self) -> Value {
+        self.text().into()
     }
 
     /// The text, if it is there.
@@ -205,6 +217,11 @@ impl Field<'_> {
     /// It is longer than so many bytes.
     pub(crate) fn too_long(&self, errors: &mut FieldErrors, bytes_max: usize) {
         errors.push(FieldError::too_long(&self.path(), bytes_max));
+    }
+
+    /// Its text, empty if there is none, is none of the allowed.
+    pub(crate) fn unsupported_text(&self, errors: &mut FieldErrors, allowed: &[&str]) {
+        errors.push(FieldError::not_supported(&self.path(), self.text(), allowed));
     }
 
     /// Its value is none of the allowed.

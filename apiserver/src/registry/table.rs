@@ -235,7 +235,9 @@ impl Tables {
         self.by_prefix.insert(storage.feed_prefix().to_owned(), Arc::clone(&storage));
         let ty = kubewright_api::schema::of_kind(&info.group, &info.version, &info.kind);
         let conversion = shared.map(|(_, conversion)| conversion);
-        let served = Served::new(Arc::clone(info), conversion, ty.into(), storage.strategy.clone(), storage);
+        // What shares its storage with another group may still be held to rules of its own.
+        let strategy = kinds::strategy(&info.group, &info.plural);
+        let served = Served::new(Arc::clone(info), conversion, ty.into(), strategy.into(), storage);
         self.served.insert(served_key(info), Arc::new(served));
     }
 

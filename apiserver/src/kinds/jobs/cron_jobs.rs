@@ -1,5 +1,6 @@
 //! CronJobs.
 
+use jiff::tz::TimeZone;
 use kubewright_api::field::FieldErrors;
 use serde_json::Value;
 
@@ -68,6 +69,11 @@ fn validate(object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     spec.field("failedJobsHistoryLimit").not_negative(errors);
 }
 
+/// Whether it is the name of a time zone, letter by letter.
+fn is_known(name: &str) -> bool {
+    name == "Local" || TimeZone::get(name).is_ok_and(|zone| zone.iana_name() == Some(name))
+}
+
 fn time_zone(zone: &Field<'_>, errors: &mut FieldErrors) {
     if !zone.is_set() {
         return;
@@ -82,8 +88,38 @@ fn time_zone(zone: &Field<'_>, errors: &mut FieldErrors) {
     };
     if !zone.text().split('/').all(good) {
         zone.invalid(errors, format!("unknown time zone {}", zone.text()));
-    } else if zone.text().eq_ignore_ascii_case("local") {
+        return;
+    }
+    if zone.text().eq_ignore_ascii_case("local") {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         zone.invalid(errors, why);
+    }
+    if !is_known(zone.text()) {
+        zone.invalid(errors, format!("unknown time zone {}", zone.text()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn time_zones() {
+        let check = |name: &str, expected: &[&str]| {
+            let object = json!({ "timeZone": name });
+            let mut errors = FieldErrors::new();
+            time_zone(&Field::of(&object).field("timeZone"), &mut errors);
+            let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(texts, expected, "{name}");
+        };
+        for good in ["UTC", "Etc/UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
+            check(good, &[]);
+        }
+        check("", &["timeZone: Invalid value: \"\": timeZone must be nil or non-empty string"]);
+        check("Europe/Atlantis", &["timeZone: Invalid value: \"Europe/Atlantis\": unknown time zone Europe/Atlantis"]);
+        check("europe/berlin", &["timeZone: Invalid value: \"europe/berlin\": unknown time zone europe/berlin"]);
+        check("../x", &["timeZone: Invalid value: \"../x\": unknown time zone ../x"]);
     }
 }

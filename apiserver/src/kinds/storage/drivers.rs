@@ -5,6 +5,7 @@ use kubewright_api::names;
 use kubewright_api::quantity::Quantity;
 use serde_json::{Value, json};
 
+use super::volumes::inline_spec;
 use crate::kinds::edit::{default_to, ensure, remove, set};
 use crate::kinds::kind::{Kind, Part};
 use crate::kinds::read::Field;
@@ -191,6 +192,8 @@ pub(crate) static CSI_STORAGE_CAPACITIES: Kind = Kind {
     ..Kind::PLAIN
 };
 
+static ATTACHMENT_STATUS: Part = Part { validate: |object, _, errors| attachment(object, errors), ..Part::STATUS_ONLY };
+
 /// VolumeAttachments.
 pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
     answers_deleted: true,
@@ -200,7 +203,7 @@ pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
         attachment(object, errors);
         Field::of(object).field("spec").unchanged(errors, &Field::of(old).field("spec"));
     }),
-    subresources: &[("status", &Part::STATUS_ONLY)],
+    subresources: &[("status", &ATTACHMENT_STATUS)],
     columns: &[
         NAME,
         Column {
@@ -218,6 +221,10 @@ pub(crate) static VOLUME_ATTACHMENTS: Kind = Kind {
     ..Kind::PLAIN
 };
 
+/// How many bytes what a driver tells of an attachment may take, and how many the message of a fault.
+const ATTACHED_BYTES_MAX: usize = 256 * 1024;
+const ERROR_BYTES_MAX: usize = 1024;
+
 fn attachment(object: &Value, errors: &mut FieldErrors) {
     let spec = Field::of(object).field("spec");
     csi_driver_name(&spec.field("attacher"), errors);
@@ -228,8 +235,26 @@ fn attachment(object: &Value, errors: &mut FieldErrors) {
         (false, false) => source.required(errors, why),
         (true, true) => source.forbidden(errors, why),
         (false, true) if name.is_empty() => name.required(errors, "must specify non empty persistentVolumeName"),
-        (false, true) => name.check(errors, names::dns1123_subdomain),
-        (true, false) => {}
+        (false, true) => {}
+        (true, false) => inline_spec(&inline, errors),
     }
     spec.field("nodeName").check(errors, names::dns1123_subdomain);
+    let status = Field::of(object).field("status");
+    let metadata = status.field("attachmentMetadata");
+    if metadata.entries().map(|(key, value)| key.len() + value.text().len()).sum::<usize>() > ATTACHED_BYTES_MAX {
+        metadata.too_long(errors, ATTACHED_BYTES_MAX);
+    }
+    for error in ["attachError", "detachError"] {
+        let error = status.field(error);
+        if error.field("message").text().len() > ERROR_BYTES_MAX {
+            // Upstream tells another limit than the one it holds to.
+            error.field("message").too_long(errors, ATTACHED_BYTES_MAX);
+        }
+        if error.field("errorCode").int() < 0 {
+            error.field("errorCode").invalid(errors, "must be between 0 and 2147483647, inclusive");
+        }
+    }
+    if name.is_set() {
+        name.check(errors, names::dns1123_subdomain);
+    }
 }

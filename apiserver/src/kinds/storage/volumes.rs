@@ -67,10 +67,43 @@ const SOURCES: &[&str] = &[
     "csi",
 ];
 
-fn spec(spec: &Field<'_>, errors: &mut FieldErrors) {
+/// The rules for a volume that an attachment spells out.
+pub(super) fn inline_spec(spec: &Field<'_>, errors: &mut FieldErrors) {
+    let inline = "in the context of inline volumes";
+    for name in ["claimRef", "capacity"] {
+        if !spec.field(name).is_empty() {
+            spec.field(name).forbidden(errors, format!("may not be specified {inline}"));
+        }
+    }
+    if !spec.field("csi").is_set() {
+        spec.field("csi").required(errors, &format!("has to be specified {inline}"));
+    }
+    modes(spec, errors);
+    let reclaim = spec.field("persistentVolumeReclaimPolicy");
+    if !reclaim.is_empty() && reclaim.text() != "Retain" {
+        reclaim.forbidden(errors, format!("may only be Retain {inline}"));
+    }
+    if spec.field("nodeAffinity").is_set() {
+        spec.field("nodeAffinity").forbidden(errors, format!("may not be specified {inline}"));
+    }
+    source(spec, errors);
+    if !spec.field("storageClassName").is_empty() {
+        spec.field("storageClassName").forbidden(errors, format!("may not be specified {inline}"));
+    }
+    let mode = spec.field("volumeMode");
+    if mode.is_set() && mode.text() != "Filesystem" {
+        mode.forbidden(errors, format!("may not specify volumeMode other than Filesystem {inline}"));
+    }
+}
+
+fn modes(spec: &Field<'_>, errors: &mut FieldErrors) {
     let modes = spec.field("accessModes");
     modes.require(errors);
     access_modes(&modes, errors);
+}
+
+fn spec(spec: &Field<'_>, errors: &mut FieldErrors) {
+    modes(spec, errors);
     let capacity = spec.field("capacity");
     capacity.require(errors);
     if !capacity.key("storage").is_set() || capacity.len() > 1 {

@@ -92,6 +92,32 @@ pub(crate) fn canonical_cidr(field: &Field<'_>, errors: &mut FieldErrors) {
     }
 }
 
+/// An address of a network interface with the length of its network, in its canonical form.
+pub(crate) fn interface_address(field: &Field<'_>, errors: &mut FieldErrors) {
+    match parse_cidr(field.text()) {
+        Cidr::Bad => {
+            let why = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+            field.invalid_value(errors, field.text(), why);
+        }
+        Cidr::Good(block) | Cidr::LeadingZeros(block) => {
+            let canonical = canonical_interface(block);
+            if canonical != field.text() {
+                field.invalid(errors, format!("must be in canonical form ({canonical:?})"));
+            }
+        }
+    }
+}
+
+fn canonical_interface(block: IpNet) -> String {
+    match block {
+        IpNet::V6(block) if block.prefix_len() >= 96 && block.addr().to_ipv4_mapped().is_some() => {
+            let address = block.addr().to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED);
+            format!("{address}/{}", block.prefix_len() - 96)
+        }
+        block => block.to_string(),
+    }
+}
+
 enum Cidr {
     Bad,
     LeadingZeros(IpNet),

@@ -2,7 +2,9 @@
 
 pub(crate) mod addresses;
 pub(crate) mod claims;
+pub(crate) mod conditions;
 pub(crate) mod labels;
+pub(crate) mod lists;
 pub mod meta;
 pub(crate) mod paths;
 pub(crate) mod resources;

@@ -143,7 +143,17 @@ type NameRule = fn(&Field<'_>, &str, &mut FieldErrors);
 
 /// Requests and limits of a container, or of a pod as a whole, and the claims it uses.
 pub(crate) fn requirements(field: &Field<'_>, name_rule: NameRule, claims: &[&str], errors: &mut FieldErrors) {
-    let (limits, requests) = (field.field("limits"), field.field("requests"));
+    amounts(field, &field.field("limits"), &field.field("requests"), name_rule, errors);
+    claim_names(&field.field("claims"), claims, errors);
+}
+
+/// What pods of a class need beside what their containers ask for. Upstream reads it as limits, and says so in faults.
+pub(crate) fn overhead(field: &Field<'_>, errors: &mut FieldErrors) {
+    let limits = field.field("podFixed").shown_as("limits");
+    amounts(field, &limits, &field.field("requests"), container_resource_name, errors);
+}
+
+fn amounts(field: &Field<'_>, limits: &Field<'_>, requests: &Field<'_>, name_rule: NameRule, errors: &mut FieldErrors) {
     let mut huge_pages = false;
     let mut compute = false;
     for (name, limit) in limits.entries() {
@@ -173,7 +183,6 @@ pub(crate) fn requirements(field: &Field<'_>, name_rule: NameRule, claims: &[&st
     if huge_pages && !compute {
         field.forbidden(errors, "HugePages require cpu or memory");
     }
-    claim_names(&field.field("claims"), claims, errors);
 }
 
 fn one_amount(field: &Field<'_>, name: &str, name_rule: NameRule, errors: &mut FieldErrors) {
