@@ -234,13 +234,16 @@ impl Log {
         Ok(())
     }
 
-    /// After a write that failed: wipes what it may have left.
+    /// After a write that failed: wipes what it may have left. What went straight to the disk is durable, so its end must
+    /// be too: after a crash it would pass for records behind those that come to lie in its place.
     fn undo(&mut self, error: io::Error) -> AppendError {
         self.buffer.wipe();
-        let wiped = self.file.write_at(self.offset, self.buffer.new_bytes());
-        match wiped {
+        if self.file.write_at(self.offset, self.buffer.new_bytes()).is_err() {
+            return self.fatal("write", error);
+        }
+        match self.sync() {
             Ok(()) => append_error(&*self.disk, "write", &self.name(), error),
-            Err(_) => self.fatal("write", error),
+            Err(fatal) => fatal,
         }
     }
 
@@ -278,14 +281,18 @@ fn create_segment(disk: &dyn Disk, first: u64) -> Result<Box<dyn DiskFile>, Appe
         file.write_at(0, &header(MAGIC, first))?;
         file.sync()?;
         disk.rename(&temporary, &name)?;
-        disk.sync_names()?;
         Ok(file)
     };
-    create().map_err(|error| {
+    let file = create().map_err(|error| {
         // Left behind it would be removed at the next start.
         let _ = disk.remove(&temporary);
         append_error(disk, "create", &name, error)
-    })
+    })?;
+    // Without room for the name too: the segment may be there at the next start, or not, so no record may go on in the
+    // one before.
+    let named = disk.sync_names();
+    named.map_err(|error| AppendError::Fatal(Error::io("name", disk.path(&name), error)))?;
+    Ok(file)
 }
 
 fn append_error(disk: &dyn Disk, action: &'static str, name: &str, error: io::Error) -> AppendError {

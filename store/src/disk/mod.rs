@@ -2,6 +2,8 @@
 
 mod blocks;
 mod config;
+#[cfg(test)]
+mod fault_tests;
 pub(crate) mod files;
 mod line;
 pub(crate) mod log;
