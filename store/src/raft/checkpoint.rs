@@ -35,8 +35,9 @@ impl Replica {
         let log = self.node.store();
         let is_due = self.applied.0 - self.checkpointed >= self.config.checkpoint_after
             || (log.bytes() as u64 >= self.config.checkpoint_after_bytes && self.applied.0 > self.checkpointed);
-        if is_due && self.checkpointing.is_none() && self.applied.0 > 0 {
+        if is_due && self.writing.is_none() && self.applied.0 > 0 {
             let checkpoint = self.checkpoint();
+            self.writing = Some(checkpoint.index);
             let job = self.disk.job(&self.core, checkpoint.index);
             self.checkpointing = Some(Checkpointing { checkpoint, keep: job.keep(), stop: job.stop() });
             effects(Effect::Write(job));
@@ -49,12 +50,15 @@ impl Replica {
         self.pruning && self.checkpointing.is_none() && self.sending.is_empty()
     }
 
-    /// The job of [`Effect::Write`] ended.
+    /// The job of [`Effect::Write`] that writes the snapshot of this index ended.
     ///
     /// # Errors
     /// The disk failed, and this replica can do nothing more.
-    pub(crate) fn snapshot_written(&mut self, result: Result<Option<u64>, Error>) -> Result<(), Error> {
-        let Some(Checkpointing { checkpoint, .. }) = self.checkpointing.take() else { return Ok(()) };
+    pub(crate) fn snapshot_written(&mut self, index: u64, result: Result<Option<u64>, Error>) -> Result<(), Error> {
+        self.writing.take_if(|writing| *writing == index);
+        // One that was called off may have ended before it heard of that.
+        let ended = self.checkpointing.take_if(|checkpointing| checkpointing.checkpoint.index == index);
+        let Some(Checkpointing { checkpoint, .. }) = ended else { return Ok(()) };
         let bytes = match result {
             Ok(Some(bytes)) if checkpoint.index > self.checkpointed => bytes,
             // Called off, for a whole state came in between.

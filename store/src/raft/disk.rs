@@ -113,6 +113,11 @@ impl SnapshotJob {
         snapshot::write(&*self.disk, &self.core, self.source, self.index, &self.stop)
     }
 
+    /// The index of the log whose state it writes.
+    pub(crate) const fn index(&self) -> u64 {
+        self.index
+    }
+
     pub(crate) const fn keep(&self) -> crate::Revision {
         self.source.keep()
     }

@@ -39,7 +39,8 @@ pub(crate) enum Input {
     Expire(LeaseId, Reply),
     Read(oneshot::Sender<Result<(), Error>>, OwnedSemaphorePermit),
     TransferLeader(u64),
-    SnapshotWritten(Result<Option<u64>, Error>),
+    /// The job of the snapshot of this index ended.
+    SnapshotWritten(u64, Result<Option<u64>, Error>),
     Stop,
 }
 
@@ -147,7 +148,8 @@ impl Driver {
                 due += self.tick;
                 self.tick();
             }
-            self.ask_for_reads();
+            // What was taken may have had the disk written to, and this thread may have been kept from running.
+            self.ask_for_reads(started.elapsed());
             let (replica, office) = (&mut self.replica, &mut self.office);
             let result = goes_on.and_then(|goes_on| {
                 if goes_on {
@@ -175,15 +177,15 @@ impl Driver {
         if writer.take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the thread that writes the snapshot panicked");
         }
-        let done = self.own_inputs.clone();
+        let (done, index) = (self.own_inputs.clone(), job.index());
         let thread = std::thread::Builder::new().name("store-snapshot".to_owned());
         // Nobody listens any more if the store was closed.
-        let spawned = thread.spawn(move || drop(done.send(Input::SnapshotWritten(job.run()))));
+        let spawned = thread.spawn(move || drop(done.send(Input::SnapshotWritten(index, job.run()))));
         match spawned {
             Ok(thread) => *writer = Some(thread),
             Err(error) => {
                 let failed = Err(Error::unavailable(format!("cannot start a thread: {error}")));
-                let _ = self.own_inputs.send(Input::SnapshotWritten(failed));
+                let _ = self.own_inputs.send(Input::SnapshotWritten(index, failed));
             }
         }
     }
@@ -228,7 +230,7 @@ impl Driver {
             }
             Input::Read(reply, permit) => self.office.waiting.new_reads.push((reply, permit)),
             Input::TransferLeader(to) => self.replica.transfer_leader(to),
-            Input::SnapshotWritten(result) => self.replica.snapshot_written(result)?,
+            Input::SnapshotWritten(index, result) => self.replica.snapshot_written(index, result)?,
             Input::Stop => return Ok(false),
         }
         Ok(true)
@@ -256,14 +258,14 @@ impl Driver {
         }
     }
 
-    fn ask_for_reads(&mut self) {
+    fn ask_for_reads(&mut self, now: Duration) {
         let waiting = &mut self.office.waiting;
         if waiting.new_reads.is_empty() {
             return;
         }
         waiting.asked += 1;
         let readers = std::mem::take(&mut waiting.new_reads);
-        match self.replica.read(waiting.asked) {
+        match self.replica.read(waiting.asked, now) {
             Ok(()) => drop(waiting.reads.insert(waiting.asked, (waiting.ticks, readers))),
             Err(error) => readers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(error.clone())))),
         }

@@ -1,5 +1,7 @@
 //! What a replica proposes and asks for, and the step that brings all of it further.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use raft::ReadState;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -77,12 +79,14 @@ impl Replica {
     }
 
     /// Asks for `token` to come as [`Effect::Read`] once this replica has applied everything that
-    /// anyone had been told was committed. May get lost: ask again then.
+    /// anyone had been told was committed. May get lost: ask again then. Whether the leader may read alone depends on the
+    /// time at which it asks itself, as [`Replica::at`] wants it told.
     ///
     /// # Errors
     /// [`Error::Failed`] on a replica that was removed.
-    pub(crate) fn read(&mut self, token: u64) -> Result<(), Error> {
+    pub(crate) fn read(&mut self, token: u64, now: Duration) -> Result<(), Error> {
         self.check_member()?;
+        self.at(now);
         let raft = &self.node.raft;
         let alone = self.leads() && raft.lead_transferee.is_none() && raft.commit_to_current_term();
         let (term, leads) = (raft.term, self.leads());

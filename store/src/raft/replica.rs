@@ -144,6 +144,8 @@ pub(crate) struct Replica {
     pub(super) heard: BTreeMap<u64, u64>,
     pub(super) checkpointed: u64,
     pub(super) checkpointing: Option<Checkpointing>,
+    /// The index of the snapshot that somebody writes, though it may have been called off: there is one at a time.
+    pub(super) writing: Option<u64>,
     pub(super) pruning: bool,
     pub(super) sending: Vec<Sending>,
     pub(super) transfers: u64,
@@ -215,6 +217,7 @@ impl Replica {
             heard: BTreeMap::new(),
             checkpointed: index,
             checkpointing: None,
+            writing: None,
             pruning: true,
             sending: Vec::new(),
             transfers: 0,

@@ -112,11 +112,12 @@ impl Cluster {
     fn read(&mut self, n: usize) {
         let key = self.key();
         let asked = self.asked(key, Action::Read(None));
+        let now = self.clock(n);
         let node = &mut self.nodes[n];
         let Some(replica) = &mut node.replica else { return };
         node.client.next_read += 1;
         // A replica that was removed answers nobody.
-        if replica.read(node.client.next_read).is_ok() {
+        if replica.read(node.client.next_read, now).is_ok() {
             node.client.reads.insert(node.client.next_read, self.oracle.asked.len());
             self.oracle.asked.push(asked);
         }

@@ -13,9 +13,10 @@ use super::clients::{Client, Watch};
 use super::faults::Operator;
 use super::oracle::Oracle;
 use super::random::Random;
+use super::wire::Job;
 use super::{Bug, Options, Report};
 use crate::disk::sim::SimDisk;
-use crate::raft::disk::{RaftDisk, SnapshotJob};
+use crate::raft::disk::RaftDisk;
 use crate::raft::frame::{Envelope, Frame};
 use crate::raft::replica::{Answer, Replica, ReplicaConfig};
 use crate::{Error, KeyRange, ManualClock, Member, Revision, WatchOptions, WatchStream};
@@ -36,8 +37,8 @@ pub(super) struct Node {
     pub(super) clock_drift: i64,
     /// Thousandths of a tick that have passed.
     ticks_due: u64,
-    /// A snapshot that is being written, and when that is done.
-    pub(super) job: Option<(u64, SnapshotJob)>,
+    /// Snapshots that are being written.
+    pub(super) jobs: Vec<Job>,
     pub(super) client: Client,
     /// What it applies.
     observer: Option<WatchStream>,
@@ -58,7 +59,7 @@ impl Node {
 pub(super) struct Cluster {
     pub(super) random: Random,
     pub(super) options: Options,
-    lease_reads: bool,
+    pub(super) lease_reads: bool,
     pub(super) now: u64,
     pub(super) nodes: Vec<Node>,
     founders: Vec<Member>,
@@ -116,7 +117,7 @@ impl Cluster {
             clock_ahead: 0,
             clock_drift: self.random.below(100) as i64 - 50,
             ticks_due: 0,
-            job: None,
+            jobs: Vec::new(),
             client: Client::default(),
             observer: None,
             observed: Revision::INITIAL,
@@ -169,7 +170,7 @@ impl Cluster {
     pub(super) fn crash(&mut self, n: usize) {
         let (random, node) = (&mut self.random, &mut self.nodes[n]);
         node.replica = None;
-        (node.job, node.observer) = (None, None);
+        (node.jobs, node.observer) = (Vec::new(), None);
         node.disk = node.disk.after_crash(|| random.one_in(2));
         let client = std::mem::take(&mut node.client);
         client.end(&mut self.oracle);
@@ -247,22 +248,32 @@ impl Cluster {
         self.poll_watches()
     }
 
-    fn tick(&mut self, n: usize) {
-        let now = self.now;
-        let node = &mut self.nodes[n];
-        let Some(replica) = &mut node.replica else { return };
-        let passed = STEP.as_micros() as i64 * now as i64;
+    /// What a replica's clock shows.
+    pub(super) fn clock(&self, n: usize) -> Duration {
+        let (node, passed) = (&self.nodes[n], STEP.as_micros() as i64 * self.now as i64);
         // Far from zero, so that it can go back.
         let shown = 1_000_000_000 + passed + passed * node.clock_drift / 1000 + node.clock_ahead;
-        replica.at(Duration::from_micros(shown.max(0) as u64));
+        Duration::from_micros(shown.max(0) as u64)
+    }
+
+    fn tick(&mut self, n: usize) {
+        let (now, clock) = (self.now, self.clock(n));
+        let node = &mut self.nodes[n];
+        let Some(replica) = &mut node.replica else { return };
+        replica.at(clock);
         node.ticks_due = (node.ticks_due + (1000 + node.clock_drift) as u64).min(4000);
         while node.ticks_due >= 1000 {
             node.ticks_due -= 1000;
             replica.tick();
         }
-        if let Some((_, job)) = node.job.take_if(|(done, _)| *done <= now)
-            && replica.snapshot_written(job.run()).is_err()
-        {
+        let mut has_failed = false;
+        for job in std::mem::take(&mut node.jobs) {
+            match job.work(now) {
+                Ok((index, result)) => has_failed |= replica.snapshot_written(index, result).is_err(),
+                Err(job) => node.jobs.push(job),
+            }
+        }
+        if has_failed {
             self.fail(n);
         }
     }
@@ -287,9 +298,13 @@ impl Cluster {
         }
     }
 
-    /// The disk is full, so the replica ends. Whoever runs it makes room, and starts it again.
+    /// The disk is full, or the power is gone, so the replica ends. Whoever runs it sees to that, and starts it again.
     fn fail(&mut self, n: usize) {
-        self.report.full += 1;
+        if self.nodes[n].disk.is_dark() {
+            self.report.torn += 1;
+        } else {
+            self.report.full += 1;
+        }
         self.crash(n);
     }
 

@@ -50,6 +50,10 @@ impl Cluster {
             let room = self.nodes[n].disk.used() + self.random.below(8 << 10);
             self.nodes[n].disk.set_capacity(Some(room));
         }
+        if self.random.one_in(150) && self.nodes[n].replica.is_some() {
+            let sync = self.random.below(8) + 1;
+            self.nodes[n].disk.cut_power(Some(sync));
+        }
         if self.random.one_in(60) {
             self.part();
         }
@@ -114,6 +118,9 @@ impl Cluster {
         for n in 0..self.nodes.len() {
             self.nodes[n].paused_until = 0;
             self.nodes[n].disk.set_capacity(None);
+            if !self.nodes[n].disk.is_dark() {
+                self.nodes[n].disk.cut_power(None);
+            }
             if self.nodes[n].replica.is_none() && !self.nodes[n].gone {
                 self.start(n)?;
             }

@@ -75,6 +75,8 @@ pub struct Report {
     pub rotten: usize,
     /// Times a disk was full.
     pub full: usize,
+    /// Times the power went while something was being written.
+    pub torn: usize,
     /// Whole states that were taken over.
     pub images: usize,
     /// Changes of members.
@@ -94,6 +96,7 @@ impl std::ops::AddAssign for Report {
         self.crashes += other.crashes;
         self.rotten += other.rotten;
         self.full += other.full;
+        self.torn += other.torn;
         self.images += other.images;
         self.changes += other.changes;
         self.unjudged += other.unjudged;
@@ -103,10 +106,11 @@ impl std::ops::AddAssign for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, unanswered, revisions, delivered, crashes, rotten, full, images, changes, .. } = self;
+        let Self { answered, unanswered, revisions, delivered, crashes, rotten, full, torn, images, changes, .. } =
+            self;
         write!(f, "{answered} requests answered and {unanswered} not, {revisions} revisions, {delivered} delivered ")?;
-        write!(f, "to watches, {crashes} crashes, {rotten} rotten disks, {full} full ones, {images} whole states ")?;
-        write!(f, "taken over, {changes} changes of members")
+        write!(f, "to watches, {crashes} crashes, {rotten} rotten disks, {full} full ones, {torn} torn writes, ")?;
+        write!(f, "{images} whole states taken over, {changes} changes of members")
     }
 }
 

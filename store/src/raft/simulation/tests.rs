@@ -1,7 +1,9 @@
 use std::ops::Range;
+use std::time::Duration;
 
 use super::*;
 use crate::Revision;
+use crate::raft::replica::Effect;
 
 fn check(replicas: u64, seeds: Range<u64>) -> Report {
     let mut sum = Report::default();
@@ -25,6 +27,7 @@ fn three_replicas_keep_what_they_promised() {
     let sum = check(3, 0..120);
     assert!(sum.answered > 1000 && sum.delivered > 1000 && sum.crashes > 100, "{sum:?}");
     assert!(sum.rotten > 0 && sum.full > 0 && sum.images > 0 && sum.changes > 0, "each kind of fault: {sum:?}");
+    assert!(sum.torn > 0, "{sum:?}");
     assert!(sum.unjudged < 10, "{sum:?}");
 }
 
@@ -57,28 +60,93 @@ fn planted_bugs_are_found() {
     assert!(missed.is_empty(), "{missed:?}");
 }
 
+/// Steps until it is so.
+fn step_until(cluster: &mut Cluster, done: &dyn Fn(&Cluster) -> bool) {
+    for _ in 0..20_000 {
+        if done(cluster) {
+            return;
+        }
+        cluster.step().expect("nothing goes wrong");
+    }
+    panic!("no progress: {}", cluster.describe());
+}
+
+#[test]
+fn a_snapshot_that_was_called_off_is_not_taken_for_the_next() {
+    let mut cluster = Cluster::new(7, Options::replicas(3)).expect("three empty disks");
+    cluster.faulty = false;
+    let snapshots = |cluster: &Cluster| {
+        let names = cluster.nodes[2].disk.names();
+        names.into_iter().filter(|name| name.starts_with("snapshot-")).collect::<Vec<_>>()
+    };
+    // A snapshot is written, but whoever wrote it does not get to tell.
+    step_until(&mut cluster, &|cluster| !cluster.nodes[2].jobs.is_empty());
+    cluster.nodes[2].jobs[0].told = u64::MAX;
+    let before = snapshots(&cluster);
+    step_until(&mut cluster, &|cluster| snapshots(cluster) != before);
+    // A whole state comes in between, and then another snapshot is due.
+    cluster.nodes[2].paused_until = u64::MAX;
+    let known = cluster.known;
+    step_until(&mut cluster, &|cluster| cluster.known.0 >= known.0 + 600);
+    cluster.nodes[2].paused_until = 0;
+    step_until(&mut cluster, &|cluster| cluster.report.images == 1);
+    let known = cluster.known;
+    let behind = |cluster: &Cluster| cluster.nodes[2].replica.as_ref().expect("up").core().state().revision();
+    step_until(&mut cluster, &|cluster| behind(cluster).0 > known.0 + 100);
+    for job in cluster.nodes[2].jobs.iter_mut() {
+        (job.written, job.told) = if job.told == u64::MAX { (0, 0) } else { (u64::MAX, u64::MAX) };
+    }
+    cluster.step().expect("nothing goes wrong");
+    cluster.crash(2);
+    cluster.start(2).expect("whatever the log starts from is there");
+    // The next one is written all the same.
+    let before = snapshots(&cluster);
+    step_until(&mut cluster, &|cluster| snapshots(cluster) != before);
+    cluster.open = false;
+    step_until(&mut cluster, &Cluster::is_calm);
+    cluster.finish().expect("all have the same, and what was promised");
+}
+
+#[test]
+fn a_read_is_judged_by_the_time_at_which_it_is_asked() {
+    // With lease reads.
+    let mut cluster = Cluster::new(7, Options::replicas(3)).expect("three empty disks");
+    (cluster.faulty, cluster.open) = (false, false);
+    step_until(&mut cluster, &Cluster::is_calm);
+    let leads = |node: &cluster::Node| node.replica.as_ref().is_some_and(|replica| replica.role().is_leader);
+    let n = cluster.nodes.iter().position(leads).expect("a leader");
+    let answered = |cluster: &mut Cluster, token: u64, later: Duration| {
+        let now = cluster.clock(n) + later;
+        let replica = cluster.nodes[n].replica.as_mut().expect("up");
+        replica.read(token, now).expect("a member");
+        let mut effects = Vec::new();
+        replica.ready(&mut |effect| effects.push(effect)).expect("room");
+        let found = effects.iter().any(|effect| matches!(effect, Effect::Read(read) if *read == token));
+        cluster.follow(n, effects);
+        found
+    };
+    assert!(!answered(&mut cluster, 1, Duration::ZERO), "a majority is asked");
+    for _ in 0..4 {
+        cluster.step().expect("nothing goes wrong");
+    }
+    assert!(answered(&mut cluster, 2, Duration::ZERO), "a majority answered just now");
+    // The disk takes its time over something that comes before the read.
+    assert!(!answered(&mut cluster, 3, Duration::from_secs(1)), "there may be another leader by then");
+}
+
 #[test]
 fn a_replica_that_was_away_gets_the_state_as_a_whole() {
     let mut cluster = Cluster::new(7, Options::replicas(3)).expect("three empty disks");
     cluster.faulty = false;
-    let until = |cluster: &mut Cluster, done: &dyn Fn(&Cluster) -> bool| {
-        for _ in 0..20_000 {
-            if done(cluster) {
-                return;
-            }
-            cluster.step().expect("nothing goes wrong");
-        }
-        panic!("no progress: {}", cluster.describe());
-    };
-    until(&mut cluster, &|cluster| cluster.known >= Revision(20));
+    step_until(&mut cluster, &|cluster| cluster.known >= Revision(20));
     cluster.nodes[2].paused_until = u64::MAX;
-    until(&mut cluster, &|cluster| cluster.known >= Revision(600));
+    step_until(&mut cluster, &|cluster| cluster.known >= Revision(600));
     let applied = cluster.nodes[2].replica.as_ref().expect("up").applied();
     assert!(applied < 200 && cluster.report.images == 0, "{}", cluster.describe());
     cluster.nodes[2].paused_until = 0;
-    until(&mut cluster, &|cluster| cluster.report.images == 1);
+    step_until(&mut cluster, &|cluster| cluster.report.images == 1);
     cluster.open = false;
-    until(&mut cluster, &Cluster::is_calm);
+    step_until(&mut cluster, &Cluster::is_calm);
     let report = cluster.finish().expect("all have the same, and what was promised");
     assert!(report.revisions >= 600 && report.images == 1, "{report:?}");
 }

@@ -1,8 +1,39 @@
 //! The network between the replicas: what it loses, doubles and delays; and what replicas want done.
 
 use super::cluster::Cluster;
+use crate::Error;
+use crate::raft::disk::SnapshotJob;
 use crate::raft::frame::Envelope;
 use crate::raft::replica::Effect;
+
+/// A snapshot that somebody writes.
+pub(super) struct Job {
+    pub(super) index: u64,
+    /// When it is written, and when the replica is told of that.
+    pub(super) written: u64,
+    pub(super) told: u64,
+    pub(super) work: Work,
+}
+
+pub(super) enum Work {
+    Waits(SnapshotJob),
+    Ended(Result<Option<u64>, Error>),
+}
+
+impl Job {
+    /// Does what is to be done by now; answers what the replica is to be told.
+    pub(super) fn work(self, now: u64) -> Result<(u64, Result<Option<u64>, Error>), Self> {
+        let Self { index, written, told, work } = self;
+        let work = match work {
+            Work::Waits(job) if written <= now => Work::Ended(job.run()),
+            work => work,
+        };
+        match work {
+            Work::Ended(result) if told <= now => Ok((index, result)),
+            work => Err(Self { index, written, told, work }),
+        }
+    }
+}
 
 impl Cluster {
     /// Hands over what has arrived by now.
@@ -32,8 +63,11 @@ impl Cluster {
                 Effect::Done { number, answer } => self.done(n, number, answer),
                 Effect::Read(token) => self.read_done(n, token),
                 Effect::Write(job) => {
-                    let done = self.now + self.random.below(20);
-                    self.nodes[n].job = Some((done, job));
+                    let written = self.now + self.random.below(20);
+                    // Whoever wrote it may be kept from telling.
+                    let late = if self.faulty && self.random.one_in(4) { self.random.below(200) } else { 0 };
+                    let job = Job { index: job.index(), written, told: written + late, work: Work::Waits(job) };
+                    self.nodes[n].jobs.push(job);
                 }
                 Effect::Replaced => self.report.images += 1,
                 Effect::LeaseStarted(_) | Effect::LeaseEnded(_) => {}
