@@ -260,11 +260,15 @@ impl Checker {
                 continue;
             };
             match patch.fields.get(field) {
-                None => drop(self.fault(key.at, format!("undefined field '{field}'"))),
+                // Upstream knows the field, and of no type.
+                None => {
+                    let message = format!("expected type of field '{field}' is '' but provided type is '{given}'");
+                    self.fault(key.at, message);
+                }
                 Some(wanted) if !fits(wanted, &given, &mut Bound::new()) => {
                     let message =
                         format!("expected type of field '{field}' is '{wanted}' but provided type is '{given}'");
-                    self.fault(value.at, message);
+                    self.fault(key.at, message);
                 }
                 Some(_) => {}
             }

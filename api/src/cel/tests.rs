@@ -161,7 +161,7 @@ fn objects_that_are_made_have_a_type() {
         json!([{"op": "add", "path": "/a", "value": 1}, {"op": "test", "path": "/b", "value": {"c": "d"}}]),
     );
     fails("JSONPatch{op: 1}", "expected type of field 'op' is 'string' but provided type is 'int'");
-    fails("JSONPatch{operation: 'add'}", "undefined field 'operation'");
+    fails("JSONPatch{operation: 'add'}", "expected type of field 'operation' is '' but provided type is 'string'");
     fails("Object{} == {'a': 1}", "found no matching overload for '_==_'");
     let named = |source: &str| {
         let program = Program::compile(source, &env).expect("an expression");

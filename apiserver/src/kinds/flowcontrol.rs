@@ -41,8 +41,11 @@ fn schema(object: &Value, errors: &mut FieldErrors) {
         10_001.. => precedence.invalid(errors, "must not be greater than 10000"),
         _ => {}
     }
-    let method = spec.at("distinguisherMethod.type");
-    method.one_of_if_set(errors, &["ByNamespace", "ByUser"]);
+    let (method, methods) = (spec.at("distinguisherMethod.type"), ["ByNamespace", "ByUser"]);
+    if spec.field("distinguisherMethod").is_set() && !methods.contains(&method.text()) {
+        // Upstream shows what the method is the type of.
+        errors.push(FieldError::not_supported(&method.path(), json!({"Type": method.text()}), &methods));
+    }
     let level = spec.at("priorityLevelConfiguration.name");
     if level.is_empty() {
         level.required(errors, "must reference a priority level");
@@ -293,11 +296,6 @@ fn limits(limited: &Field<'_>, errors: &mut FieldErrors) {
     if shares.int() < 0 {
         shares.invalid(errors, "must be a non-negative integer");
     }
-    percent(&limited.field("lendablePercent"), errors);
-    let borrowing = limited.field("borrowingLimitPercent");
-    if borrowing.int() < 0 {
-        borrowing.invalid(errors, "if specified, must be a non-negative integer");
-    }
     let response = limited.field("limitResponse");
     let (kind, queuing) = (response.field("type"), response.field("queuing"));
     match kind.text() {
@@ -311,21 +309,41 @@ fn limits(limited: &Field<'_>, errors: &mut FieldErrors) {
         "Queue" => queues(&queuing, errors),
         _ => errors.push(FieldError::not_supported(&kind.path(), kind.text(), &["Queue", "Reject"])),
     }
+    percent(&limited.field("lendablePercent"), errors);
+    let borrowing = limited.field("borrowingLimitPercent");
+    if borrowing.int() < 0 {
+        borrowing.invalid(errors, "if specified, must be a non-negative integer");
+    }
 }
+
+/// How many bits of a flow's hash it takes to deal a hand of so many out of so many queues.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "both are small")]
+fn entropy_bits(queues: i64, hand: i64) -> i64 {
+    ((queues as f64).log2() * hand as f64).ceil() as i64
+}
+
+/// How many bits a flow's hash is good for.
+const HASH_BITS_MAX: i64 = 60;
 
 fn queues(queuing: &Field<'_>, errors: &mut FieldErrors) {
     let (length, queues, hand) =
         (queuing.field("queueLengthLimit"), queuing.field("queues"), queuing.field("handSize"));
-    for field in [&length, &queues, &hand] {
+    for field in [&length, &queues] {
         if field.int() <= 0 {
             field.invalid_value(errors, field.int(), "must be positive");
         }
     }
     if queues.int() > 10_000_000 {
         queues.invalid(errors, "must not be greater than 10000000");
-    } else if hand.int() > queues.int() {
-        let why = format!("should not be greater than queues ({})", queues.int());
-        hand.invalid(errors, why);
+    }
+    let (all, some) = (queues.int(), hand.int());
+    if some <= 0 {
+        hand.invalid_value(errors, some, "must be positive");
+    } else if some > all {
+        hand.invalid(errors, format!("should not be greater than queues ({all})"));
+    } else if entropy_bits(all, some) > HASH_BITS_MAX {
+        let why = format!("required entropy bits of deckSize {all} and handSize {some} should not be greater than");
+        hand.invalid(errors, format!("{why} {HASH_BITS_MAX}"));
     }
 }
 

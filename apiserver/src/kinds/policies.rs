@@ -119,8 +119,9 @@ fn priority_class(object: &Value, errors: &mut FieldErrors) {
         value.forbidden(errors, "maximum allowed value of a user defined priority is 1000000000");
     }
     let preemption = class.field("preemptionPolicy");
-    if preemption.is_set() {
-        preemption.one_of(errors, &["PreemptLowerPriority", "Never"]);
+    let policies = ["PreemptLowerPriority", "Never"];
+    if preemption.is_set() && !policies.contains(&preemption.text()) {
+        errors.push(FieldError::not_supported_in_order(&preemption.path(), preemption.text(), &policies));
     }
 }
 

@@ -132,7 +132,7 @@ fn binding(object: &Value, namespaced: bool, errors: &mut FieldErrors) {
             "User" | "Group" => group_is(&group, GROUP, errors),
             other => {
                 let path = subject.field("kind").path();
-                errors.push(FieldError::not_supported(&path, other, &["ServiceAccount", "User", "Group"]));
+                errors.push(FieldError::not_supported_in_order(&path, other, &["ServiceAccount", "User", "Group"]));
             }
         }
     }

@@ -1,12 +1,13 @@
 //! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
 //!
 //! Outside in: [`Protect`] (panics, times, headers), [`Compress`], [`Encode`] (protobuf), [`Measure`], [`Identify`] (who
-//! asks, for what), the [audit log](crate::audit), [`Impersonate`], [priority and fairness](crate::fairness) or
+//! asks, for what), the [audit log](crate::audit), [`CheckDeadline`], [`Impersonate`], [priority and fairness](crate::fairness) or
 //! [`LimitInFlight`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
 //! in place of credentials.
 
 mod authorize;
 mod compress;
+mod deadline;
 mod encode;
 mod identify;
 mod impersonate;
@@ -22,14 +23,17 @@ use std::task;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use kubewright_api::field::{FieldError, Path};
 use kubewright_api::status::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::{Layer, Service};
 
 pub use authorize::{Authorize, forbidden};
 pub use compress::Compress;
+pub use deadline::CheckDeadline;
 pub use encode::Encode;
 pub use identify::{Identify, Identity};
 pub use impersonate::Impersonate;
@@ -39,7 +43,8 @@ pub use measure::{Measure, Metrics};
 pub use protect::Protect;
 
 use crate::body::Body;
-use crate::request::{Context, RequestInfo};
+use crate::object::decode::{self, Expected, FieldValidation, Format};
+use crate::request::{Context, RequestInfo, query_pairs};
 
 /// A response on its way.
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -139,29 +144,33 @@ pub fn is_long_running(info: &RequestInfo) -> bool {
             || matches!(info.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward"))
 }
 
-/// Reads a request that an endpoint answers: its context, and its body as JSON or YAML.
+/// Reads a request that an endpoint answers: its context, its body, held against the version and kind that `of` says, and
+/// its `CreateOptions`.
 ///
 /// # Errors
-/// The body cannot be read or parsed.
-pub async fn read_json(request: Request<Body>) -> Result<(Context, Value), Status> {
+/// The body cannot be read, or is of another kind; 400 and 415 in upstream's words.
+pub(crate) async fn read_typed(
+    request: Request<Body>,
+    of: impl FnOnce(&RequestInfo) -> (String, &'static str),
+) -> Result<(Context, Value, Value), Status> {
     let (parts, body) = request.into_parts();
     let context = parts.extensions.get::<Context>().cloned();
     let context = context.ok_or_else(|| Status::internal("the request was not identified"))?;
+    let query = query_pairs(parts.uri.query().unwrap_or_default());
+    let asked = query.iter().find(|(key, _)| key == "fieldValidation").map_or("", |(_, value)| value);
+    let validation = FieldValidation::parse(asked).map_err(|value| {
+        let fault = FieldError::not_supported(&Path::new("fieldValidation"), value, &["", "Ignore", "Strict", "Warn"]);
+        Status::invalid("meta.k8s.io", "CreateOptions", "", &[fault])
+    })?;
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::of_content_type(content_type)?;
     let bytes = body.collect().await.map_err(|_| Status::bad_request("the request's body could not be read"))?;
-    let bytes = bytes.to_bytes();
-    let is_yaml = parts
-        .headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/yaml"));
-    let value: Value = if bytes.is_empty() {
-        Value::Null
-    } else if is_yaml {
-        serde_yaml_ng::from_slice(&bytes).map_err(|error| Status::bad_request(error.to_string()))?
-    } else {
-        serde_json::from_slice(&bytes).map_err(|error| Status::bad_request(error.to_string()))?
-    };
-    if !value.is_null() && !value.is_object() {
-        return Err(Status::bad_request("the request's body is no object"));
+    let (api_version, kind) = of(&context.info);
+    let expected = Expected::new(&api_version, kind);
+    let object = decode::object(&bytes.to_bytes(), format, &expected, validation, &context.warnings)?;
+    let mut options = json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"});
+    if query.iter().any(|(key, value)| key == "dryRun" && value == "All") {
+        options["dryRun"] = json!(["All"]);
     }
-    Ok((context, value))
+    Ok((context, object, options))
 }

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use kubewright_api::status::Status;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Metrics, Next, Step, is_long_running};
+use super::{Metrics, Next, Step, deadline, is_long_running};
 use crate::body::{self, Body, BoxError};
 use crate::environment::{self, Environment};
 use crate::request::RequestInfo;
@@ -73,9 +73,10 @@ impl Step for Protect {
         // Whatever was there before: it is what this request says that counts.
         request.extensions_mut().insert(Arc::clone(&info));
         let shadow = self.shadow(&request, &info);
+        let timeout = deadline::of(request.uri().query(), self.timeout);
         let answer = AssertUnwindSafe(next(request)).catch_unwind();
         let outcome =
-            if is_long_running(&info) { Ok(answer.await) } else { tokio::time::timeout(self.timeout, answer).await };
+            if is_long_running(&info) { Ok(answer.await) } else { tokio::time::timeout(timeout, answer).await };
         let mut response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => {
@@ -164,6 +165,14 @@ mod tests {
         let line = "apiserver_request_terminations_total{code=\"504\",verb=\"LIST\",group=\"\",version=\"v1\",\
             resource=\"pods\",subresource=\"\",scope=\"cluster\",component=\"apiserver\"} 1";
         assert!(metrics.render().lines().any(|found| found == line));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_may_wait_for_less() {
+        let never: Next = Box::new(|_| Box::pin(std::future::pending()));
+        let start = tokio::time::Instant::now();
+        let response = protect(&CancellationToken::new()).call(get("/version?timeout=2s"), never).await;
+        assert_eq!((response.status().as_u16(), start.elapsed()), (504, Duration::from_secs(2)));
     }
 
     #[tokio::test]

@@ -19,8 +19,8 @@ use crate::body::{self, Body};
 use crate::environment::Environment;
 use crate::fairness::Fairness;
 use crate::layers::{
-    Authorize, Compress, Encode, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure, Metrics, Protect,
-    StepLayer,
+    Authorize, CheckDeadline, Compress, Encode, Identify, Identity, Impersonate, LimitBody, LimitInFlight, Measure,
+    Metrics, Protect, StepLayer,
 };
 use crate::request::Context;
 
@@ -132,7 +132,8 @@ impl Gate {
     {
         let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
         let identify = StepLayer::new(identify);
-        let inner = self.audit_requests.layer(self.impersonate.layer(inner));
+        let inner = StepLayer::new(CheckDeadline).layer(self.impersonate.layer(inner));
+        let inner = self.audit_requests.layer(inner);
         #[cfg(feature = "traces")]
         let inner = self.trace.layer(inner);
         let inner = identify.layer(inner);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kubewright_apiserver::admission::AdmissionConfig;
 use kubewright_apiserver::audit::AuditPolicy;
 use kubewright_apiserver::authn::token::{Claims, SigningKey, VerifyingKey, sign, verify};
 use kubewright_apiserver::authn::{AuthenticationConfig, StructuredAuthentication, TokenAuthenticator};
@@ -54,6 +55,20 @@ rules:
 - {level: RequestResponse, namespaces: [kube-system], userGroups: [a]}
 "#;
 
+const ADMISSION: &str = r#"apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration: {apiVersion: pod-security.admission.config.k8s.io/v1, kind: PodSecurityConfiguration, defaults: {enforce: baseline}}
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - {resource: pods, matchContains: [cpu], matchScopes: [{scopeName: PriorityClass, operator: In, values: [a]}]}
+- {name: ValidatingAdmissionWebhook, configuration: {apiVersion: apiserver.config.k8s.io/v1, kind: WebhookAdmissionConfiguration}}
+"#;
+
 const KUBECONFIG: &str = r#"{current-context: c, contexts: [{name: c, context: {cluster: k, user: u}}],
 clusters: [{name: k, cluster: {server: 'https://h.test/x', certificate-authority-data: eA==}}],
 users: [{name: u, user: {token: t, client-certificate-data: eA==, client-key-data: eA==}}]}"#;
@@ -74,12 +89,15 @@ fn broken(seed: u64, text: &str, mut read: impl FnMut(&str)) {
 fn broken_configurations_are_refused_or_taken_and_never_panic() {
     assert!(AuthenticationConfig::parse(AUTHENTICATION).is_ok());
     assert!(AuditPolicy::parse(AUDIT).is_ok());
+    let admission = |text: &str| AdmissionConfig::parse(text, Path::new("/nowhere"));
+    assert!(admission(ADMISSION).is_ok());
     assert!(Kubeconfig::parse(KUBECONFIG, Path::new("/nowhere")).is_ok());
     let error = AuthorizationConfig::parse(AUTHORIZATION).expect_err("its kubeconfig is nowhere").to_string();
     assert!(error.contains("kubeConfigFile"), "{error}");
     broken(1, AUTHENTICATION, |text| drop(AuthenticationConfig::parse(text)));
     broken(2, AUTHORIZATION, |text| drop(AuthorizationConfig::parse(text)));
     broken(3, AUDIT, |text| drop(AuditPolicy::parse(text)));
+    broken(6, ADMISSION, |text| drop(admission(text)));
     broken(4, KUBECONFIG, |text| drop(Kubeconfig::parse(text, Path::new("/nowhere"))));
     // Texts that unfold to far more than they are.
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -90,6 +108,8 @@ fn broken_configurations_are_refused_or_taken_and_never_panic() {
     assert!(AuthenticationConfig::parse(&bomb).is_err());
     assert!(AuthorizationConfig::parse(&bomb).is_err());
     assert!(AuditPolicy::parse(&bomb).is_err());
+    let nested = "plugins: [{name: PodSecurity, configuration: *a11}]";
+    assert!(admission(&format!("{bomb}{nested}\n")).is_err());
     let deep = format!("jwt: {}", "[".repeat(50_000));
     assert!(AuthenticationConfig::parse(&deep).is_err());
 }

@@ -13,7 +13,7 @@ use super::{BoundObject, Claims, Issuer, KubernetesClaims, sign};
 use crate::admission::{self, Admission, Operation};
 use crate::body::{self, Body};
 use crate::environment::{self, Environment};
-use crate::layers::read_json;
+use crate::layers::read_typed;
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo};
 use crate::server::Endpoint;
@@ -61,14 +61,13 @@ impl TokenRequests {
         Self { issuer, objects, environment, admission }
     }
 
-    async fn create(&self, context: &Context, mut request: Value) -> Result<Value, Status> {
+    async fn create(&self, context: &Context, mut request: Value, options: &Value) -> Result<Value, Status> {
         let RequestInfo { namespace, name, .. } = &*context.info;
         let account = self.objects.get(GroupResource::core("serviceaccounts"), namespace, name).await?;
         let uid = account["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let options = json!({});
         let attributes = |request| {
             let create = Operation::Create;
-            admission::AdmissionAttributes::of_request(context, create, "TokenRequest", request, None, &options)
+            admission::AdmissionAttributes::of_request(context, create, "TokenRequest", request, None, options)
         };
         // What the request left out is for admission to see.
         let mut asked = attributes(request);
@@ -223,11 +222,12 @@ impl Endpoint for TokenRequests {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let (context, value) = match read_json(request).await {
+        let read = read_typed(request, |_| ("authentication.k8s.io/v1".to_owned(), "TokenRequest"));
+        let (context, value, options) = match read.await {
             Ok(read) => read,
             Err(status) => return body::status(&status),
         };
-        match self.create(&context, value).await {
+        match self.create(&context, value, &options).await {
             Ok(token) => body::json(StatusCode::CREATED, &token),
             Err(status) => body::status(&status),
         }

@@ -126,8 +126,9 @@ impl EscalationCheck {
         if self.allowed(a, "bind", resource, &role.name).await {
             return Ok(());
         }
-        let rules =
-            self.rbac.rules_of(&role, a.namespace).map_err(|_| Status::not_found(GROUP, resource, &role.name))?;
+        // Upstream speaks of the binding's resource there.
+        let missing = |_| Status::not_found(GROUP, a.resource, &role.name);
+        let rules = self.rbac.rules_of(&role, a.namespace).map_err(missing)?;
         self.confirm(a.user, a.namespace, &rules).map_err(|why| forbidden(a, &why))
     }
 }

@@ -8,10 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::CONTENT_TYPE;
-use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use kubewright_api::field::{FieldError, Path};
+use http::{Method, Request, Response, StatusCode};
 use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
@@ -22,8 +19,8 @@ use crate::authn::{self, Bearer};
 use crate::body::{self, Body};
 use crate::config_file;
 use crate::environment;
-use crate::object::decode::{self, Expected, FieldValidation, Format};
-use crate::request::{Context, RequestInfo, User, query_pairs};
+use crate::layers::read_typed;
+use crate::request::{Context, RequestInfo, User};
 use crate::server::Endpoint;
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -226,43 +223,24 @@ fn of_request<'a>(context: &'a Context, kind: &'a str, review: Value, options: &
     AdmissionAttributes::of_request(context, Operation::Create, kind, review, None, options)
 }
 
-/// Reads a review, held against its type, and the request's options.
-async fn read(request: Request<Body>) -> Result<(Context, Value, Value), Status> {
-    let (parts, body) = request.into_parts();
-    let context = parts.extensions.get::<Context>().cloned();
-    let context = context.ok_or_else(|| Status::internal("the request was not identified"))?;
-    let query = query_pairs(parts.uri.query().unwrap_or_default());
-    let asked = query.iter().find(|(key, _)| key == "fieldValidation").map_or("", |(_, value)| value);
-    let validation = FieldValidation::parse(asked).map_err(|value| {
-        let fault = FieldError::not_supported(&Path::new("fieldValidation"), value, &["", "Ignore", "Strict", "Warn"]);
-        Status::invalid("meta.k8s.io", "CreateOptions", "", &[fault])
-    })?;
-    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let format = Format::of_content_type(content_type)?;
-    let bytes = body.collect().await.map_err(|_| Status::bad_request("the request's body could not be read"))?;
-    let api_version = format!("{}/v1", context.info.api_group);
-    let expected = Expected::new(&api_version, kind_of(&context.info));
-    let review = decode::object(&bytes.to_bytes(), format, &expected, validation, &context.warnings)?;
-    let mut options = json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"});
-    if query.iter().any(|(key, value)| key == "dryRun" && value == "All") {
-        options["dryRun"] = json!(["All"]);
-    }
-    Ok((context, review, options))
-}
-
 #[async_trait]
 impl Endpoint for Reviews {
     fn handles(&self, info: &RequestInfo) -> bool {
         info.is_resource_request
             && info.api_version == "v1"
-            && info.verb == "create"
+            && info.name.is_empty()
             && info.subresource.is_empty()
             && (info.api_group == AUTHORIZATION || info.api_group == AUTHENTICATION)
             && kubewright_api::resources::find(&info.api_group, "v1", &info.resource).is_some()
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let (context, review, options) = match read(request).await {
+        // Reviews are made and never kept.
+        if request.method() != Method::POST {
+            return body::status(&Status::method_not_allowed());
+        }
+        let read = read_typed(request, |info| (format!("{}/v1", info.api_group), kind_of(info)));
+        let (context, review, options) = match read.await {
             Ok(read) => read,
             Err(status) => return body::status(&status),
         };
@@ -293,13 +271,14 @@ mod tests {
     }
 
     async fn review(path: &str, body: Value) -> Result<Value, Status> {
-        let info = RequestInfo::parse(&http::Method::POST, path.split('?').next().unwrap_or_default(), None);
+        let info = RequestInfo::parse(&Method::POST, path.split('?').next().unwrap_or_default(), None);
         let context = Context::new(User::new("alice", &["staff"]), info, Timestamp::UNIX_EPOCH);
         let reviews = Reviews::new(Arc::new(OnlyGetPods), None, None);
         assert!(reviews.handles(&context.info));
         let mut request = Request::post(path).body(body::full(body.to_string())).unwrap();
         request.extensions_mut().insert(context);
-        let (context, review, options) = read(request).await?;
+        let read = read_typed(request, |info| (format!("{}/v1", info.api_group), kind_of(info)));
+        let (context, review, options) = read.await?;
         reviews.answer(&context, review, &options).await
     }
 
@@ -320,6 +299,18 @@ mod tests {
         assert_eq!(review(path, body.clone()).await.unwrap()["status"]["allowed"], true);
         body["spec"]["user"] = "bob".into();
         assert_eq!(review(path, body.clone()).await.unwrap()["status"]["allowed"], false);
+    }
+
+    #[tokio::test]
+    async fn reviews_are_only_ever_made() {
+        let reviews = Reviews::new(Arc::new(OnlyGetPods), None, None);
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let request = Request::builder().method(method).uri(path).body(body::empty()).unwrap();
+            assert!(reviews.handles(&RequestInfo::parse(request.method(), path, None)));
+            assert_eq!(reviews.call(request).await.status(), 405);
+        }
+        assert!(!reviews.handles(&RequestInfo::parse(&Method::GET, &format!("{path}/name"), None)));
     }
 
     #[tokio::test]

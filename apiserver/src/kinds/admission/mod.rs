@@ -39,6 +39,12 @@ fn match_conditions(list: &Field<'_>, params: bool, errors: &mut FieldErrors) {
     }
     let mut seen = Vec::new();
     for condition in list.items() {
+        let expression = condition.field("expression");
+        if expression.text().trim().is_empty() {
+            expression.required(errors, "");
+        } else {
+            known.check(&expression, true, Some(Type::Bool), errors);
+        }
         let name = condition.field("name");
         if name.require(errors) {
             name.check(errors, names::qualified_name);
@@ -46,12 +52,6 @@ fn match_conditions(list: &Field<'_>, params: bool, errors: &mut FieldErrors) {
                 name.duplicate(errors);
             }
             seen.push(name.text());
-        }
-        let expression = condition.field("expression");
-        if expression.text().trim().is_empty() {
-            expression.required(errors, "");
-        } else {
-            known.check(&expression, true, Some(Type::Bool), errors);
         }
     }
 }
@@ -106,7 +106,9 @@ fn resources(list: &Field<'_>, errors: &mut FieldErrors) {
     if texts.len() > 1 && texts.contains(&"*/*") {
         list.invalid(errors, "if '*/*' is present, must not specify other resources");
     }
-    if texts.contains(&"*") && texts.iter().any(|text| *text != "*" && !text.contains('/')) {
+    // As upstream has it, the last one without a subresource decides.
+    let mut whole = texts.iter().rev().filter(|text| !text.is_empty() && !text.contains('/'));
+    if texts.contains(&"*") && whole.next().is_some_and(|last| *last != "*") {
         let why = "if '*' is present, must not specify other resources without subresources";
         list.invalid(errors, why);
     }

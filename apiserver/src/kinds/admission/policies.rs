@@ -214,10 +214,9 @@ fn policy(spec: &Field<'_>, composes: bool, errors: &mut FieldErrors) -> Known {
         } else if let Some(result) = known.check(&expression, true, None, errors) {
             ty = result;
         }
-        if let Some(variables) = &mut known.variables
-            && variables.insert(name.text().to_owned(), ty).is_some()
-        {
-            name.duplicate(errors);
+        // Of several of one name the last counts, as upstream.
+        if let Some(variables) = &mut known.variables {
+            variables.insert(name.text().to_owned(), ty);
         }
     }
     known
@@ -244,13 +243,16 @@ fn param_version(field: &Field<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// What is neither created nor updated can't be changed.
+/// What mutating policies may be for.
+const CHANGED: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
+
+/// What is deleted can't be changed.
 fn mutable(constraints: &Field<'_>, errors: &mut FieldErrors) {
     let rules = constraints.field("resourceRules");
     for operation in rules.items().flat_map(|one| one.field("operations").items()) {
-        if !["CREATE", "UPDATE"].contains(&operation.text()) {
+        if !CHANGED.contains(&operation.text()) {
             let path = rules.path().child("operations");
-            errors.push(FieldError::not_supported(&path, operation.raw(), &["CREATE", "UPDATE"]));
+            errors.push(FieldError::not_supported(&path, operation.raw(), &CHANGED));
         }
     }
 }
@@ -277,7 +279,9 @@ pub(crate) static VALIDATING_POLICY_BINDINGS: Kind = Kind {
     validate: |object, errors| {
         binding(object, errors);
         let actions = Field::of(object).at("spec.validationActions");
-        actions.require(errors);
+        if actions.is_empty() {
+            actions.required(errors, "at least one validation action is required");
+        }
         let mut seen = Vec::new();
         for action in actions.items() {
             action.one_of_if_set(errors, &["Audit", "Deny", "Warn"]);

@@ -44,7 +44,13 @@ fn validating_policies() {
         (variables(json!([{"name": "a-b", "expression": "1"}]), "true"), "must be a valid CEL identifier"),
         (variables(json!([{"name": "while", "expression": "1"}]), "true"), "must be a valid CEL identifier"),
         (variables(json!([{"name": "", "expression": "1"}]), "true"), "name: Required value: name is not specified"),
-        (variables(json!([{"name": "x", "expression": "1"}, {"name": "x", "expression": "1"}]), "true"), "Duplicate"),
+        (
+            variables(
+                json!([{"name": "x", "expression": "1"}, {"name": "x", "expression": "'a'"}]),
+                "variables.x == 'a'",
+            ),
+            "",
+        ),
         (rule(json!({"expression": "true", "messageExpression": "'a' + string(object.x)"})), ""),
         (rule(json!({"expression": "true", "messageExpression": "1"})), "must evaluate to string but got int"),
         (rule(json!({"expression": "true", "messageExpression": " "})), "must be non-empty if specified"),
@@ -112,6 +118,9 @@ fn mutating_policies() {
     deletes["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["CREATE", "DELETE"]);
     let found = faults("mutatingadmissionpolicies", &deletes).join("\n");
     assert!(found.contains("operations: Unsupported value: \"DELETE\""), "{found}");
+    deletes["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["*"]);
+    deletes["spec"]["mutations"] = json!([patch("[JSONPatch{op: 'remove', path: '/a'}]")]);
+    assert_eq!(faults("mutatingadmissionpolicies", &deletes), Vec::<String>::new());
 }
 
 #[test]
@@ -181,6 +190,6 @@ fn bindings() {
         "spec.matchResources.resourceRules[0].resourceNames[2]: Invalid value: \"b/c\": may not contain '/'",
     );
     assert_eq!(of("validatingadmissionpolicybindings", resources.clone()), [twice, slash]);
-    let unfit = "spec.matchResources.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"CREATE\", \"UPDATE\"";
+    let unfit = "spec.matchResources.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \"CONNECT\", \"CREATE\", \"UPDATE\"";
     assert_eq!(of("mutatingadmissionpolicybindings", resources), [twice, slash, unfit]);
 }

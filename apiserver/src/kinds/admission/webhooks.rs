@@ -9,7 +9,6 @@ use crate::kinds::edit::{default_to, each, with};
 use crate::kinds::kind::Kind;
 use crate::kinds::read::Field;
 use crate::kinds::validate::labels::label_selector;
-use crate::kinds::validate::paths::port_number;
 use crate::registry::Column;
 use crate::table::{AGE, NAME, integer};
 
@@ -93,7 +92,10 @@ fn client(client: &Field<'_>, errors: &mut FieldErrors) {
     } else {
         service.field("name").require(errors);
         service.field("namespace").require(errors);
-        port_number(&service.field("port"), errors);
+        let port = service.field("port");
+        for fault in names::port_number(port.int()) {
+            port.invalid_value(errors, port.int(), format!("port is not valid: {fault}"));
+        }
         check_path(&service.field("path"), errors);
     }
 }
