@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::extender::Extenders;
 use super::metrics::Metrics;
-use super::{Clock, devices, volumes};
+use super::{Clock, binding, devices};
 use crate::framework::{Action, PodConditionUpdate, Preemption};
 use crate::object::{Condition, Name, PodGroup, PodInfo, Time};
 
@@ -25,8 +25,17 @@ pub(super) struct CallError {
 impl CallError {
     pub(super) const NOT_FOUND: u16 = 404;
 
+    /// Nobody knows whether the server did what it was asked for.
+    pub(super) const fn is_unsure(&self) -> bool {
+        self.code == 0 || self.code >= 500
+    }
+
+    pub(super) const fn is_conflict(&self) -> bool {
+        self.code == 409
+    }
+
     const fn is_passing(&self) -> bool {
-        matches!(self.code, 0 | 409 | 429 | 500 | 503)
+        matches!(self.code, 0 | 429 | 500 | 503)
     }
 }
 
@@ -39,7 +48,10 @@ impl From<kube::Error> for CallError {
     }
 }
 
-/// A JSON request.
+/// How long a call may take. API servers give up on a request after a minute.
+const CALL_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// A JSON request. It ends, whatever the server does.
 pub(super) async fn call(
     client: &Client,
     method: http::Method,
@@ -50,10 +62,34 @@ pub(super) async fn call(
     let request = http::Request::builder().method(method).uri(path).header(http::header::CONTENT_TYPE, content);
     let request = request.body(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() });
     let request = request.map_err(|error| CallError { code: 400, message: error.to_string() })?;
-    Ok(client.request::<Value>(request).await?)
+    let late = |_| CallError { code: 0, message: format!("no answer within {} s", CALL_TIMEOUT.as_secs()) };
+    Ok(tokio::time::timeout(CALL_TIMEOUT, client.request::<Value>(request)).await.map_err(late)??)
 }
 
+/// Tries a request again that may succeed later.
 pub(super) async fn call_patiently(
+    client: &Client,
+    method: http::Method,
+    path: &str,
+    content: &str,
+    body: &Value,
+) -> Result<Value, CallError> {
+    call_while(|error| error.is_passing() || error.is_conflict(), client, method, path, content, body).await
+}
+
+/// The same for a request that must not be tried again once its object was changed.
+pub(super) async fn call_unless_changed(
+    client: &Client,
+    method: http::Method,
+    path: &str,
+    content: &str,
+    body: &Value,
+) -> Result<Value, CallError> {
+    call_while(CallError::is_passing, client, method, path, content, body).await
+}
+
+async fn call_while(
+    may_pass: impl Fn(&CallError) -> bool,
     client: &Client,
     method: http::Method,
     path: &str,
@@ -63,7 +99,7 @@ pub(super) async fn call_patiently(
     let mut pause = PAUSE;
     for _ in 1..TRIES {
         match call(client, method.clone(), path, content, body).await {
-            Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
+            Err(error) if may_pass(&error) => tokio::time::sleep(pause).await,
             other => return other,
         }
         pause *= 5;
@@ -90,7 +126,7 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Tells how long an extension point took, calls included. Gives the time.
-    fn took(&self, point: &'static str, profile: &str, worked: bool, since: Time) -> Time {
+    pub(super) fn took(&self, point: &'static str, profile: &str, worked: bool, since: Time) -> Time {
         let now = self.clock.now();
         let status = if worked { "Success" } else { "Error" };
         let labels = [("extension_point", point), ("profile", profile), ("status", status)];
@@ -100,52 +136,10 @@ impl Caller {
     }
 }
 
-/// Does all that binding a pod takes, one after the other. If something fails, the pod's claims to devices are given back.
-pub(super) async fn bind_with(caller: &Caller, profile: &str, actions: Vec<Action>) -> Result<(), CallError> {
-    let mut claims = devices::Held::default();
-    let mut since = caller.clock.now();
-    for action in actions {
-        let binds = matches!(action, Action::Bind { .. } | Action::BindThrough { .. });
-        if binds {
-            since = caller.took("PreBind", profile, true, since);
-        }
-        let result = match action {
-            Action::ReserveDevices { claim, allocation, pod } => {
-                claims.reserve(caller, &claim, allocation.as_deref(), &pod).await
-            }
-            Action::MakeDeviceClaim { devices, allocation, pod } => {
-                claims.make(caller, &devices, &allocation, &pod).await
-            }
-            Action::AwaitDevices { claims: named, extended, pod, timeout, .. } => {
-                claims.await_ready(caller, &named, extended, &pod, timeout).await
-            }
-            other => carry_out(caller, other).await,
-        };
-        if binds || result.is_err() {
-            caller.took(if binds { "Bind" } else { "PreBind" }, profile, result.is_ok(), since);
-        }
-        if let Err(error) = result {
-            claims.give_back(caller).await;
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// Does what a decision asks for.
+/// Does what a decision asks for beside binding.
 pub(super) async fn carry_out(caller: &Caller, action: Action) -> Result<(), CallError> {
-    let Caller { client, clock, extenders, .. } = caller;
+    let Caller { client, clock, .. } = caller;
     match action {
-        Action::BindThrough { extender, pod, node, otherwise } => {
-            match (extenders.bind(extender, &pod, &node).await, otherwise.as_deref()) {
-                (Err(message), Some(Action::Bind { pod, node })) => {
-                    tracing::info!(extender, message, "an extender that can be ignored did not bind a pod");
-                    bind(client, pod, node).await
-                }
-                (result, _) => result.map_err(|message| CallError { code: 0, message }),
-            }
-        }
-        Action::Bind { pod, node } => bind(client, &pod, &node).await,
         Action::UpdatePodStatus { pod, condition, nominated_node_name } => {
             update_status(client, &pod, condition.as_ref(), nominated_node_name.as_ref(), clock.now()).await
         }
@@ -153,14 +147,9 @@ pub(super) async fn carry_out(caller: &Caller, action: Action) -> Result<(), Cal
             update_group_status(client, &group, &condition, clock.now()).await
         }
         Action::Preempt(preemption) => preempt(client, &preemption, clock.now(), |_| {}).await,
-        Action::KeepVolume { volume, claim } => volumes::keep(client, &volume, &claim).await,
-        Action::SelectNode { claim, node } => volumes::select_node(client, &claim, &node).await,
         Action::FreeDevices { claim } => devices::free(client, &claim).await,
         Action::RemoveDeviceClaim { claim } => devices::remove(client, &claim.namespace, &claim.name).await,
-        Action::ReserveDevices { .. } | Action::MakeDeviceClaim { .. } | Action::AwaitDevices { .. } => {
-            Box::pin(bind_with(caller, "", vec![action])).await
-        }
-        Action::AwaitClaims { claims, node, timeout } => volumes::await_claims(client, &claims, &node, timeout).await,
+        other => Box::pin(binding::bind_with(caller, "", vec![other], None)).await.result,
     }
 }
 
@@ -265,7 +254,10 @@ pub(super) async fn preempt(
     mut deleted: impl FnMut(&PodInfo),
 ) -> Result<(), CallError> {
     for pod in &preemption.lower_nominated {
-        update_status(client, pod, None, Some(&Name::default()), now).await?;
+        // The room is made all the same.
+        if let Err(error) = update_status(client, pod, None, Some(&Name::default()), now).await {
+            tracing::warn!(object.ref = %pod.name, error = error.message, "a promise could not be taken back");
+        }
     }
     let preemptor = &preemption.preemptor;
     let for_whom = if preemption.group.is_some() { "podgroup" } else { "pod" };

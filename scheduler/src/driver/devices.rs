@@ -8,6 +8,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answers::Answers;
 use super::api::{CallError, Caller, JSON, STRATEGIC, call, call_patiently, whole_second};
 use crate::object::{
     DeviceAllocation, DeviceClaim, DeviceRequest, ExtendedDevices, GivenDevice, Name, NodeSelector, PodInfo,
@@ -95,10 +96,15 @@ impl Held {
         claim: &DeviceClaim,
         allocation: Option<&DeviceAllocation>,
         pod: &PodInfo,
+        answers: &mut Answers,
     ) -> Result<(), CallError> {
-        reserve(&caller.client, claim, allocation, pod, caller.clock.now()).await?;
-        self.pod = pod.uid.clone();
-        self.reserved.push((claim.namespace.clone(), claim.name.clone(), claim.uid.clone()));
+        let result = reserve(&caller.client, claim, allocation, pod, caller.clock.now()).await;
+        // Where nobody knows whether the server took it, giving it back tells.
+        if result.as_ref().err().is_none_or(CallError::is_unsure) {
+            self.pod = pod.uid.clone();
+            self.reserved.push((claim.namespace.clone(), claim.name.clone(), claim.uid.clone()));
+        }
+        note(&result?, answers);
         Ok(())
     }
 
@@ -167,13 +173,16 @@ impl Held {
     }
 
     /// The pod is not bound after all: its claims are free for others, and the one that was made for it goes.
-    pub(super) async fn give_back(self, caller: &Caller) {
+    pub(super) async fn give_back(self, caller: &Caller, answers: &mut Answers) {
         for (namespace, name, uid) in &self.reserved {
             let gone = json!([{"$patch": "delete", "uid": self.pod}]);
             let patch = json!({"metadata": {"uid": uid}, "status": {"reservedFor": gone}});
             let path = format!("{}/status", claim_path(namespace, name));
-            if let Err(error) = call_patiently(&caller.client, Method::PATCH, &path, STRATEGIC, &patch).await {
-                tracing::warn!(claim = %name, error.message, "a claim could not be given back; the next attempt will");
+            match call_patiently(&caller.client, Method::PATCH, &path, STRATEGIC, &patch).await {
+                Ok(now) => note(&now, answers),
+                Err(error) => {
+                    tracing::warn!(claim = %name, error.message, "a claim could not be given back; the next attempt will");
+                }
             }
         }
         if let Some((namespace, name)) = &self.made
@@ -181,6 +190,14 @@ impl Held {
         {
             tracing::warn!(claim = %name, error.message, "a claim could not be removed; the next attempt will");
         }
+    }
+}
+
+/// Notes what a claim is like now: it keeps its devices though the pod is not bound.
+fn note(now: &Value, answers: &mut Answers) {
+    match DeviceClaim::deserialize(now) {
+        Ok(claim) => answers.device_claim(claim),
+        Err(error) => tracing::warn!(%error, "the answer about a claim makes no sense"),
     }
 }
 
@@ -279,7 +296,7 @@ async fn reserve(
     allocation: Option<&DeviceAllocation>,
     pod: &PodInfo,
     now: Time,
-) -> Result<(), CallError> {
+) -> Result<Value, CallError> {
     let mut last = None;
     for _ in 0..TRIES {
         match try_reserve(client, claim, allocation, pod, now).await {
@@ -296,7 +313,7 @@ async fn try_reserve(
     allocation: Option<&DeviceAllocation>,
     pod: &PodInfo,
     time: Time,
-) -> Result<(), CallError> {
+) -> Result<Value, CallError> {
     let path = claim_path(&claim.namespace, &claim.name);
     let mut now = call(client, Method::GET, &path, JSON, &Value::Null).await?;
     if now["metadata"]["uid"] != json!(claim.uid) || !now["metadata"]["deletionTimestamp"].is_null() {
@@ -321,11 +338,11 @@ async fn try_reserve(
     }
     let mut consumers = now["status"]["reservedFor"].as_array().cloned().unwrap_or_default();
     if consumers.iter().any(|consumer| consumer["uid"] == json!(pod.uid)) {
-        return Ok(());
+        return Ok(now);
     }
     consumers.push(json!({"resource": "pods", "name": pod.name, "uid": pod.uid}));
     now["status"]["reservedFor"] = consumers.into();
-    call(client, Method::PUT, &format!("{path}/status"), JSON, &now).await.map(drop)
+    call(client, Method::PUT, &format!("{path}/status"), JSON, &now).await
 }
 
 /// Keeps a claim from going while it has devices.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Clock;
@@ -43,28 +44,42 @@ impl LeaderElection {
     }
 }
 
-/// A candidate.
+/// A candidate. How long something took is measured by a clock that nobody sets: the wall clock is told others only.
 pub(super) struct Candidate {
     client: Client,
     clock: Arc<dyn Clock>,
     election: LeaderElection,
     /// The Lease as last seen, and when it was seen to change.
-    seen: Option<(Value, Time)>,
+    seen: Option<(Value, Instant)>,
+    /// When the try began by which this candidate last got or renewed the lead.
+    renewed: Instant,
+}
+
+/// What a try to lead came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// The Lease is ours.
+    Leads,
+    /// Another has it.
+    Follows,
+    /// Nobody knows.
+    Failed,
 }
 
 impl Candidate {
-    pub(super) const fn new(client: Client, clock: Arc<dyn Clock>, election: LeaderElection) -> Self {
-        Self { client, clock, election, seen: None }
+    pub(super) fn new(client: Client, clock: Arc<dyn Clock>, election: LeaderElection) -> Self {
+        Self { client, clock, election, seen: None, renewed: now() }
     }
 
     /// Waits until this candidate leads; false if it was told to stop.
     pub(super) async fn acquire(&mut self, stop: &CancellationToken) -> bool {
         loop {
-            let leads = tokio::select! {
+            let most = self.election.renew_deadline;
+            let tried = tokio::select! {
                 () = stop.cancelled() => return false,
-                leads = self.try_lead() => leads,
+                tried = self.try_lead(most) => tried,
             };
-            if leads {
+            if tried == Tried::Leads {
                 return true;
             }
             tokio::select! {
@@ -74,18 +89,17 @@ impl Candidate {
         }
     }
 
-    /// Renews the lead until it is lost, or until told to stop.
+    /// Renews the lead until it is lost, or until told to stop; then gives it up.
     pub(super) async fn keep(&mut self, stop: &CancellationToken) {
-        let mut renewed = self.clock.now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.release().await,
                 () = tokio::time::sleep(self.election.retry_period) => {}
             }
-            let now = self.clock.now();
-            if self.try_lead().await {
-                renewed = now;
-            } else if since(now, renewed) > self.election.renew_deadline {
+            let left = self.election.renew_deadline.saturating_sub(self.renewed.elapsed());
+            let tried = self.try_lead(left).await;
+            let late = self.renewed.elapsed() >= self.election.renew_deadline;
+            if tried == Tried::Follows || (tried == Tried::Failed && late) {
                 return;
             }
         }
@@ -95,47 +109,57 @@ impl Candidate {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.election.namespace)
     }
 
-    async fn try_lead(&mut self) -> bool {
-        match self.try_lead_once().await {
-            Ok(leads) => leads,
-            Err(error) => {
+    /// Tries to get or renew the lead. A try that takes too long leads to nothing: others may have waited long enough.
+    async fn try_lead(&mut self, most: Duration) -> Tried {
+        let begun = now();
+        match tokio::time::timeout(most, self.try_lead_once()).await {
+            Ok(Ok(true)) => {
+                self.renewed = begun;
+                Tried::Leads
+            }
+            Ok(Ok(false)) => Tried::Follows,
+            Ok(Err(error)) => {
                 tracing::debug!(error = error.message, "the lease could not be taken or renewed");
-                false
+                Tried::Failed
+            }
+            Err(_) => {
+                tracing::debug!("the lease could not be taken or renewed in time");
+                Tried::Failed
             }
         }
     }
 
     async fn try_lead_once(&mut self) -> Result<bool, CallError> {
-        let now = self.clock.now();
+        let time = self.clock.now();
         let path = format!("{}/{}", self.path(), self.election.name);
         let lease = match call(&self.client, http::Method::GET, &path, "application/json", &Value::Null).await {
             Ok(lease) => lease,
             Err(error) if error.code == CallError::NOT_FOUND => {
-                let lease = self.lease(None, now);
+                let lease = self.lease(None, time);
                 let made = call(&self.client, http::Method::POST, &self.path(), "application/json", &lease).await?;
-                self.seen = Some((made, now));
+                self.seen = Some((made, now()));
                 return Ok(true);
             }
             Err(error) => return Err(error),
         };
         if self.seen.as_ref().is_none_or(|(seen, _)| seen["spec"] != lease["spec"]) {
-            self.seen = Some((lease.clone(), now));
+            self.seen = Some((lease.clone(), now()));
         }
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-        let seen_at = self.seen.as_ref().map_or(now, |(_, at)| *at);
-        let taken = !holder.is_empty() && since(now, seen_at) < self.election.lease_duration;
+        let unchanged_for = self.seen.as_ref().map_or(Duration::ZERO, |(_, at)| at.elapsed());
+        let taken = !holder.is_empty() && unchanged_for < self.election.lease_duration;
         if holder != self.election.identity && taken {
             return Ok(false);
         }
-        let renewed = self.lease(Some(&lease), now);
+        let renewed = self.lease(Some(&lease), time);
         let written = call(&self.client, http::Method::PUT, &path, "application/json", &renewed).await?;
-        self.seen = Some((written, now));
+        self.seen = Some((written, now()));
         Ok(true)
     }
 
     /// The Lease with us as holder.
-    fn lease(&self, old: Option<&Value>, now: Time) -> Value {
-        let micro = format!("{now:.6}");
+    fn lease(&self, old: Option<&Value>, time: Time) -> Value {
+        let micro = format!("{time:.6}");
         let mut lease = old.cloned().unwrap_or_else(|| {
             json!({
                 "apiVersion": "coordination.k8s.io/v1",
@@ -159,15 +183,22 @@ impl Candidate {
     /// Gives the lead up, so that the next need not wait.
     async fn release(&mut self) {
         let Some((mut lease, _)) = self.seen.take() else { return };
+        if lease["spec"]["holderIdentity"] != json!(self.election.identity) {
+            return;
+        }
         let path = format!("{}/{}", self.path(), self.election.name);
         lease["spec"]["holderIdentity"] = json!("");
         lease["spec"]["leaseDurationSeconds"] = json!(1);
-        if let Err(error) = call(&self.client, http::Method::PUT, &path, "application/json", &lease).await {
-            tracing::debug!(error = error.message, "the lease could not be given up");
+        let call = call(&self.client, http::Method::PUT, &path, "application/json", &lease);
+        match tokio::time::timeout(self.election.renew_deadline, call).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(error = error.message, "the lease could not be given up"),
+            Err(_) => tracing::debug!("the lease could not be given up in time"),
         }
     }
 }
 
-fn since(now: Time, then: Time) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+#[allow(clippy::disallowed_methods, reason = "elapsed time is measured by tokio's clock, which tests can stop")]
+fn now() -> Instant {
+    Instant::now()
 }

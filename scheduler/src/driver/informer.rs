@@ -99,7 +99,8 @@ impl<K: Kind> Informer<K> {
                 self.tell((self.telling.remove)(&watched.identity)).await
             }
             Event::Init => {
-                self.fresh.clear();
+                // What a list told that broke off is known: it is to be taken back if the next list doesn't have it.
+                self.known.append(&mut self.fresh);
                 Some(())
             }
             Event::InitApply(watched) => {
@@ -125,7 +126,8 @@ impl<K: Kind> Informer<K> {
 
     /// An object of the same name that isn't the same object: the other one went without our hearing of it.
     async fn replace_namesake(&self, identity: &Identity) -> Option<()> {
-        match self.known.get(&key(identity)) {
+        let key = key(identity);
+        match self.fresh.get(&key).or_else(|| self.known.get(&key)) {
             Some(old) if old.uid != identity.uid => self.tell((self.telling.remove)(old)).await,
             _ => Some(()),
         }
@@ -142,4 +144,62 @@ fn is_unknown_kind(error: &watcher::Error) -> bool {
 
 fn key(identity: &Identity) -> (Name, Name) {
     (identity.namespace.clone(), identity.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::lean::Nodes;
+    use super::*;
+
+    fn seen(name: &str, uid: &str) -> Watched<Nodes> {
+        serde_json::from_value(json!({"metadata": {"name": name, "uid": uid, "resourceVersion": "1"}})).unwrap()
+    }
+
+    /// What is told of nodes after those events.
+    async fn told(events: Vec<Event<Watched<Nodes>>>) -> Vec<String> {
+        let (sender, mut changes) = mpsc::channel(64);
+        let telling =
+            Telling { put: Change::PutNode, remove: |id| Change::RemoveNode(format!("{} {}", id.name, id.uid).into()) };
+        let mut informer = Informer::<Nodes>::new(telling, sender);
+        for event in events {
+            informer.on_event(event).await.unwrap();
+        }
+        drop(informer);
+        let mut told = Vec::new();
+        while let Some(change) = changes.recv().await {
+            told.push(match change {
+                Change::PutNode(node) => format!("put {} {}", node.name, node.uid),
+                Change::RemoveNode(text) => format!("remove {text}"),
+                other => format!("{other:?}"),
+            });
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn what_a_broken_off_list_told_is_taken_back_when_it_is_gone() {
+        let (a, b) = (|| seen("a", "a"), || seen("b", "b"));
+        let events =
+            vec![Event::Init, Event::InitApply(a()), Event::Init, Event::Init, Event::InitApply(b()), Event::InitDone];
+        assert_eq!(told(events).await, ["put a a", "put b b", "remove a a", "Synced"]);
+        let again = vec![Event::InitApply(a()), Event::Init, Event::InitApply(a()), Event::InitDone];
+        assert_eq!(told(again).await, ["put a a", "put a a", "Synced"]);
+    }
+
+    #[tokio::test]
+    async fn a_namesake_replaces_what_a_broken_off_list_told_once() {
+        let (old, new) = (|| seen("a", "old"), || seen("a", "new"));
+        let events = vec![
+            Event::InitApply(old()),
+            Event::Init,
+            Event::InitApply(new()),
+            Event::InitApply(new()),
+            Event::InitDone,
+            Event::Apply(new()),
+        ];
+        let expected = ["put a old", "remove a old", "put a new", "put a new", "Synced", "put a new"];
+        assert_eq!(told(events).await, expected);
+    }
 }

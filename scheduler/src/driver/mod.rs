@@ -19,7 +19,9 @@
 //! # }
 //! ```
 
+mod answers;
 mod api;
+mod binding;
 mod changes;
 mod clock;
 mod devices;

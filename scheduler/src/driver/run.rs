@@ -157,7 +157,8 @@ impl Driver {
         let informers = spawn_informers(&mut helpers, &client, &config, wanted, &changes_in, &stop);
         drop(changes_in);
         helpers.spawn(Recorder::new(client.clone(), clock.clone(), config.instance.clone()).run(notes_out));
-        let leads = spawn_election(&mut helpers, &client, &clock, config.leader_election, &stop);
+        let ended = CancellationToken::new();
+        let mut leads = spawn_election(&mut helpers, &client, &clock, config.leader_election, &stop, &ended);
         let mut running = Running {
             client,
             clock,
@@ -173,30 +174,34 @@ impl Driver {
             full_nodes: Arc::default(),
             asking: JoinSet::new(),
         };
-        let result = running.run(changes, leads, &stop).await;
+        let result = running.run(changes, &mut leads, &stop).await;
         stop.cancel();
-        running.finish().await;
+        running.finish(leads).await;
+        // Only now may another lead.
+        ended.cancel();
         while helpers.join_next().await.is_some() {}
         result
     }
 }
 
-/// Tells whether this instance leads: `None` before it is known, `Some(false)` when the lead was lost.
+/// Tells whether this instance leads: `None` before it is known, `Some(false)` when the lead was lost. A lead that it
+/// has is kept until all is ended.
 fn spawn_election(
     tasks: &mut JoinSet<()>,
     client: &Client,
     clock: &Arc<dyn Clock>,
     election: Option<LeaderElection>,
     stop: &CancellationToken,
+    ended: &CancellationToken,
 ) -> watch::Receiver<Option<bool>> {
     let Some(election) = election else { return watch::Sender::new(Some(true)).subscribe() };
     let (tell, leads) = watch::channel(None);
     let mut candidate = Candidate::new(client.clone(), clock.clone(), election);
-    let stop = stop.clone();
+    let (stop, ended) = (stop.clone(), ended.clone());
     tasks.spawn(async move {
         if candidate.acquire(&stop).await {
             tell.send_replace(Some(true));
-            candidate.keep(&stop).await;
+            candidate.keep(&ended).await;
             tell.send_replace(Some(false));
         }
     });

@@ -10,7 +10,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{self, CallError, Caller};
+use super::answers::Answers;
+use super::api::{self, Caller};
+use super::binding::{Done, Recall, bind_with};
 use super::event::Note;
 use super::extender::{Extenders, FullNodes};
 use super::informer::Change;
@@ -29,7 +31,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// What a call under way is for.
 pub(super) enum Work {
-    Bind(Box<Placement>),
+    /// With a way to call the pod back, if that is possible for a while.
+    Bind(Box<Placement>, Option<Arc<Recall>>),
     Preempt(Preemption),
     Status,
 }
@@ -47,7 +50,7 @@ pub(super) struct Running {
     pub(super) scheduler: Scheduler,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) notes: mpsc::Sender<Note>,
-    pub(super) calls: JoinSet<Result<(), CallError>>,
+    pub(super) calls: JoinSet<Done>,
     pub(super) work: HashMap<Id, Call>,
     pub(super) calls_max: usize,
     pub(super) unsynced: usize,
@@ -62,7 +65,7 @@ impl Running {
     pub(super) async fn run(
         &mut self,
         mut changes: mpsc::Receiver<Change>,
-        mut leads: watch::Receiver<Option<bool>>,
+        leads: &mut watch::Receiver<Option<bool>>,
         stop: &CancellationToken,
     ) -> Result<(), DriverError> {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -112,13 +115,21 @@ impl Running {
         }
     }
 
-    /// Waits for the calls under way, but not for ever.
-    pub(super) async fn finish(mut self) {
-        let all = async { while self.calls.join_next().await.is_some() {} };
+    /// Waits for the calls under way, but not for ever, and not when another leads by now.
+    pub(super) async fn finish(mut self, mut leads: watch::Receiver<Option<bool>>) {
         self.asking.shutdown().await;
-        if tokio::time::timeout(GRACE, all).await.is_err() {
-            self.calls.shutdown().await;
+        let lost = async {
+            if leads.wait_for(|leads| *leads == Some(false)).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = lost => {}
+            () = tokio::time::sleep(GRACE) => {}
+            () = async { while self.calls.join_next().await.is_some() {} } => {}
         }
+        self.calls.shutdown().await;
     }
 
     /// Places some pods; tells whether there may be more to place at once.
@@ -189,8 +200,10 @@ impl Running {
         }
         let caller = self.caller();
         let profile = placement.pod.spec.scheduler_name.clone();
-        let handle = self.calls.spawn(async move { api::bind_with(&caller, &profile, actions).await });
-        self.under_way(handle.id(), Work::Bind(placement), kind);
+        let recall = (actions.len() > 1).then(Arc::<Recall>::default);
+        let own = recall.clone();
+        let handle = self.calls.spawn(async move { bind_with(&caller, &profile, actions, own.as_deref()).await });
+        self.under_way(handle.id(), Work::Bind(placement, recall), kind);
     }
 
     fn caller(&self) -> Caller {
@@ -224,32 +237,57 @@ impl Running {
         let kind = call_type(std::slice::from_ref(&action));
         match action {
             Action::Preempt(preemption) => {
-                let (notes, task) = (self.notes.clone(), preemption.clone());
+                let notes = self.notes.clone();
+                let victims = self.call_back_victims(&preemption);
+                let task = Preemption { victims, ..preemption.clone() };
                 let handle = self.calls.spawn(async move {
-                    let tell = |victim: &PodInfo| drop(notes.try_send(preempted(&task, victim)));
-                    api::preempt(&client, &task, clock.now(), tell).await
+                    let tell = |victim: &PodInfo| drop(notes.try_send(preempted(&task, victim, "")));
+                    api::preempt(&client, &task, clock.now(), tell).await.into()
                 });
                 self.meter.preempts(&preemption);
                 self.under_way(handle.id(), Work::Preempt(preemption), kind);
             }
             other => {
                 let caller = self.caller();
-                let handle = self.calls.spawn(async move { api::carry_out(&caller, other).await });
+                let handle = self.calls.spawn(async move { api::carry_out(&caller, other).await.into() });
                 self.under_way(handle.id(), Work::Status, kind);
             }
         }
     }
 
-    fn on_done(&mut self, done: Result<(Id, Result<(), CallError>), JoinError>) {
-        let (id, result) = match done {
-            Ok((id, result)) => (id, result.map_err(|error| error.message)),
-            Err(error) => (error.id(), Err(error.to_string())),
+    /// Victims that are not bound yet need not be deleted: they go back to the queue. Gives the others.
+    fn call_back_victims(&mut self, preemption: &Preemption) -> Vec<Arc<PodInfo>> {
+        let now = self.clock.now();
+        let mut others = Vec::new();
+        for victim in &preemption.victims {
+            let recalled = if let Some(failure) = self.scheduler.preempt_waiting(&victim.uid, now) {
+                self.on_failure(failure);
+                true
+            } else {
+                self.work.values().any(|call| match &call.work {
+                    Work::Bind(placement, Some(recall)) if placement.pod.uid == victim.uid => recall.call_back(),
+                    _ => false,
+                })
+            };
+            if recalled {
+                self.note(preempted(preemption, victim, " (in kube-scheduler memory)."));
+            } else {
+                others.push(victim.clone());
+            }
+        }
+        others
+    }
+
+    fn on_done(&mut self, done: Result<(Id, Done), JoinError>) {
+        let (id, result, answers) = match done {
+            Ok((id, Done { result, answers })) => (id, result.map_err(|error| error.message), answers),
+            Err(error) => (error.id(), Err(error.to_string()), Answers::default()),
         };
         let now = self.clock.now();
         let Some(Call { work, kind, since }) = self.work.remove(&id) else { return };
         self.meter.called(kind, result.is_ok(), since, now);
         match (work, result) {
-            (Work::Bind(placement), Ok(())) => {
+            (Work::Bind(placement, _), Ok(())) => {
                 self.meter.bound(&placement, since, now);
                 self.scheduler.bound(&placement, now);
                 self.progress.send_modify(|progress| progress.bound += 1);
@@ -258,7 +296,8 @@ impl Running {
                 let reason = "Scheduled";
                 self.note(Note { pod, related: None, warning: false, reason, action: "Binding", text });
             }
-            (Work::Bind(placement), Err(message)) => {
+            (Work::Bind(placement, _), Err(message)) => {
+                self.on_answers(answers);
                 let failure = self.scheduler.binding_failed(*placement, Status::error(message), now);
                 self.on_failure(failure);
             }
@@ -280,7 +319,7 @@ impl Running {
 
 const FAILED: &str = "FailedScheduling";
 
-fn preempted(preemption: &Preemption, victim: &PodInfo) -> Note {
+fn preempted(preemption: &Preemption, victim: &PodInfo, how: &str) -> Note {
     Note {
         pod: Arc::new(victim.clone()),
         related: Some(preemption.preemptor.clone()),
@@ -288,8 +327,8 @@ fn preempted(preemption: &Preemption, victim: &PodInfo) -> Note {
         reason: "Preempted",
         action: "Preempting",
         text: match &preemption.group {
-            Some(group) => format!("Preempted by podgroup {group} on node {}", preemption.node),
-            None => format!("Preempted by pod {} on node {}", preemption.preemptor.uid, preemption.node),
+            Some(group) => format!("Preempted by podgroup {group} on node {}{how}", preemption.node),
+            None => format!("Preempted by pod {} on node {}{how}", preemption.preemptor.uid, preemption.node),
         },
     }
 }

@@ -8,8 +8,9 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{CallError, JSON, MERGE, call_patiently};
-use crate::object::{Claim, Name, SELECTED_NODE};
+use super::answers::Answers;
+use super::api::{CallError, JSON, MERGE, call, call_patiently, call_unless_changed};
+use crate::object::{Claim, Name, SELECTED_NODE, Volume};
 
 /// How long between looks at claims that are being bound.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -18,8 +19,23 @@ fn claim_path(claim: &Claim) -> String {
     format!("/api/v1/namespaces/{}/persistentvolumeclaims/{}", claim.namespace, claim.name)
 }
 
-/// Notes on a volume that it is kept for a claim; a controller binds the two.
-pub(super) async fn keep(client: &Client, volume: &Name, claim: &Claim) -> Result<(), CallError> {
+/// Notes on a volume that it is kept for a claim; a controller binds the two. Nobody may have changed the volume since
+/// it was chosen: somebody else's claim would lose it.
+pub(super) async fn keep(
+    client: &Client,
+    volume: &Volume,
+    claim: &Claim,
+    answers: &mut Answers,
+) -> Result<(), CallError> {
+    let is_ours = |volume: &Volume| volume.claim.as_ref().is_some_and(|own| own.uid == claim.uid);
+    if is_ours(volume) {
+        return Ok(());
+    }
+    let mut metadata = json!({"uid": volume.uid, "resourceVersion": volume.resource_version});
+    // A volume that its owner kept for the claim stays so when the claim is gone.
+    if !volume.is_for(claim) {
+        metadata["annotations"] = json!({"pv.kubernetes.io/bound-by-controller": "yes"});
+    }
     let reference = json!({
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -28,16 +44,44 @@ pub(super) async fn keep(client: &Client, volume: &Name, claim: &Claim) -> Resul
         "uid": claim.uid,
         "resourceVersion": claim.resource_version,
     });
-    let annotations = json!({"pv.kubernetes.io/bound-by-controller": "yes"});
-    let patch = json!({"metadata": {"annotations": annotations}, "spec": {"claimRef": reference}});
-    let path = format!("/api/v1/persistentvolumes/{volume}");
-    call_patiently(client, Method::PATCH, &path, MERGE, &patch).await.map(drop)
+    let patch = json!({"metadata": metadata, "spec": {"claimRef": reference}});
+    let path = format!("/api/v1/persistentvolumes/{}", volume.name);
+    let (now, result) = write(client, &path, &patch).await?;
+    let Ok(now) = Volume::deserialize(&now) else { return result };
+    let result = if is_ours(&now) { Ok(()) } else { result };
+    answers.volume(now);
+    result
 }
 
-/// Notes on a claim for which node its volume is to be made.
-pub(super) async fn select_node(client: &Client, claim: &Claim, node: &Name) -> Result<(), CallError> {
-    let patch = json!({"metadata": {"uid": claim.uid, "annotations": {SELECTED_NODE: node}}});
-    call_patiently(client, Method::PATCH, &claim_path(claim), MERGE, &patch).await.map(drop)
+/// Notes on a claim for which node its volume is to be made. Nobody may have changed the claim since that was decided.
+pub(super) async fn select_node(
+    client: &Client,
+    claim: &Claim,
+    node: &Name,
+    answers: &mut Answers,
+) -> Result<(), CallError> {
+    let metadata = json!({"uid": claim.uid, "resourceVersion": claim.resource_version,
+        "annotations": {SELECTED_NODE: node}});
+    let (now, result) = write(client, &claim_path(claim), &json!({"metadata": metadata})).await?;
+    let Ok(now) = Claim::deserialize(&now) else { return result };
+    let result = if now.uid == claim.uid && now.selected_node == *node { Ok(()) } else { result };
+    answers.claim(now);
+    result
+}
+
+/// Changes an object. If it may have been changed by somebody else, or by us with the answer lost, it tells what the
+/// object is like now.
+async fn write(client: &Client, path: &str, patch: &Value) -> Result<(Value, Result<(), CallError>), CallError> {
+    match call_unless_changed(client, Method::PATCH, path, MERGE, patch).await {
+        Ok(now) => Ok((now, Ok(()))),
+        Err(error) if error.is_conflict() || error.is_unsure() => {
+            match call(client, Method::GET, path, JSON, &Value::Null).await {
+                Ok(now) => Ok((now, Err(error))),
+                Err(_) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn failed(message: String) -> CallError {

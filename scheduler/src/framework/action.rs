@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::object::{Claim, DeviceAllocation, DeviceClaim, ExtendedDevices, Name, PodGroup, PodInfo};
+use crate::object::{Claim, DeviceAllocation, DeviceClaim, ExtendedDevices, Name, PodGroup, PodInfo, Volume};
 
 /// Something to be done through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +38,8 @@ pub enum Action {
     },
     /// Note on a volume that it is kept for a claim.
     KeepVolume {
-        /// The volume's name.
-        volume: Name,
+        /// The volume, as it was last seen.
+        volume: Arc<Volume>,
         /// The claim.
         claim: Arc<Claim>,
     },

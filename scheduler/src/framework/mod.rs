@@ -5,6 +5,7 @@
 //! PostBind in the binding cycle. A plugin never does IO: what must be done to the cluster it returns as [`Action`]s.
 
 mod action;
+mod caught;
 mod diagnosis;
 mod event;
 mod extender;
@@ -23,6 +24,7 @@ mod status;
 mod tally;
 
 pub use action::{Action, PodConditionUpdate, Preemption};
+pub(crate) use caught::{caught, panicked};
 pub use diagnosis::{Diagnosis, FitError, NodeStatuses};
 pub(crate) use event::lifts_gate;
 pub use event::{ActionType, ClusterEvent, EventResource, Hint, HintFn, Interest, Object, node_changes, pod_changes};

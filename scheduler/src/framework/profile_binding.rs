@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caught::caught;
 use super::event::Verdict;
 use super::observer::{Ended, SUCCESS};
 use super::{Action, BindOutcome, CycleState, PermitOutcome, Profile, Status};
@@ -59,7 +60,7 @@ impl Profile {
     /// Lets plugins strike it out again.
     pub(crate) fn run_strike(&self, state: &mut CycleState, pod: &PodInfo, node: &Name, objects: &mut Objects) {
         for entry in self.reserve.iter().rev() {
-            entry.plugin.strike(state, pod, node, objects);
+            caught("Unreserve", &entry.name, || entry.plugin.strike(state, pod, node, objects));
         }
     }
 
@@ -68,7 +69,8 @@ impl Profile {
             for entry in self.reserve.iter().rev() {
                 let closely = state.closely;
                 let run = || entry.plugin.unreserve(state, pod, node);
-                self.watch.plugin(closely, "Unreserve", &entry.name, |()| SUCCESS, run);
+                let run = || caught("Unreserve", &entry.name, run);
+                self.watch.plugin(closely, "Unreserve", &entry.name, |_| SUCCESS, run);
             }
         };
         self.watch.point("Unreserve", &self.name, |()| SUCCESS, run);
@@ -142,7 +144,11 @@ impl Profile {
     }
 
     pub(crate) fn run_post_bind(&self, pod: &PodInfo, node: &Name) {
-        let run = || self.post_bind.iter().for_each(|entry| entry.plugin.post_bind(pod, node));
+        let run = || {
+            for entry in &self.post_bind {
+                caught("PostBind", &entry.name, || entry.plugin.post_bind(pod, node));
+            }
+        };
         self.watch.point("PostBind", &self.name, |()| SUCCESS, run);
     }
 }

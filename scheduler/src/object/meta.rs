@@ -56,6 +56,14 @@ pub struct OwnerReference {
     pub controller: bool,
 }
 
+/// Whether one version of an object is older than another. Versions that are no numbers tell nothing.
+pub(crate) fn is_older(version: &str, than: &str) -> bool {
+    match (version.parse::<u128>(), than.parse::<u128>()) {
+        (Ok(version), Ok(than)) => version < than,
+        _ => false,
+    }
+}
+
 /// Reads an RFC 3339 time; null, the empty string and what cannot be read are none.
 pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
     Ok(Option::<Name>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))

@@ -24,6 +24,7 @@ pub use devices::{
     PodDevices, Readying, RequestMapping,
 };
 pub use in_tree::{InTreePlugin, InTreeVolume, Translated};
+pub(crate) use meta::is_older;
 pub use meta::{Meta, OwnerReference};
 pub use node::{ImageState, Node};
 pub(crate) use pod::may_be_devices;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::QueuedPod;
-use crate::framework::{ClusterEvent, Hint, Interest, Object, PreEnqueuePlugin, Seen, Watch};
+use crate::framework::{ClusterEvent, Hint, Interest, Object, PreEnqueuePlugin, Seen, Watch, caught};
 use crate::object::Name;
 
 /// How a pod goes back to be tried.
@@ -54,7 +54,8 @@ impl QueueProfile {
                 interest.event.covers(event)
                     && interest.hint.as_ref().is_none_or(|hint| {
                         let since = self.watch.start();
-                        let hint = hint(&queued.pod, object);
+                        // Where it gives no answer the event may be news.
+                        let hint = caught("QueueingHint", plugin, || hint(&queued.pod, object)).unwrap_or(Hint::Queue);
                         self.watch.took(since, |seconds| Seen::Hint { plugin, event, hint, seconds });
                         hint == Hint::Queue
                     })

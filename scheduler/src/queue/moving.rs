@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hints::Strategy;
 use super::{PREEMPTION_GATE, QueuedPod, SchedulingQueue, before, released_before};
-use crate::framework::{QueueCause, Seen};
+use crate::framework::{QueueCause, Seen, caught};
 use crate::object::{Name, Time};
 
 impl SchedulingQueue {
@@ -144,7 +144,9 @@ impl SchedulingQueue {
         let first = profile.pre_enqueue.iter().filter(|(name, _)| Some(name) == gate.as_ref());
         let rest = profile.pre_enqueue.iter().filter(|(name, _)| Some(name) != gate.as_ref());
         for (name, plugin) in first.chain(rest) {
-            if plugin.pre_enqueue(&queued.pod, &self.gangs).is_err() {
+            let asked = caught("PreEnqueue", name, || plugin.pre_enqueue(&queued.pod, &self.gangs));
+            // One that gives no answer has not let the pod in.
+            if asked.is_none_or(|verdict| verdict.is_err()) {
                 queued.unschedulable_plugins.insert(name.clone());
                 queued.gating_plugin = Some(name.clone());
                 return;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use super::decide::{Refusal, View, does_not_fit, draw_best, look_at_all, narrow, nodes_to_find, promised, score_all};
 use super::gang::{Attempt, Tried};
-use super::scheduler::panicked;
 use super::{Decision, Outcome, Placement, Scheduler};
 use crate::cache::NodeInfo;
 use crate::framework::{
     Action, Answer, Candidate, CycleState, Diagnosis, EXTENDER, EXTENDER_SCORE_MAX, Extender, Filtered, FitError,
-    NodeSubset, PostFilterOutcome, Preempted, Question, SCORE_MAX, Status,
+    NodeSubset, PostFilterOutcome, Preempted, Question, SCORE_MAX, Status, panicked,
 };
 use crate::object::{Name, PodInfo, Time};
 use crate::queue::QueuedPod;

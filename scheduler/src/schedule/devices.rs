@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use crate::framework::{ActionType, ClusterEvent, EventResource, Object};
-use crate::object::{DeviceClaim, DeviceClass, DeviceSlice, DeviceTaintRule, Name, Time};
+use crate::object::{DeviceClaim, DeviceClass, DeviceSlice, DeviceTaintRule, Name, Time, is_older};
 
 /// Something about devices that came, changed or went. Names are preceded by namespaces where there are any.
 #[derive(Clone, Debug)]
@@ -24,6 +24,15 @@ impl Scheduler {
     pub fn change_devices(&mut self, change: DeviceChange, now: Time) {
         use EventResource as R;
         let since = self.watch.start();
+        if let DeviceChange::PutClaim(new) = &change {
+            let known = self.cache.snapshot().objects().devices.claim(&new.namespace, &new.name);
+            // An answer was here before the watch told.
+            if known
+                .is_some_and(|known| known.uid == new.uid && is_older(&new.resource_version, &known.resource_version))
+            {
+                return;
+            }
+        }
         let devices = &mut self.cache.snapshot_mut().objects_mut().devices;
         let (resource, action, object) = match change {
             DeviceChange::PutClaim(claim) => {

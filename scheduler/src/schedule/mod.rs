@@ -19,6 +19,8 @@ mod what_if;
 #[cfg(test)]
 mod observer_tests;
 #[cfg(test)]
+mod panic_tests;
+#[cfg(test)]
 mod preemption_properties;
 #[cfg(test)]
 mod promise_properties;

@@ -40,7 +40,15 @@ impl Scheduler {
         let Held { placement, since, .. } = self.held.remove(uid)?;
         let status = Status::unschedulable(message.to_owned()).by(plugin);
         self.waited(since, now, status.code().word());
-        Some(self.withdraw(*placement, status, now))
+        Some(self.binding_failed(*placement, status, now))
+    }
+
+    /// A waiting pod makes room for another: it goes back to the queue.
+    pub fn preempt_waiting(&mut self, uid: &str, now: Time) -> Option<Failure> {
+        let Held { placement, since, .. } = self.held.remove(uid)?;
+        let status = Status::error("preempted");
+        self.waited(since, now, status.code().word());
+        Some(self.binding_failed(*placement, status, now))
     }
 
     /// Tells how long a pod waited, and how that ended.
@@ -71,7 +79,7 @@ impl Scheduler {
             let message = format!("rejected due to timeout after waiting at plugin {plugin}");
             let status = Status::unschedulable(message).by(plugin);
             self.waited(since, now, status.code().word());
-            outcomes.push(Outcome::Failed(Box::new(self.withdraw(*placement, status, now))));
+            outcomes.push(Outcome::Failed(Box::new(self.binding_failed(*placement, status, now))));
         }
         outcomes
     }

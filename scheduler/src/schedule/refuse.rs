@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::decide::{Progress, Refusal};
-use super::scheduler::panicked;
 use super::{Failure, Scheduler};
 use crate::framework::{
     Action, CycleState, Diagnosis, FitError, PodConditionUpdate, PostFilterContext, PostFilterOutcome, Profile, Status,
+    panicked,
 };
 use crate::object::{Name, PodInfo, Time};
 use crate::queue::QueuedPod;

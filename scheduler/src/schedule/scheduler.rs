@@ -1,6 +1,5 @@
 //! The scheduler's state, and its cycle.
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use super::outcome::Held;
 use super::{Classes, Failure, Outcome, Placement};
 use crate::cache::{Cache, Snapshot, Specs};
 use crate::framework::{
-    Action, ClusterEvent, Code, CycleState, Extender, Object, Observer, Permission, Profile, Status, Watch,
+    Action, ClusterEvent, CycleState, Extender, Object, Observer, Permission, Profile, Status, Watch, panicked,
 };
 use crate::object::{Name, PodInfo, Time};
 use crate::queue::{QueueConfig, QueuedPod, SchedulingQueue, Stage};
@@ -340,10 +339,4 @@ impl Scheduler {
             self.queue.gangs.put(&pod, Stage::Waiting);
         }
     }
-}
-
-pub(super) fn panicked(panic: &(dyn Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Status::new(Code::Error, format!("a plugin panicked: {text}"))
 }

@@ -2,7 +2,9 @@
 
 use super::Scheduler;
 use crate::framework::{ActionType, ClusterEvent, EventResource, Object};
-use crate::object::{Attachment, Claim, CsiDriver, CsiNode, Name, StorageCapacity, StorageClass, Time, Volume};
+use crate::object::{
+    Attachment, Claim, CsiDriver, CsiNode, Name, StorageCapacity, StorageClass, Time, Volume, is_older,
+};
 
 /// Something about storage that came, changed or went. Names are preceded by namespaces where there are any.
 #[derive(Clone, Debug)]
@@ -26,10 +28,27 @@ pub enum StorageChange {
 }
 
 impl Scheduler {
+    /// Whether a newer version of the object is known already, by an answer that came before the watch told.
+    fn is_late(&self, change: &StorageChange) -> bool {
+        let storage = &self.cache.snapshot().objects().storage;
+        match change {
+            StorageChange::PutClaim(new) => storage
+                .claim(&new.namespace, &new.name)
+                .is_some_and(|known| known.uid == new.uid && is_older(&new.resource_version, &known.resource_version)),
+            StorageChange::PutVolume(new) => storage
+                .volume(&new.name)
+                .is_some_and(|known| known.uid == new.uid && is_older(&new.resource_version, &known.resource_version)),
+            _ => false,
+        }
+    }
+
     /// Something about storage came, changed or went.
     pub fn change_storage(&mut self, change: StorageChange, now: Time) {
         use EventResource as R;
         let since = self.watch.start();
+        if self.is_late(&change) {
+            return;
+        }
         let storage = &mut self.cache.snapshot_mut().objects_mut().storage;
         let (resource, object, new) = match change {
             StorageChange::PutClaim(claim) => {

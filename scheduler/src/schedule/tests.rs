@@ -5,18 +5,18 @@ use super::*;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
     Action, CycleState, FilterPlugin, PermitOutcome, PermitPlugin, Plugin, PreFilterOutcome, PreFilterPlugin,
-    ReservePlugin, ScorePlugin, Status,
+    ReservePlugin, Status,
 };
 use crate::object::{Name, PodInfo, Time};
 use crate::plugins::default_profile;
 use crate::queue::Gangs;
 use crate::testing::{NodeMaker, PodMaker, node, pod};
 
-fn at(second: i64) -> Time {
+pub(super) fn at(second: i64) -> Time {
     Time::from_second(second).unwrap()
 }
 
-fn scheduler_with(plugins: Vec<Arc<dyn Plugin>>) -> Scheduler {
+pub(super) fn scheduler_with(plugins: Vec<Arc<dyn Plugin>>) -> Scheduler {
     let builder = plugins.into_iter().fold(default_profile("default-scheduler"), |b, plugin| b.with(plugin, 1));
     Scheduler::new(SchedulerConfig::default(), vec![builder.build().unwrap()]).unwrap()
 }
@@ -25,16 +25,16 @@ fn scheduler() -> Scheduler {
     scheduler_with(Vec::new())
 }
 
-fn small(name: &str) -> NodeMaker {
+pub(super) fn small(name: &str) -> NodeMaker {
     node(name).capacity(&[("cpu", "2"), ("memory", "4Gi"), ("pods", "10")])
 }
 
-fn asks(name: &str, cpu: &str) -> PodMaker {
+pub(super) fn asks(name: &str, cpu: &str) -> PodMaker {
     pod(name).requests(&[("cpu", cpu)])
 }
 
 #[track_caller]
-fn placed(scheduler: &mut Scheduler, now: Time) -> Box<Placement> {
+pub(super) fn placed(scheduler: &mut Scheduler, now: Time) -> Box<Placement> {
     match scheduler.schedule_one(now) {
         Some(Outcome::Placed(placement)) => placement,
         other => panic!("not placed: {other:?}"),
@@ -42,7 +42,7 @@ fn placed(scheduler: &mut Scheduler, now: Time) -> Box<Placement> {
 }
 
 #[track_caller]
-fn failed(scheduler: &mut Scheduler, now: Time) -> Box<Failure> {
+pub(super) fn failed(scheduler: &mut Scheduler, now: Time) -> Box<Failure> {
     match scheduler.schedule_one(now) {
         Some(Outcome::Failed(failure)) => failure,
         other => panic!("not failed: {other:?}"),
@@ -235,39 +235,20 @@ fn permission_can_be_waited_for() {
     assert_eq!(failure.message, format!("0/1 nodes are available: 1 {why}."));
 }
 
-struct Misbehaves(i64);
-
-impl Plugin for Misbehaves {
-    fn name(&self) -> &'static str {
-        "Misbehaves"
-    }
-
-    fn score(self: Arc<Self>) -> Option<Arc<dyn ScorePlugin>> {
-        Some(self)
-    }
-}
-
-impl ScorePlugin for Misbehaves {
-    fn score(&self, _: &CycleState, _: &PodInfo, _: &NodeInfo, _: &Snapshot) -> Result<i64, Status> {
-        assert!(self.0 >= 0, "a bug");
-        Ok(self.0)
-    }
-}
-
 #[test]
-fn a_broken_plugin_fails_the_pod_and_nothing_else() {
-    for (score, why) in [(-1, "a plugin panicked: a bug"), (101, "returns an invalid score 101")] {
-        let mut s = scheduler_with(vec![Arc::new(Misbehaves(score))]);
-        s.put_node(small("a").build(), at(0));
-        s.put_node(small("b").build(), at(0));
-        s.put_pod(asks("p", "1").build(), at(0));
-        let failure = failed(&mut s, at(0));
-        assert_eq!(failure.reason, Failure::SCHEDULER_ERROR);
-        assert!(failure.message.contains(why), "{}", failure.message);
-        s.remove_node("b", at(0));
-        s.put_pod(asks("q", "1").build(), at(0));
-        placed(&mut s, at(0));
-    }
+fn room_that_a_waiting_pod_gives_up_is_told_to_others() {
+    let mut s = scheduler_with(vec![Arc::new(HoldsBack)]);
+    s.put_node(small("n").build(), at(0));
+    s.put_pod(asks("a", "2").build(), at(0));
+    s.put_pod(asks("b", "2").build(), at(0));
+    assert!(matches!(s.schedule_one(at(0)), Some(Outcome::Waiting(_))));
+    failed(&mut s, at(0));
+    let failure = s.reject("a", &"HoldsBack".into(), "no", at(2)).unwrap();
+    assert_eq!(failure.message, "0/1 nodes are available: 1 no.");
+    assert!(matches!(s.schedule_one(at(2)), Some(Outcome::Waiting(pod)) if pod.name == "b"));
+    let failure = s.preempt_waiting("b", at(3)).unwrap();
+    assert_eq!((failure.reason, &*failure.message), (Failure::SCHEDULER_ERROR, "preempted"));
+    assert!(s.preempt_waiting("b", at(3)).is_none());
 }
 
 #[test]

@@ -22,14 +22,22 @@ fn with_device(device: Value) -> FakeApi {
 }
 
 fn put_claim(api: &FakeApi) {
+    put_claim_named(api, "c");
+}
+
+fn put_claim_named(api: &FakeApi, name: &str) {
     let requests = json!([{"name": "r", "exactly": {"deviceClassName": "gpu"}}]);
-    let claim = json!({"metadata": {"name": "c", "namespace": "default", "uid": "c"},
+    let claim = json!({"metadata": {"name": name, "namespace": "default", "uid": name},
         "spec": {"devices": {"requests": requests}}});
     api.put(DEVICE_CLAIMS, claim);
 }
 
 fn use_claim(api: &FakeApi, pod: &str) {
-    let claims = json!([{"name": "gpus", "resourceClaimName": "c"}]);
+    use_claim_named(api, pod, "c");
+}
+
+fn use_claim_named(api: &FakeApi, pod: &str, claim: &str) {
+    let claims = json!([{"name": "gpus", "resourceClaimName": claim}]);
     put_pod(api, &asks(pod, "1").spec("resourceClaims", claims));
 }
 
@@ -148,6 +156,28 @@ fn a_claim_whose_devices_broke_is_free_again() {
         api.until("its devices are taken away", freed).await;
         report(&api, "ready").await;
         assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn devices_that_the_server_knows_of_stay_taken_when_binding_fails() {
+    run(async {
+        let api = with_device(json!({"name": "gpu-0"}));
+        put_claim_named(&api, "c");
+        put_claim_named(&api, "d");
+        let driver = start(&api, DriverConfig::default());
+        put_pod(&api, &asks("before", "100m"));
+        until_bound(&api, "before").await;
+        api.mute(DEVICE_CLAIMS);
+        api.fail_next("/pods/p/binding", 500, "etcdserver: request timed out");
+        use_claim_named(&api, "p", "c");
+        until_event(&api, "FailedScheduling").await;
+        use_claim_named(&api, "q", "d");
+        assert_eq!(until_bound(&api, "p").await, "n");
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let second = api.get(DEVICE_CLAIMS, "d").unwrap();
+        assert!(second["status"]["allocation"].is_null(), "the device is taken: {second}");
         driver.stop().await.unwrap();
     });
 }

@@ -27,6 +27,8 @@ struct State {
     watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
     calls: Vec<(Method, String, Value)>,
     faults: Vec<(String, u16, String)>,
+    /// Collections whose watches don't tell of changes at the moment.
+    muted: Vec<String>,
     /// How many calls stand at the gate, and how many did at most.
     waiting: usize,
     most: usize,
@@ -40,12 +42,12 @@ type Gate = (String, Arc<Semaphore>);
 pub(crate) struct FakeApi {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
-    gate: Arc<Mutex<Option<Gate>>>,
+    gates: Arc<Mutex<Vec<Gate>>>,
 }
 
 impl FakeApi {
     pub(crate) fn new() -> Self {
-        Self { state: Arc::default(), changed: watch::Sender::default(), gate: Arc::default() }
+        Self { state: Arc::default(), changed: watch::Sender::default(), gates: Arc::default() }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -65,7 +67,7 @@ impl FakeApi {
     /// From now on calls to a path that contains this text wait for permits of the semaphore.
     pub(crate) fn hold(&self, path: &str) -> Arc<Semaphore> {
         let permits = Arc::new(Semaphore::new(0));
-        *self.gate.lock().unwrap() = Some((path.to_owned(), permits.clone()));
+        self.gates.lock().unwrap().push((path.to_owned(), permits.clone()));
         permits
     }
 
@@ -76,7 +78,7 @@ impl FakeApi {
     }
 
     async fn pass_gate(&self, path: &str) {
-        let gate = self.gate.lock().unwrap().clone().filter(|(held, _)| path.contains(held.as_str()));
+        let gate = self.gates.lock().unwrap().iter().find(|(held, _)| path.contains(held.as_str())).cloned();
         let Some((_, permits)) = gate else { return };
         let count = |change: fn(&mut State)| {
             change(&mut self.state.lock().unwrap());
@@ -95,6 +97,11 @@ impl FakeApi {
         let mut state = self.state.lock().unwrap();
         state.put(collection, object);
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// From now on nobody hears of changes in a collection: the watch lags behind.
+    pub(crate) fn mute(&self, collection: &str) {
+        self.state.lock().unwrap().muted.push(collection.to_owned());
     }
 
     pub(crate) fn get(&self, collection: &str, name: &str) -> Option<Value> {
@@ -183,6 +190,9 @@ impl State {
     }
 
     fn tell(&mut self, collection: &str, kind: &str, object: &Value) {
+        if self.muted.iter().any(|own| own == collection) {
+            return;
+        }
         let event = json!({"type": kind, "object": object});
         self.history.push((self.revision, collection.to_owned(), event.clone()));
         let line = Bytes::from(format!("{event}\n"));
@@ -222,6 +232,7 @@ impl State {
             }
             ("GET", ["api", "v1", "namespaces", _, "pods", name]) => self.one("/api/v1/pods", name),
             ("DELETE", ["api", "v1", "namespaces", _, "pods", name]) => self.remove("/api/v1/pods", name),
+            ("GET", ["api", "v1", "persistentvolumes", name]) => self.one("/api/v1/persistentvolumes", name),
             ("PATCH", ["api", "v1", "persistentvolumes", name]) => self.merge("/api/v1/persistentvolumes", name, &body),
             ("PATCH", ["api", "v1", "namespaces", _, "persistentvolumeclaims", name]) => {
                 self.merge(CLAIMS, name, &body)
@@ -296,6 +307,12 @@ impl State {
     fn merge(&mut self, collection: &str, name: &str, patch: &Value) -> Response<Body> {
         let Some((_, object)) = self.find(collection, name) else { return status(404, "not found") };
         let mut object = object.clone();
+        for field in ["uid", "resourceVersion"] {
+            let wanted = &patch["metadata"][field];
+            if !wanted.is_null() && *wanted != object["metadata"][field] {
+                return status(409, "the object has been modified");
+            }
+        }
         merge(&mut object, patch);
         full(200, &self.put(collection, object))
     }

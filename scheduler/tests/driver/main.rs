@@ -1,18 +1,22 @@
 //! The driver against a small API server in memory.
 
 mod devices;
+mod election;
 mod extenders;
 mod fake;
 mod gangs;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{CLAIMS, FakeApi};
+use fake::FakeApi;
 use http::Method;
-use kubewright_scheduler::driver::{Clock, Driver, DriverConfig, DriverError, LeaderElection, MetricsRegistry};
-use kubewright_scheduler::object::Time;
+use kubewright_scheduler::driver::{Clock, Driver, DriverConfig, DriverError, MetricsRegistry};
+use kubewright_scheduler::framework::{CycleState, PermitOutcome, PermitPlugin, Plugin, Status};
+use kubewright_scheduler::object::{Name, PodInfo, Time};
 use kubewright_scheduler::plugins::default_profile;
+use kubewright_scheduler::queue::Gangs;
 use kubewright_scheduler::testing::{NodeMaker, PodMaker, node, pod};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -182,31 +186,6 @@ fn a_lost_watch_is_made_good() {
 }
 
 #[test]
-fn one_of_two_schedules_and_the_other_takes_over() {
-    run(async {
-        let api = FakeApi::new();
-        api.put(NODES, small("n").json().clone());
-        let candidate =
-            |name: &str| DriverConfig { leader_election: Some(LeaderElection::new(name)), ..DriverConfig::default() };
-        let first = start(&api, candidate("one"));
-        let holder =
-            |api: &FakeApi| Some(api.get("leases", "kube-scheduler")?["spec"]["holderIdentity"].as_str()?.to_owned());
-        assert_eq!(api.until("a leader", holder).await, "one");
-        let second = start(&api, candidate("two"));
-        put_pod(&api, &asks("p", "1"));
-        until_bound(&api, "p").await;
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        assert_eq!(holder(&api).as_deref(), Some("one"), "the lead is renewed");
-        first.stop().await.unwrap();
-        put_pod(&api, &asks("q", "1"));
-        until_bound(&api, "q").await;
-        assert_eq!(holder(&api).as_deref(), Some("two"));
-        assert_eq!(api.calls(&Method::POST, "/binding").len(), 2);
-        second.stop().await.unwrap();
-    });
-}
-
-#[test]
 fn many_pods_go_through_few_calls_at_a_time() {
     run(async {
         let api = FakeApi::new();
@@ -292,35 +271,6 @@ fn numbers_are_taken_down_under_upstreams_names() {
 }
 
 #[test]
-fn a_claim_that_waits_is_given_a_volume_before_its_pod_is_bound() {
-    run(async {
-        let api = FakeApi::new();
-        api.put(NODES, small("n").json().clone());
-        let class = json!({"metadata": {"name": "local", "uid": "local"}, "volumeBindingMode": "WaitForFirstConsumer",
-            "provisioner": "kubernetes.io/no-provisioner"});
-        api.put("/apis/storage.k8s.io/v1/storageclasses", class);
-        let volume = json!({"metadata": {"name": "v", "uid": "v"}, "status": {"phase": "Available"},
-            "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}});
-        api.put("/api/v1/persistentvolumes", volume);
-        let mut claim = json!({"metadata": {"name": "c", "namespace": "default", "uid": "c"},
-            "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}}}});
-        api.put(CLAIMS, claim.clone());
-        let driver = start(&api, DriverConfig::default());
-        put_pod(&api, &asks("p", "1").claims(&["c"]));
-        let kept = |api: &FakeApi| api.calls(&Method::PATCH, "/persistentvolumes/v").into_iter().next();
-        let patch = api.until("the volume is kept", kept).await;
-        assert_eq!((&patch["spec"]["claimRef"]["name"], &patch["spec"]["claimRef"]["uid"]), (&json!("c"), &json!("c")));
-        assert!(api.calls(&Method::POST, "/binding").is_empty(), "the pod waits for its volume");
-        claim["spec"]["volumeName"] = json!("v");
-        claim["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes"});
-        api.put(CLAIMS, claim);
-        assert_eq!(until_bound(&api, "p").await, "n");
-        driver.stop().await.unwrap();
-    });
-}
-
-#[test]
 fn a_server_that_lacks_a_kind_is_no_obstacle() {
     run(async {
         let api = FakeApi::new();
@@ -331,6 +281,84 @@ fn a_server_that_lacks_a_kind_is_no_obstacle() {
         put_pod(&api, &asks("p", "1"));
         let driver = start(&api, DriverConfig::default());
         assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn calls_that_are_never_answered_end_all_the_same() {
+    run(async {
+        let api = FakeApi::new();
+        let gate = api.hold("/pods/p/binding");
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("p", "1"));
+        let driver = start(&api, DriverConfig { calls_max: 1, ..DriverConfig::default() });
+        api.until("a call under way", |api| (api.held().0 == 1).then_some(())).await;
+        put_pod(&api, &asks("q", "1"));
+        assert_eq!(until_event(&api, "FailedScheduling").await["note"], "no answer within 65 s");
+        assert_eq!(until_bound(&api, "q").await, "n");
+        gate.add_permits(1000);
+        assert_eq!(until_bound(&api, "p").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_promise_that_cannot_be_taken_back_does_not_stop_preemption() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("low", "2").on("n"));
+        put_pod(&api, &asks("promised", "2").priority(10));
+        let driver = start(&api, DriverConfig::default());
+        let gate = api.hold("/pods/low");
+        api.until("victims are to go", |api| (api.held().0 == 1).then_some(())).await;
+        api.fail_next("/pods/promised/status", 404, "pods \"promised\" not found");
+        put_pod(&api, &asks("high", "2").priority(100));
+        gate.add_permits(1000);
+        assert_eq!(until_bound(&api, "high").await, "n");
+        driver.stop().await.unwrap();
+    });
+}
+
+/// Permits the pod `low` later, if ever.
+struct Later;
+
+impl Plugin for Later {
+    fn name(&self) -> &'static str {
+        "Later"
+    }
+
+    fn permit(self: Arc<Self>) -> Option<Arc<dyn PermitPlugin>> {
+        Some(self)
+    }
+}
+
+impl PermitPlugin for Later {
+    fn permit(&self, _: &mut CycleState, pod: &PodInfo, _: &Name, _: &Gangs) -> Result<PermitOutcome, Status> {
+        let waits = &*pod.name == "low";
+        Ok(if waits { PermitOutcome::Wait(Duration::from_secs(6000)) } else { PermitOutcome::Allow })
+    }
+}
+
+#[test]
+fn a_pod_that_waits_for_a_permit_makes_room_without_being_deleted() {
+    run(async {
+        let api = FakeApi::new();
+        api.put(NODES, small("n").json().clone());
+        put_pod(&api, &asks("low", "2"));
+        let clock = Arc::new(VirtualClock(tokio::time::Instant::now()));
+        let profile = default_profile("default-scheduler").with(Arc::new(Later), 0).build().unwrap();
+        let driver = Driver::new(api.client(), clock, DriverConfig::default(), vec![profile]).unwrap();
+        let stop = CancellationToken::new();
+        let driver = Running { stop: stop.clone(), task: tokio::task::spawn_local(driver.run(stop)) };
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        put_pod(&api, &asks("high", "2").priority(100));
+        let note = until_event(&api, "Preempted").await["note"].clone();
+        assert_eq!(note, "Preempted by pod high on node n (in kube-scheduler memory).");
+        assert_eq!(until_bound(&api, "high").await, "n");
+        assert!(api.calls(&Method::DELETE, "/pods/low").is_empty());
+        assert!(api.get(PODS, "low").is_some());
         driver.stop().await.unwrap();
     });
 }

@@ -163,6 +163,10 @@ pub struct ClaimReference {
 pub struct Volume {
     /// Its name.
     pub name: Name,
+    /// Its identity.
+    pub uid: Name,
+    /// Which version of it this is.
+    pub resource_version: Name,
     /// Its labels.
     pub labels: Labels,
     /// Whether it is on its way out.
@@ -268,6 +272,8 @@ impl<'de> Deserialize<'de> for Volume {
             in_tree: InTreePlugin::volume(&source, &metadata.labels, nodes),
             class: class_of(&metadata.annotations, spec.storage_class_name),
             name: metadata.name,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
             labels: metadata.labels,
             deleting: metadata.deletion_timestamp.is_some(),
             access_modes: spec.access_modes,

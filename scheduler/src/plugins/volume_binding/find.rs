@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::VolumeBinding;
 use crate::cache::Objects;
 use crate::framework::{Code, Status};
-use crate::object::{Claim, Name, Node, StorageClass, Volume};
+use crate::object::{Claim, Node, StorageClass, Volume};
 
 /// Which volume each waiting claim gets, and for which ones must be made.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
-    pub(super) bindings: Vec<(Name, Arc<Claim>)>,
+    pub(super) bindings: Vec<(Arc<Volume>, Arc<Claim>)>,
     pub(super) provisions: Vec<Arc<Claim>>,
 }
 
@@ -83,11 +83,11 @@ fn find_waiting(waiting: &[Arc<Claim>], node: &Node, objects: &Objects) -> Resul
 }
 
 /// The volume that is kept for the claim, or else the smallest that will do.
-fn matching(claim: &Claim, node: &Node, objects: &Objects, taken: &[(Name, Arc<Claim>)]) -> Option<Name> {
-    let mut best: Option<&Volume> = None;
+fn matching(claim: &Claim, node: &Node, objects: &Objects, taken: &[(Arc<Volume>, Arc<Claim>)]) -> Option<Arc<Volume>> {
+    let mut best: Option<&Arc<Volume>> = None;
     for volume in objects.storage.volumes_of(&claim.class) {
         let own = volume.is_for(claim) || objects.storage.is_kept_for(&volume.name, claim);
-        if taken.iter().any(|(name, _)| *name == volume.name)
+        if taken.iter().any(|(other, _)| other.name == volume.name)
             || (volume.claim.is_some() && !volume.is_for(claim))
             || objects.storage.is_kept_from(&volume.name, claim)
             || volume.size < claim.size.unwrap_or(0)
@@ -99,7 +99,7 @@ fn matching(claim: &Claim, node: &Node, objects: &Objects, taken: &[(Name, Arc<C
         }
         let reachable = volume.is_reachable_from(node);
         if own {
-            return reachable.then(|| volume.name.clone());
+            return reachable.then(|| volume.clone());
         }
         let selected = claim.selector.as_ref().is_none_or(|selector| selector.matches(&volume.labels));
         let mountable = claim.access_modes.iter().all(|mode| volume.access_modes.contains(mode));
@@ -107,7 +107,7 @@ fn matching(claim: &Claim, node: &Node, objects: &Objects, taken: &[(Name, Arc<C
             best = Some(volume);
         }
     }
-    best.map(|volume| volume.name.clone())
+    best.cloned()
 }
 
 fn check_provision(claim: &Claim, node: &Node, objects: &Objects) -> Result<Result<(), Unmet>, Status> {

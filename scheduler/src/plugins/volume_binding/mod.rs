@@ -201,7 +201,7 @@ impl ReservePlugin for VolumeBinding {
         };
         let found = find::find(&own.bound, &own.waiting, node, objects)?;
         for (volume, claim) in &found.bindings {
-            objects.storage.keep_for(volume, claim);
+            objects.storage.keep_for(&volume.name, claim);
         }
         for claim in &found.provisions {
             objects.storage.select_node(claim, &node.name);
@@ -213,7 +213,7 @@ impl ReservePlugin for VolumeBinding {
     fn strike(&self, state: &mut CycleState, _: &PodInfo, _: &Name, objects: &mut Objects) {
         let Some(Decided(found)) = state.get() else { return };
         for (volume, _) in &found.bindings {
-            objects.storage.release(volume);
+            objects.storage.release(&volume.name);
         }
         for claim in &found.provisions {
             objects.storage.unselect_node(claim);

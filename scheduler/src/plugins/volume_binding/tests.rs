@@ -151,7 +151,7 @@ fn decide(snapshot: &mut Snapshot, name: &str) -> Vec<String> {
     let node = snapshot.node("n1").unwrap().node.clone();
     plugin.enter(&mut state, &pod, &node, snapshot.objects_mut()).unwrap();
     let told = |action: Action| match action {
-        Action::KeepVolume { volume, claim } => format!("keep {volume} for {}", claim.name),
+        Action::KeepVolume { volume, claim } => format!("keep {} for {}", volume.name, claim.name),
         Action::SelectNode { claim, node } => format!("provision {} for {node}", claim.name),
         Action::AwaitClaims { claims, .. } => format!("await {}", claims[0].name),
         other => panic!("{other:?}"),
