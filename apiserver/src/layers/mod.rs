@@ -1,9 +1,9 @@
 //! What every request passes on its way in: each check is a [`Step`] that can be read alone, and a tower layer.
 //!
 //! Outside in: [`Protect`] (panics, times, headers), [`Compress`], [`Encode`] (protobuf), [`Measure`], [`Identify`] (who
-//! asks, for what), the [audit log](crate::audit), [`CheckDeadline`], [`Impersonate`], [priority and fairness](crate::fairness) or
-//! [`LimitInFlight`], [`Authorize`], [`LimitBody`]; then the handlers. In process the same steps run, with a fixed user
-//! in place of credentials.
+//! asks, for what), the [audit log](crate::audit), [`CheckDeadline`], [`Impersonate`], [`LimitBody`] (which reads it),
+//! [priority and fairness](crate::fairness) or [`LimitInFlight`], [`Authorize`]; then the handlers. In process the same
+//! steps run, with a fixed user in place of credentials.
 
 mod authorize;
 mod compress;
@@ -11,7 +11,8 @@ mod deadline;
 mod encode;
 mod identify;
 mod impersonate;
-mod limit;
+mod limit_body;
+mod limit_in_flight;
 mod measure;
 mod protect;
 
@@ -37,7 +38,8 @@ pub use deadline::CheckDeadline;
 pub use encode::Encode;
 pub use identify::{Identify, Identity};
 pub use impersonate::Impersonate;
-pub use limit::{BODY_BYTES_MAX, LimitBody, LimitInFlight};
+pub use limit_body::{BODY_BYTES_MAX, LimitBody};
+pub use limit_in_flight::LimitInFlight;
 pub(crate) use measure::WatchMeter;
 pub use measure::{Measure, Metrics};
 pub use protect::Protect;

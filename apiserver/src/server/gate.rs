@@ -117,8 +117,7 @@ impl Gate {
         let handlers = Handlers(Arc::clone(core));
         #[cfg(feature = "traces")]
         let handlers = StepLayer::new(crate::traces::TraceHandlers).layer(handlers);
-        let inner = self.limit_body.layer(self.audit_objects.layer(handlers));
-        let inner = self.authorize.layer(inner);
+        let inner = self.authorize.layer(self.audit_objects.layer(handlers));
         match &self.share {
             Share::Fair(fairness) => self.outer(identity, fairness.layer(inner)),
             Share::Plain(in_flight) => self.outer(identity, in_flight.layer(inner)),
@@ -132,8 +131,8 @@ impl Gate {
     {
         let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
         let identify = StepLayer::new(identify);
-        let inner = StepLayer::new(CheckDeadline).layer(self.impersonate.layer(inner));
-        let inner = self.audit_requests.layer(inner);
+        let inner = self.impersonate.layer(self.limit_body.layer(inner));
+        let inner = self.audit_requests.layer(StepLayer::new(CheckDeadline).layer(inner));
         #[cfg(feature = "traces")]
         let inner = self.trace.layer(inner);
         let inner = identify.layer(inner);
