@@ -39,7 +39,10 @@ impl Checker {
             Expr::Ident(name) => self.ident(node.at, name),
             Expr::Select { operand, field, optional } => {
                 let operand = self.check(operand);
-                let ty = self.field(node.at, &operand, field);
+                let ty = match operand == Type::authorizer() && field == "requestResource" {
+                    true => Type::Named("kubernetes.authorization.ResourceCheck"),
+                    false => self.field(node.at, &operand, field),
+                };
                 let already = matches!(operand, Type::Optional(_)) || *optional;
                 if already && !matches!(ty, Type::Optional(_)) { Type::optional(ty) } else { ty }
             }
@@ -120,6 +123,9 @@ impl Checker {
             }
             Type::Optional(inner) => self.field(at, inner, field),
             Type::Dyn | Type::Parameter(_) => Type::Dyn,
+            Type::Named(name) if name.starts_with("kubernetes.authorization.") => {
+                self.fault(at, format!("unexpected failed resolution of '{name}'"))
+            }
             other => self.fault(at, format!("type '{other}' does not support field selection")),
         }
     }

@@ -186,8 +186,10 @@ impl Program {
             let faults: Vec<_> = faults.into_iter().map(|fault| (fault.at, fault.message)).collect();
             report(source, &faults)
         })?;
-        let (result, faults) = check::check(&root, env);
+        let (result, mut faults) = check::check(&root, env);
         if !faults.is_empty() {
+            // In the order of their places.
+            faults.sort_by_key(|(at, _)| *at);
             return Err(report(source, &faults));
         }
         if let Some(wanted) = &env.result

@@ -193,6 +193,14 @@ fn what_patches_are_made_of_is_known_where_patches_are_made() {
 }
 
 #[test]
+fn faults_are_told_in_the_order_of_their_places() {
+    let error = run("self.a.nope(x)", &json!({})).unwrap_err();
+    let (function, name) =
+        (error.find("1:12: undeclared reference to 'nope'"), error.find("1:13: undeclared reference to 'x'"));
+    assert!(function.is_some() && function < name, "{error}");
+}
+
+#[test]
 fn a_run_ends_when_its_budget_is_spent() {
     let list: Vec<i64> = (0..2000).collect();
     let source = "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))";

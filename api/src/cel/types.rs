@@ -93,6 +93,12 @@ impl Type {
         Self::object("JSONPatch", [("op", text()), ("path", text()), ("from", text()), ("value", Self::Dyn)])
     }
 
+    /// What expressions ask who may do what: `authorizer`.
+    #[must_use]
+    pub const fn authorizer() -> Self {
+        Self::Named("kubernetes.authorization.Authorizer")
+    }
+
     /// The type of a field, an element or a value, as far as it is known, for lazy JSON.
     pub(super) fn below(&self, field: Option<&str>) -> Option<&Self> {
         match (self, field) {

@@ -96,7 +96,7 @@ pub(super) fn environment(authorizer: bool, variables: bool) -> Env {
     let names = ["object", "oldObject", "request", "namespaceObject", "params"];
     let mut env = names.into_iter().fold(Env::new(), |env, name| env.with(name, Type::Dyn));
     if authorizer {
-        env = env.with("authorizer", Type::Dyn);
+        env = env.with("authorizer", Type::authorizer());
     }
     if variables {
         env = env.with("variables", Type::Dyn);

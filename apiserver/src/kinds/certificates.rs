@@ -150,15 +150,15 @@ const USAGES: &[&str] = &[
     "timestamping",
 ];
 
-/// Whether the base64 text holds PEM blocks of that label, each with a DER sequence in it.
-fn is_pem(text: &str, label: &str) -> bool {
+/// Whether the base64 text holds PEM blocks of requests, each with a DER sequence in it.
+fn is_pem(text: &str) -> bool {
     let Ok(bytes) = STANDARD.decode(text) else { return false };
     let Ok(pem) = String::from_utf8(bytes) else { return false };
-    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let (begin, end) = ("-----BEGIN CERTIFICATE REQUEST-----", "-----END CERTIFICATE REQUEST-----");
     let mut rest = pem.as_str();
     let mut blocks = 0;
-    while let Some((_, after)) = rest.split_once(&begin) {
-        let Some((body, after)) = after.split_once(&end) else { return false };
+    while let Some((_, after)) = rest.split_once(begin) {
+        let Some((body, after)) = after.split_once(end) else { return false };
         let body: String = body.split_whitespace().collect();
         if STANDARD.decode(body).map_or(true, |der| der.first() != Some(&0x30)) {
             return false;
@@ -167,6 +167,30 @@ fn is_pem(text: &str, label: &str) -> bool {
         rest = after;
     }
     blocks > 0
+}
+
+/// What is wrong with the certificates that a base64 text holds in PEM form.
+fn certificates_fault(text: &str) -> Option<String> {
+    let pem = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let mut rest = pem.as_str();
+    let mut blocks = 0;
+    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+        let Some((label, after)) = after.split_once("-----") else { break };
+        let Some((body, after)) = after.split_once(&format!("-----END {label}-----")) else { break };
+        if label != "CERTIFICATE" {
+            return Some(format!("only CERTIFICATE PEM blocks are allowed, found {label:?}"));
+        }
+        if body.contains(':') {
+            return Some("no PEM block headers are permitted".into());
+        }
+        let body: String = body.split_whitespace().collect();
+        if STANDARD.decode(body).map_or(true, |der| der.first() != Some(&0x30)) {
+            return Some("x509: malformed certificate".into());
+        }
+        blocks += 1;
+        rest = after;
+    }
+    (blocks == 0).then(|| "must contain at least one CERTIFICATE PEM block".into())
 }
 
 /// Whether the base64 text holds a single PEM block with a request that names somebody.
@@ -180,7 +204,7 @@ fn validate(object: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let spec = csr.field("spec");
     let request = spec.field("request");
     if old.is_none() {
-        if !is_pem(request.text(), "CERTIFICATE REQUEST") {
+        if !is_pem(request.text()) {
             request.invalid(errors, "PEM block type must be CERTIFICATE REQUEST");
         } else if !is_request(request.text()) {
             request.invalid(errors, "must be one certificate request (PKCS #10)");
@@ -251,8 +275,7 @@ fn validate_update(object: &Value, old: &Value, allowed: Allowed, errors: &mut F
             certificate.forbidden(errors, "updates may not set certificate content");
         } else if !before.is_empty() {
             certificate.forbidden(errors, "updates may not modify existing certificate content");
-        } else if !is_pem(certificate.text(), "CERTIFICATE") {
-            let why = "must contain one or more PEM blocks";
+        } else if let Some(why) = certificates_fault(certificate.text()) {
             errors.push(FieldError::invalid(&certificate.path(), "<certificate data>", why));
         }
     }
@@ -286,4 +309,28 @@ fn condition(object: &Value) -> String {
         shown.push_str(",Issued");
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_pem_and_nothing_else() {
+        let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        let one = block("CERTIFICATE", "MAA=");
+        for (pem, expected) in [
+            (one.clone(), None),
+            (format!("a comment\n{one}{one}"), None),
+            ("x".to_owned(), Some("must contain at least one CERTIFICATE PEM block")),
+            (
+                format!("{one}{}", block("EC PRIVATE KEY", "MAA=")),
+                Some("only CERTIFICATE PEM blocks are allowed, found \"EC PRIVATE KEY\""),
+            ),
+            (block("CERTIFICATE", "a: b\n\nMAA="), Some("no PEM block headers are permitted")),
+            (block("CERTIFICATE", "eA=="), Some("x509: malformed certificate")),
+        ] {
+            assert_eq!(certificates_fault(&STANDARD.encode(&pem)).as_deref(), expected, "{pem}");
+        }
+    }
 }

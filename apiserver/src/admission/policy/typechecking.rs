@@ -110,7 +110,10 @@ fn params(spec: &Value, definitions: &[Value]) -> Option<Type> {
 
 fn environment(spec: &Value, object: &Type, params: Option<&Type>) -> Env {
     let mut env = Env::new().with("object", object.clone()).with("oldObject", object.clone());
-    env = env.with("request", request_type()).with("namespaceObject", namespace_type()).with("authorizer", Type::Dyn);
+    env = env
+        .with("request", request_type())
+        .with("namespaceObject", namespace_type())
+        .with("authorizer", Type::authorizer());
     if let Some(params) = params {
         env = env.with("params", params.clone());
     }

@@ -25,7 +25,7 @@ impl Known {
             env = env.with("params", Type::Dyn);
         }
         if authorizer {
-            env = env.with("authorizer", Type::Dyn);
+            env = env.with("authorizer", Type::authorizer());
         }
         if let Some(variables) = &self.variables {
             env = env.with("variables", object("kubernetes.variables", variables.clone()));

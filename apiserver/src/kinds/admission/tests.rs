@@ -60,6 +60,15 @@ fn validating_policies() {
             ),
             "undeclared reference to 'authorizer'",
         ),
+        (rule(json!({"expression": "authorizer.requestResource.check('get').allowed()"})), ""),
+        (
+            rule(json!({"expression": "authorizer.foo == 1"})),
+            "1:11: unexpected failed resolution of 'kubernetes.authorization.Authorizer'",
+        ),
+        (
+            rule(json!({"expression": "authorizer.path(1).check('get').allowed()"})),
+            "no matching overload for 'path' applied to 'kubernetes.authorization.Authorizer.(int)'",
+        ),
         (rule(json!({"expression": "true", "message": "a\nb"})), "must not contain line breaks"),
         (rule(json!({"expression": "true", "message": " "})), "must be non-empty if specified"),
         (rule(json!({"expression": "true", "reason": "Forbidden"})), ""),
