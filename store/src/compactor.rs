@@ -1,5 +1,6 @@
 //! Forgetting history in time.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Default for Compactor {
 }
 
 impl Compactor {
-    /// Compacts the store now and then, until cancelled or until the store is closed.
+    /// Compacts the store now and then, until cancelled or until the store is closed or failed. What else goes wrong, as
+    /// when a replica has no leader for a while, is tried again.
     pub async fn run(self, store: Arc<dyn Store>, clock: Arc<dyn Clock>, cancelled: CancellationToken) {
         let work = async {
             let mut then = Revision::ZERO;
@@ -53,39 +55,57 @@ impl Compactor {
                 let begun = clock.now();
                 for look in 1..=LOOKS {
                     clock.sleep_until(begun + self.keep * look / LOOKS).await;
-                    let Ok(status) = store.status().await else { return };
-                    if status.history_bytes > self.history_bytes_max && compact(&*store, status.revision).await {
-                        return;
+                    if let Some(status) = tried(store.status().await)?
+                        && status.history_bytes > self.history_bytes_max
+                    {
+                        compact(&*store, status.revision).await?;
                     }
                 }
-                let Ok(status) = store.status().await else { return };
-                if then > status.compacted && compact(&*store, then).await {
-                    return;
+                let Some(status) = tried(store.status().await)? else { continue };
+                if then > status.compacted {
+                    compact(&*store, then).await?;
                 }
                 then = status.revision;
             }
         };
-        cancelled.run_until_cancelled(work).await;
+        let _: Option<Result<Infallible, Over>> = cancelled.run_until_cancelled(work).await;
     }
 }
 
-/// Compacts; says whether it is over.
-async fn compact(store: &dyn Store, through: Revision) -> bool {
+/// There is nothing to compact any more.
+struct Over;
+
+async fn compact(store: &dyn Store, through: Revision) -> Result<(), Over> {
     match store.compact(through).await {
         // Another one was faster.
-        Ok(()) | Err(Error::Compacted { .. }) => false,
-        Err(Error::Closed | Error::Failed { .. }) => true,
+        Err(Error::Compacted { .. }) => Ok(()),
+        result => tried(result).map(drop),
+    }
+}
+
+/// What came of it, unless it may be tried again later.
+fn tried<T>(result: Result<T, Error>) -> Result<Option<T>, Over> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Closed | Error::Failed { .. }) => Err(Over),
         Err(error) => {
-            tracing::warn!(%through, %error, "cannot compact the store's history");
-            false
+            tracing::warn!(%error, "cannot compact the store's history");
+            Ok(None)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+
     use super::*;
-    use crate::{ManualClock, MemoryStore, StoreExt};
+    use crate::{
+        Committed, Entry, Key, KeyRange, Lease, LeaseId, LeaseStatus, ManualClock, MemoryStore, Page, RangeOptions,
+        ReadOptions, StoreExt, StoreStatus, Txn, WatchOptions, WatchStream,
+    };
 
     async fn compacted(store: &MemoryStore, clock: &ManualClock) -> Revision {
         let before = store.status().await.expect("status").compacted;
@@ -128,5 +148,78 @@ mod tests {
             clock.advance(Duration::from_secs(30));
             tokio::task::yield_now().await;
         }
+    }
+
+    /// A store that cannot tell its status now.
+    struct Away(MemoryStore, AtomicBool);
+
+    #[async_trait]
+    impl Store for Away {
+        async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
+            self.0.get(key, options).await
+        }
+
+        async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
+            self.0.range(range, options).await
+        }
+
+        async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
+            self.0.commit(txn).await
+        }
+
+        async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
+            self.0.watch(range, from, options).await
+        }
+
+        async fn compact(&self, through: Revision) -> Result<(), Error> {
+            self.0.compact(through).await
+        }
+
+        async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
+            self.0.lease_grant(id, ttl).await
+        }
+
+        async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
+            self.0.lease_keep_alive(id).await
+        }
+
+        async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
+            self.0.lease_revoke(id).await
+        }
+
+        async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
+            self.0.lease_status(id).await
+        }
+
+        async fn leases(&self) -> Result<Vec<Lease>, Error> {
+            self.0.leases().await
+        }
+
+        async fn status(&self) -> Result<StoreStatus, Error> {
+            if self.1.swap(false, Ordering::Relaxed) {
+                return Err(Error::unavailable("no leader"));
+            }
+            self.0.status().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_for_a_while_is_compacted_later() {
+        let (clock, cancelled) = (ManualClock::new(), CancellationToken::new());
+        let store = Arc::new(Away(MemoryStore::new(), true.into()));
+        let work = Compactor::default().run(store.clone(), Arc::new(clock.clone()), cancelled.clone());
+        let task = tokio::spawn(work);
+        let first = store.0.put("a", "1").await.expect("put").mod_revision;
+        while store.1.load(Ordering::Relaxed) {
+            clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!task.is_finished(), "it goes on");
+        assert_eq!(compacted(&store.0, &clock).await, first);
+        cancelled.cancel();
+        task.await.expect("it ends");
     }
 }

@@ -9,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Clock, Error, Lease, LeaseId};
 
+/// After which a lease that could not be revoked is due again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 /// The deadline of every lease. A lease that is due is taken out first and revoked then, so that it
 /// cannot be kept alive in between.
 #[derive(Debug)]
@@ -41,7 +44,18 @@ impl Deadlines {
     pub(crate) fn start(&self, lease: Lease) {
         let mut table = self.table();
         table.remove(lease.id);
-        table.insert(lease, self.clock.now());
+        table.insert(lease, self.clock.now().saturating_add(lease.ttl));
+        drop(table);
+        self.changed.notify_one();
+    }
+
+    /// A lease that was taken out but could not be revoked is due again soon, unless it was started anew meanwhile. Who
+    /// keeps it alive before that gets all of its time.
+    fn put_back(&self, lease: Lease) {
+        let mut table = self.table();
+        if !table.leases.contains_key(&lease.id) {
+            table.insert(lease, self.clock.now().saturating_add(TRY_AGAIN));
+        }
         drop(table);
         self.changed.notify_one();
     }
@@ -51,8 +65,9 @@ impl Deadlines {
         let removed = table.remove(id);
         let (_, ttl) = removed.ok_or(Error::LeaseNotFound { lease: id })?;
         let lease = Lease::new(id, ttl);
-        // Only ever later than before, so nobody needs to wake earlier.
-        table.insert(lease, self.clock.now());
+        // Later than before, or than what is due again soon, so nobody needs to wake earlier. A lease may live for less
+        // than that, but then whoever waits wakes soon.
+        table.insert(lease, self.clock.now().saturating_add(ttl));
         Ok(lease)
     }
 
@@ -67,7 +82,7 @@ impl Deadlines {
     }
 
     /// Waits for the next lease that is due and takes it out.
-    async fn next_due(&self) -> LeaseId {
+    async fn next_due(&self) -> Lease {
         loop {
             let changed = self.changed.notified();
             let first = self.table().order.first().copied();
@@ -78,9 +93,10 @@ impl Deadlines {
             if deadline <= self.clock.now() {
                 let mut table = self.table();
                 // It may have been kept alive since.
-                if table.order.remove(&(deadline, id)) {
-                    table.leases.remove(&id);
-                    return id;
+                if table.order.contains(&(deadline, id))
+                    && let Some((_, ttl)) = table.remove(id)
+                {
+                    return Lease::new(id, ttl);
                 }
                 continue;
             }
@@ -99,14 +115,14 @@ impl Deadlines {
     {
         let work = async {
             loop {
-                let id = self.next_due().await;
-                match revoke(id).await {
+                let lease = self.next_due().await;
+                match revoke(lease.id).await {
                     Ok(()) | Err(Error::LeaseNotFound { .. }) => {}
                     Err(Error::Closed | Error::Failed { .. }) => break,
                     Err(error) => {
                         // A replica that does not lead leaves this to the one that does.
-                        tracing::debug!(lease = %id, %error, "cannot revoke an expired lease");
-                        self.start(Lease::new(id, Duration::from_secs(1)));
+                        tracing::debug!(lease = %lease.id, %error, "cannot revoke an expired lease");
+                        self.put_back(lease);
                     }
                 }
             }
@@ -116,8 +132,7 @@ impl Deadlines {
 }
 
 impl Table {
-    fn insert(&mut self, lease: Lease, now: Duration) {
-        let deadline = now.saturating_add(lease.ttl);
+    fn insert(&mut self, lease: Lease, deadline: Duration) {
         self.leases.insert(lease.id, (deadline, lease.ttl));
         self.order.insert((deadline, lease.id));
     }
@@ -126,5 +141,51 @@ impl Table {
         let found = self.leases.remove(&id)?;
         self.order.remove(&(found.0, id));
         Some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::ManualClock;
+
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_revoked_keeps_its_time_to_live() {
+        const ID: LeaseId = LeaseId(1);
+        let (half_a_minute, minute) = (Duration::from_secs(30), Duration::from_secs(60));
+        let clock = ManualClock::new();
+        let deadlines = Arc::new(Deadlines::new(Arc::new(clock.clone()), [Lease::new(ID, half_a_minute)]));
+        let tries = Arc::new(AtomicUsize::new(0));
+        let cancelled = CancellationToken::new();
+        let task = tokio::spawn({
+            let (deadlines, tries, cancelled) = (deadlines.clone(), tries.clone(), cancelled.clone());
+            async move {
+                let revoke = async |id| {
+                    if tries.fetch_add(1, Ordering::Relaxed) == 1 {
+                        deadlines.start(Lease::new(id, minute));
+                    }
+                    Err(Error::NoSpace { reason: "the disk is full".to_owned() })
+                };
+                deadlines.run(cancelled, revoke).await;
+            }
+        });
+        let tried = async |times| {
+            while tries.load(Ordering::Relaxed) < times || deadlines.table().leases.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        clock.advance(half_a_minute);
+        tried(1).await;
+        assert_eq!(deadlines.remaining(ID), TRY_AGAIN);
+        assert_eq!(deadlines.keep_alive(ID).expect("not revoked").ttl, half_a_minute);
+        assert_eq!(deadlines.remaining(ID), half_a_minute);
+        // Started anew while it is being revoked.
+        clock.advance(half_a_minute);
+        tried(2).await;
+        assert_eq!(deadlines.remaining(ID), minute);
+        cancelled.cancel();
+        task.await.expect("it ends");
     }
 }
