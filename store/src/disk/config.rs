@@ -17,7 +17,8 @@ pub struct DiskConfig {
     /// After so many bytes of log, a snapshot is written and the log before it removed; this bounds how
     /// long a start takes. 64 MiB.
     pub snapshot_after_bytes: u64,
-    /// How many commands may wait for the log before commits wait to get in line. 1,024.
+    /// How many commands may wait for the log before commits wait to get in line. One of more than 16 KiB counts as
+    /// several: as one more for each 16 KiB. 1,024.
     pub queue_max: usize,
     /// The largest transaction, in bytes of keys and values. 8 MiB.
     pub request_bytes_max: usize,

@@ -10,6 +10,13 @@ use crate::state::{Command, Outcome};
 
 const BATCH_REQUESTS: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
+/// What waits takes a place, and one more for each so many bytes: so as many bytes wait as there are places for, at most.
+const PLACE_BYTES: usize = 16 << 10;
+
+/// How many of all places something of so many bytes takes. Even the largest gets in, when nothing else waits.
+pub(crate) fn places(bytes: usize, all: usize) -> u32 {
+    u32::try_from((1 + bytes / PLACE_BYTES).min(all)).unwrap_or(u32::MAX)
+}
 
 /// A command on its way.
 #[derive(Debug)]
@@ -31,7 +38,8 @@ pub(super) enum Found {
 /// Those who wait to be written. Whoever takes them holds the writer, so that they are written in their order.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// How many more may get in line.
+    /// How many places there are, and how many are free.
+    size: usize,
     room: Semaphore,
     waiting: Mutex<Waiting>,
     arrived: Condvar,
@@ -48,8 +56,8 @@ struct Waiting {
 }
 
 impl Line {
-    pub(super) fn new(room: usize) -> Self {
-        Self { room: Semaphore::new(room), waiting: Mutex::default(), arrived: Condvar::new() }
+    pub(super) fn new(size: usize) -> Self {
+        Self { size, room: Semaphore::new(size), waiting: Mutex::default(), arrived: Condvar::new() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -62,7 +70,8 @@ impl Line {
     /// # Errors
     /// The line is closed.
     pub(super) async fn join(&self, request: Request) -> Result<(), Error> {
-        let place = self.room.acquire().await.map_err(|_| Error::Closed)?;
+        let places = places(request.encoded.len(), self.size);
+        let place = self.room.acquire_many(places).await.map_err(|_| Error::Closed)?;
         let mut waiting = self.waiting();
         if waiting.is_closed {
             return Err(Error::Closed);
@@ -86,14 +95,15 @@ impl Line {
 
     /// Takes as many as may share a sync, into `batch`.
     pub(super) fn take(&self, batch: &mut Vec<Request>) {
-        let (mut waiting, mut bytes) = (self.waiting(), 0);
+        let (mut waiting, mut bytes, mut free) = (self.waiting(), 0, 0);
         while batch.len() < BATCH_REQUESTS && bytes < BATCH_BYTES {
             let Some(request) = waiting.requests.pop_front() else { break };
             bytes += request.encoded.len();
+            free += places(request.encoded.len(), self.size) as usize;
             batch.push(request);
         }
         drop(waiting);
-        self.room.add_permits(batch.len());
+        self.room.add_permits(free);
     }
 
     /// What there is to do, without waiting for it.
@@ -138,5 +148,42 @@ impl Waiting {
             (true, false) => Found::Nothing,
             (true, true) => Found::Over,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+    use crate::Revision;
+
+    fn request(bytes: usize) -> Request {
+        Request { command: Command::Compact(Revision(1)), encoded: vec![0; bytes], reply: oneshot::channel().0 }
+    }
+
+    #[tokio::test]
+    async fn large_requests_leave_room_for_fewer() {
+        let line = Line::new(8);
+        line.join(request(4 * PLACE_BYTES)).await.expect("room");
+        line.join(request(100)).await.expect("room");
+        let mut third = pin!(line.join(request(2 * PLACE_BYTES)));
+        assert!(poll!(third.as_mut()).is_pending(), "two places are left, and it takes three");
+        let mut batch = Vec::new();
+        line.take(&mut batch);
+        assert_eq!(batch.len(), 2);
+        third.await.expect("room again");
+        batch.clear();
+        line.take(&mut batch);
+        assert_eq!(line.room.available_permits(), 8);
+        // More than there is room for in all gets in alone.
+        line.join(request(100 * PLACE_BYTES)).await.expect("room");
+        let mut next = pin!(line.join(request(0)));
+        assert!(poll!(next.as_mut()).is_pending());
+        batch.clear();
+        line.take(&mut batch);
+        next.await.expect("room again");
     }
 }

@@ -20,6 +20,8 @@ mod writer;
 
 pub use config::DiskConfig;
 #[cfg(feature = "raft")]
+pub(crate) use line::places;
+#[cfg(feature = "raft")]
 pub(crate) use restore::total_bytes;
 pub use store::DiskStore;
 #[cfg(feature = "raft")]

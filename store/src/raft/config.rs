@@ -33,7 +33,8 @@ pub struct RaftConfig {
     /// Ticks between the leader's heartbeats. 2.
     pub heartbeat_ticks: usize,
     /// Whether the leader may answer reads without asking a majority, for a while after it last did. That is
-    /// as good as asking as long as the replicas' clocks run at the same pace: see `clock_drift_percent`. No.
+    /// as good as asking as long as the replicas' clocks run at the same pace: see `clock_drift_percent`. A clock that
+    /// stands still does not, and outside of Linux it may do so while the machine sleeps: leave this off there. No.
     pub lease_reads: bool,
     /// By how much the clocks of two replicas may differ in pace for lease reads to be safe, in percent. 10.
     pub clock_drift_percent: u32,
@@ -53,7 +54,8 @@ pub struct RaftConfig {
     pub uncommitted_bytes_max: u64,
     /// How long a request waits for an answer before it gets [`Error::Unavailable`]. 5 s.
     pub request_timeout: Duration,
-    /// How many requests may be on their way at a time; further ones wait. 4,096.
+    /// How many requests may be on their way at a time; further ones wait. One of more than 16 KiB counts as several: as
+    /// one more for each 16 KiB. 4,096.
     pub requests_max: usize,
     /// The largest transaction, in bytes of keys and values. 8 MiB.
     pub request_bytes_max: usize,

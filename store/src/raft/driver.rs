@@ -136,7 +136,7 @@ impl Driver {
             let wait = if self.replica.is_pruning() { Duration::ZERO } else { until_due };
             let input = self.inputs.recv_timeout(wait);
             let now = Instant::now();
-            self.replica.at(now - started);
+            self.replica.at(uptime(started));
             let goes_on = match input {
                 Ok(input) => self.take(input).and_then(|goes_on| Ok(goes_on && self.take_more()?)),
                 Err(RecvTimeoutError::Timeout) => Ok(true),
@@ -149,7 +149,7 @@ impl Driver {
                 self.tick();
             }
             // What was taken may have had the disk written to, and this thread may have been kept from running.
-            self.ask_for_reads(started.elapsed());
+            self.ask_for_reads(uptime(started));
             let (replica, office) = (&mut self.replica, &mut self.office);
             let result = goes_on.and_then(|goes_on| {
                 if goes_on {
@@ -305,6 +305,20 @@ impl Driver {
         }
         role
     }
+}
+
+/// What has passed since some moment, by a clock that does not stand still while the machine sleeps: another one may have
+/// become the leader meanwhile.
+#[cfg(target_os = "linux")]
+fn uptime(started: Instant) -> Duration {
+    // Every Linux in use has this clock.
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    time.map_or_else(|_| started.elapsed(), Duration::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn uptime(started: Instant) -> Duration {
+    started.elapsed()
 }
 
 /// Nothing is certain any more. Whoever waits is told so by the end of their channel.

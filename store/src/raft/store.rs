@@ -15,7 +15,7 @@ use super::home;
 use super::replica::{Answer, Proposal, Replica};
 use super::transport::{Inbox, Transport};
 use crate::disk::files::{Directory, Disk};
-use crate::disk::lock_directory;
+use crate::disk::{lock_directory, places};
 use crate::driver::{Core, Deadlines, Limits};
 use crate::memory::unexpected;
 use crate::state::{Command, Outcome};
@@ -75,6 +75,8 @@ pub(super) struct Inner {
     deadlines: Arc<Deadlines>,
     limits: Limits,
     inputs: mpsc::Sender<Input>,
+    /// How many places there are for requests, and how many are free.
+    places: usize,
     room: Arc<Semaphore>,
     pub(super) leader: watch::Receiver<Option<u64>>,
     standing: Arc<Mutex<Standing>>,
@@ -134,6 +136,7 @@ impl RaftStore {
             deadlines,
             limits,
             inputs,
+            places: config.requests_max,
             room: Arc::new(Semaphore::new(config.requests_max)),
             leader: follow_leader,
             standing,
@@ -219,8 +222,9 @@ impl Inner {
         self.core.check_open().err().unwrap_or(Error::Closed)
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.room.clone().acquire_owned().await.map_err(|_| Error::Closed)
+    /// A place for something of so many bytes.
+    async fn permit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        self.room.clone().acquire_many_owned(places(bytes, self.places)).await.map_err(|_| Error::Closed)
     }
 
     /// Gives work as long as requests wait.
@@ -233,13 +237,14 @@ impl Inner {
     }
 
     pub(super) async fn propose(&self, proposal: Proposal) -> Result<Answer, Error> {
+        let bytes = if let Proposal::Command(encoded) = &proposal { encoded.len() } else { 0 };
         let ask = |reply: Reply, permit| Input::Propose(proposal.clone(), reply, permit);
         self.in_time(async {
             let mut leader = self.leader.clone();
             loop {
                 leader.borrow_and_update();
                 let (reply, answer) = oneshot::channel();
-                self.send(ask(reply, self.permit().await?))?;
+                self.send(ask(reply, self.permit(bytes).await?))?;
                 match answer.await {
                     // Nothing was proposed, so it is safe to try again when there is a leader, or when the one
                     // there is has room again or did not hand over after all.
@@ -273,7 +278,7 @@ impl Inner {
     pub(super) async fn catch_up(&self) -> Result<(), Error> {
         self.in_time(async {
             let (reply, answer) = oneshot::channel();
-            self.send(Input::Read(reply, self.permit().await?))?;
+            self.send(Input::Read(reply, self.permit(0).await?))?;
             answer.await.map_err(|_| self.gone())?
         })
         .await
