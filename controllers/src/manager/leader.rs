@@ -88,6 +88,8 @@ fn decide(election: &LeaderElection, sight: &Sight, at: Instant, time: Time) -> 
 pub(super) struct Lead {
     election: LeaderElection,
     sight: Sight,
+    /// When the attempt began that got it.
+    since: Instant,
 }
 
 /// Waits until we hold the lease; `None` if cancelled before.
@@ -100,18 +102,21 @@ pub(super) async fn acquire(
     let attempt = async {
         let mut sight = None;
         loop {
-            match claim(api, &election, clock, &mut sight).await {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(%error, "cannot claim the leader's lease"),
+            let begun = Instant::now();
+            // What takes longer comes to nothing: others may have waited long enough to claim the lease in turn.
+            let claimed = tokio::time::timeout(election.renew_deadline, claim(api, &election, clock, &mut sight)).await;
+            match claimed {
+                Ok(Ok(true)) => return sight.map(|sight| (sight, begun)),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "cannot claim the leader's lease"),
+                Err(_) => tracing::debug!("cannot claim the leader's lease in time"),
             }
             tokio::time::sleep(election.retry_period).await;
         }
-        sight
     };
-    let sight = cancel.run_until_cancelled(attempt).await??;
+    let (sight, since) = cancel.run_until_cancelled(attempt).await??;
     tracing::info!(identity = election.identity, "became the leader");
-    Some(Lead { election, sight })
+    Some(Lead { election, sight, since })
 }
 
 /// One attempt to get or renew the lease.
@@ -147,15 +152,16 @@ async fn claim(api: &Api, election: &LeaderElection, clock: &Clock, sight: &mut 
 }
 
 impl Lead {
-    /// Renews until cancelled, then lets go; cancels if it can't renew in time.
-    pub(super) async fn keep(self, api: &Api, clock: &Clock, cancel: CancellationToken) {
-        let Self { election, sight } = self;
+    /// Renews until all has `ended`, then lets go; cancels what is done as the leader if it can't renew in time.
+    pub(super) async fn keep(self, api: &Api, clock: &Clock, cancel: CancellationToken, ended: CancellationToken) {
+        let Self { election, sight, since } = self;
         let mut sight = Some(sight);
-        let mut renewed = Instant::now();
-        while cancel.run_until_cancelled(tokio::time::sleep(election.retry_period)).await.is_some() {
-            let left = election.renew_deadline.saturating_sub(renewed.elapsed());
+        let mut renewed = since;
+        while ended.run_until_cancelled(tokio::time::sleep(election.retry_period)).await.is_some() {
+            let begun = Instant::now();
+            let left = election.renew_deadline.saturating_sub(begun.duration_since(renewed));
             match tokio::time::timeout(left, claim(api, &election, clock, &mut sight)).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => renewed = begun,
                 Ok(Ok(false)) => break,
                 Ok(Err(error)) => tracing::warn!(%error, "cannot renew the leader's lease"),
                 Err(_) => {}
@@ -164,7 +170,7 @@ impl Lead {
                 break;
             }
         }
-        if !cancel.is_cancelled() {
+        if !ended.is_cancelled() {
             tracing::warn!(identity = election.identity, "lost leadership");
             cancel.cancel();
             return;
@@ -181,7 +187,95 @@ impl Lead {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+
     use super::*;
+
+    /// A server with one lease; it is made after a while.
+    #[derive(Clone, Default)]
+    struct Server {
+        lease: Arc<Mutex<Option<Value>>>,
+        takes: Duration,
+        /// Whether it says nothing more once the lease is there.
+        falls_silent: bool,
+    }
+
+    impl Server {
+        async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+            let method = request.method().clone();
+            let body = request.into_body().collect_bytes().await.unwrap_or_default();
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let there = self.lease.lock().unwrap().is_some();
+            if there && self.falls_silent {
+                std::future::pending::<()>().await;
+            }
+            let (code, told) = match method {
+                Method::POST => {
+                    tokio::time::sleep(self.takes).await;
+                    *self.lease.lock().unwrap() = Some(body.clone());
+                    (201, body)
+                }
+                Method::PATCH => {
+                    let mut lease = self.lease.lock().unwrap();
+                    let lease = lease.as_mut().unwrap();
+                    for (field, value) in body["spec"].as_object().unwrap() {
+                        lease["spec"][field] = value.clone();
+                    }
+                    (200, lease.clone())
+                }
+                _ => match &*self.lease.lock().unwrap() {
+                    Some(lease) => (200, lease.clone()),
+                    None => (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"})),
+                },
+            };
+            let response = Response::builder().status(code).header("content-type", "application/json");
+            Ok(response.body(Body::from(told.to_string().into_bytes())).unwrap())
+        }
+
+        fn api(&self) -> Api {
+            let server = self.clone();
+            Api::new(Client::new(tower::service_fn(move |request| server.clone().answer(request)), "default"))
+        }
+
+        fn holder(&self) -> Value {
+            self.lease.lock().unwrap().as_ref().map(|lease| lease["spec"]["holderIdentity"].clone()).unwrap_or_default()
+        }
+    }
+
+    fn clock() -> Clock {
+        Arc::new(|| Time::from_seconds(1_000))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lead_ends_in_time_counted_from_when_it_was_asked_for() {
+        let server = Server { takes: Duration::from_secs(8), falls_silent: true, ..Server::default() };
+        let (api, start, cancel) = (server.api(), Instant::now(), CancellationToken::new());
+        let lead = acquire(&api, LeaderElection::new("me"), &clock(), &cancel).await.unwrap();
+        lead.keep(&api, &clock(), cancel.clone(), CancellationToken::new()).await;
+        assert!(cancel.is_cancelled());
+        assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lead_is_let_go_when_all_has_ended() {
+        let (server, cancel, ended) = (Server::default(), CancellationToken::new(), CancellationToken::new());
+        let api = server.api();
+        let lead = acquire(&api, LeaderElection::new("me"), &clock(), &cancel).await.unwrap();
+        cancel.cancel();
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(server.holder(), json!("me"), "something may still be under way");
+            ended.cancel();
+        };
+        let clock = clock();
+        tokio::join!(lead.keep(&api, &clock, cancel.clone(), ended.clone()), ends);
+        assert_eq!(server.holder(), json!(""));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_changes_hands_only_when_it_expired_by_our_clock() {

@@ -65,16 +65,20 @@ impl Manager {
     pub async fn run(self, shutdown: CancellationToken) {
         let cancel = shutdown.child_token();
         let api = Api::new(self.client.clone());
+        let ended = CancellationToken::new();
         let keeper = match self.election.clone() {
             None => None,
             Some(election) => {
                 let Some(lead) = leader::acquire(&api, election, &self.clock, &cancel).await else { return };
-                let (api, clock, cancel) = (api.clone(), self.clock.clone(), cancel.clone());
-                Some(tokio::spawn(async move { lead.keep(&api, &clock, cancel).await }))
+                let (api, clock) = (api.clone(), self.clock.clone());
+                let (cancel, ended) = (cancel.clone(), ended.clone());
+                Some(tokio::spawn(async move { lead.keep(&api, &clock, cancel, ended).await }))
             }
         };
         self.run_as_leader(api, cancel.clone()).await;
         cancel.cancel();
+        // Only now may another lead.
+        ended.cancel();
         if let Some(keeper) = keeper {
             _ = keeper.await;
         }
