@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -87,6 +88,9 @@ pub struct Progress {
 /// How many changes wait at most to be looked at; how many events to be written.
 const CHANGES_MAX: usize = 4096;
 const NOTES_MAX: usize = 4096;
+/// How long it may take to write the last events and to give up the lead.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
 /// Runs a scheduler against an API server.
 pub struct Driver {
     client: Client,
@@ -179,7 +183,10 @@ impl Driver {
         running.finish(leads).await;
         // Only now may another lead.
         ended.cancel();
-        while helpers.join_next().await.is_some() {}
+        let all = async { while helpers.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+            helpers.shutdown().await;
+        }
         result
     }
 }

@@ -304,17 +304,36 @@ fn calls_that_are_never_answered_end_all_the_same() {
 }
 
 #[test]
+fn events_that_nobody_takes_do_not_keep_it_from_ending() {
+    run(async {
+        let api = FakeApi::new();
+        let _gate = api.hold("/events");
+        api.put(NODES, small("n").json().clone());
+        let driver = start(&api, DriverConfig::default());
+        for name in ["p", "q", "r"] {
+            put_pod(&api, &asks(name, "500m"));
+            until_bound(&api, name).await;
+        }
+        let since = tokio::time::Instant::now();
+        driver.stop().await.unwrap();
+        assert!(since.elapsed() <= Duration::from_secs(16), "{:?}", since.elapsed());
+    });
+}
+
+#[test]
 fn a_promise_that_cannot_be_taken_back_does_not_stop_preemption() {
     run(async {
         let api = FakeApi::new();
         api.put(NODES, small("n").json().clone());
         put_pod(&api, &asks("low", "2").on("n"));
-        put_pod(&api, &asks("promised", "2").priority(10));
-        let driver = start(&api, DriverConfig::default());
         let gate = api.hold("/pods/low");
-        api.until("victims are to go", |api| (api.held().0 == 1).then_some(())).await;
+        let driver = start(&api, DriverConfig::default());
+        put_pod(&api, &asks("promised", "2").priority(10));
+        let promised = |api: &FakeApi| api.get(PODS, "promised")?["status"]["nominatedNodeName"].as_str().map(drop);
+        api.until("a promise", promised).await;
         api.fail_next("/pods/promised/status", 404, "pods \"promised\" not found");
         put_pod(&api, &asks("high", "2").priority(100));
+        api.until("both preemptors are at their victim", |api| (api.held().0 == 2).then_some(())).await;
         gate.add_permits(1000);
         assert_eq!(until_bound(&api, "high").await, "n");
         driver.stop().await.unwrap();
