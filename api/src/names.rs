@@ -24,6 +24,11 @@ fn too_long(length: usize) -> String {
     format!("must be no more than {length} bytes")
 }
 
+/// The same in the words that upstream's older rules have for it.
+fn too_many_characters(length: usize) -> String {
+    format!("must be no more than {length} characters")
+}
+
 fn edges(text: &str, inner: impl Fn(u8) -> bool, edge: impl Fn(u8) -> bool) -> bool {
     let bytes = text.as_bytes();
     match (bytes.first(), bytes.last()) {
@@ -49,7 +54,7 @@ fn is_qualified(text: &str) -> bool {
 pub fn dns1123_label(value: &str) -> Faults {
     let mut faults = Faults::new();
     if value.len() > 63 {
-        faults.push(too_long(63));
+        faults.push(too_many_characters(63));
     }
     if !is_label(value) {
         let rule = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
@@ -69,7 +74,7 @@ pub fn dns1123_label(value: &str) -> Faults {
 pub fn dns1123_subdomain(value: &str) -> Faults {
     let mut faults = Faults::new();
     if value.len() > 253 {
-        faults.push(too_long(253));
+        faults.push(too_many_characters(253));
     }
     if !value.split('.').all(is_label) {
         let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
@@ -79,12 +84,38 @@ pub fn dns1123_subdomain(value: &str) -> Faults {
     faults
 }
 
+/// A subdomain whose labels may have underscores: where resolvers search.
+#[must_use]
+pub fn dns1123_subdomain_with_underscores(value: &str) -> Faults {
+    let mut faults = Faults::new();
+    if value.len() > 253 {
+        faults.push(too_many_characters(253));
+    }
+    let label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        is_label_end(label.bytes().next())
+            && is_label_end(label.bytes().next_back())
+            && label.bytes().all(|byte| matches!(byte, b'-' | b'_') || is_label_end(Some(byte)))
+    };
+    if !value.split('.').all(label) {
+        let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
+                    must start and end with an alphanumeric character";
+        const PART: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+        faults.push(pattern_fault(rule, &format!("{PART}(\\.{PART})*"), &["example.com"]));
+    }
+    faults
+}
+
+fn is_label_end(byte: Option<u8>) -> bool {
+    byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
 /// An RFC 1035 label of at most 63 bytes.
 #[must_use]
 pub fn dns1035_label(value: &str) -> Faults {
     let mut faults = Faults::new();
     if value.len() > 63 {
-        faults.push(too_long(63));
+        faults.push(too_many_characters(63));
     }
     if !(is_label(value) && value.starts_with(|c: char| c.is_ascii_lowercase())) {
         let rule = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
@@ -105,7 +136,8 @@ pub fn qualified_name(value: &str) -> Faults {
             if prefix.is_empty() {
                 faults.push("prefix part must be non-empty".into());
             } else {
-                faults.extend(dns1123_subdomain(prefix).into_iter().map(|fault| format!("prefix part {fault}")));
+                let told = |fault: String| format!("prefix part {}", fault.replace("253 characters", "253 bytes"));
+                faults.extend(dns1123_subdomain(prefix).into_iter().map(told));
             }
             name
         }
@@ -166,7 +198,7 @@ pub fn port_name(value: &str) -> Faults {
     if value.len() > 15 {
         faults.push("must be no more than 15 characters".into());
     }
-    if !value.bytes().all(|b| lower(b) || b == b'-') {
+    if value.is_empty() || !value.bytes().all(|b| lower(b) || b == b'-') {
         faults.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }
     if !value.bytes().any(|b| b.is_ascii_lowercase()) {
@@ -197,7 +229,7 @@ pub fn env_var_name(value: &str) -> Faults {
 pub fn config_key(value: &str) -> Faults {
     let mut faults = Faults::new();
     if value.len() > 253 {
-        faults.push(too_long(253));
+        faults.push(too_many_characters(253));
     }
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         let rule = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
@@ -238,7 +270,7 @@ mod tests {
             ]
         );
         assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
-        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
         assert!(qualified_name("a/b/c")[0].starts_with("a valid label key must consist of"));
         assert!(label_value("-a")[0].starts_with("a valid label must be an empty string or consist of alphanumeric"));

@@ -60,6 +60,14 @@ pub fn protobuf(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// A response in YAML.
+pub fn yaml(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = json_bytes(code, text);
+    let media_type = header::HeaderValue::from_static("application/yaml");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
 /// A response of plain text.
 pub fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = json_bytes(code, text);

@@ -69,6 +69,7 @@ mod config_file;
 pub mod connect;
 pub mod custom;
 mod der;
+mod device_access;
 pub mod discovery;
 #[cfg(feature = "encryption")]
 pub mod encryption;

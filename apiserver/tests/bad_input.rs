@@ -128,7 +128,7 @@ async fn wrong_values() {
     let name = "x".repeat(254);
     let answer = json(&server, Method::POST, CONFIGMAPS, &json!({ "metadata": { "name": name } })).await;
     let message = format!(
-        "ConfigMap \"{name}\" is invalid: metadata.name: Invalid value: \"{name}\": must be no more than 253 bytes"
+        "ConfigMap \"{name}\" is invalid: metadata.name: Invalid value: \"{name}\": must be no more than 253 characters"
     );
     assert_eq!(answer.fault(), (422, "Invalid".into(), message));
     let answer = json(&server, Method::POST, CONFIGMAPS, &json!({ "metadata": {} })).await;

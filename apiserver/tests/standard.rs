@@ -10,7 +10,7 @@ mod paths;
 
 use std::sync::Arc;
 
-use common::{get, json};
+use common::{get, json, send};
 use http::Method;
 use kubewright_api::resources;
 use kubewright_apiserver::discovery::Check;
@@ -149,4 +149,23 @@ async fn what_the_server_sets_is_nobodys() {
     assert!(created["spec"]["clusterIP"].is_string());
     let fields = &created["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
     assert!(fields.get("f:clusterIP").is_none() && fields["f:ports"]["."].is_object(), "{fields}");
+}
+
+#[tokio::test]
+async fn claims_on_devices_as_administrator_want_a_labelled_namespace() {
+    let server = standard().await.as_user(User::admin());
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let exactly = json!({"deviceClassName": "gpu", "adminAccess": true});
+    let claim =
+        json!({"metadata": {"name": "a"}, "spec": {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}});
+    let answer = json(&server, Method::POST, claims, &claim).await;
+    let why = "ResourceClaim.resource.k8s.io \"a\" is invalid: spec.devices.requests[0].adminAccess: Forbidden: admin access to \
+               devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+    assert_eq!(answer.fault(), (422, "Invalid".into(), why.into()));
+    let label = json!({"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}});
+    let namespace = "/api/v1/namespaces/default";
+    let answer = send(&server, Method::PATCH, namespace, "application/merge-patch+json", label.to_string()).await;
+    assert_eq!(answer.code, 200, "{:?}", answer.fault());
+    let answer = json(&server, Method::POST, claims, &claim).await;
+    assert_eq!(answer.code, 201, "{:?}", answer.fault());
 }

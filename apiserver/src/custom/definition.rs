@@ -73,7 +73,7 @@ impl Definition {
             let version = versions.iter().find(|version| version["storage"] == true)?;
             let (info, schema, strategy) = read_version(spec, names, version, terminating);
             let mut home = Served::new(info, None, Schema::Custom(schema), strategy.into(), Arc::clone(&storage));
-            home.webhook = Some(Arc::clone(webhook));
+            (home.webhook, home.defined) = (Some(Arc::clone(webhook)), true);
             Some(Arc::new(home))
         });
         let served = versions.iter().filter(|version| version["served"] == true).map(|version| {
@@ -81,7 +81,7 @@ impl Definition {
             let storage = Arc::clone(&storage);
             let mut served = Served::new(info, None, Schema::Custom(schema), strategy.into(), storage);
             served.published = Some(Arc::new(version["schema"]["openAPIV3Schema"].clone()));
-            (served.webhook, served.home) = (webhook.clone(), home.clone());
+            (served.webhook, served.home, served.defined) = (webhook.clone(), home.clone(), true);
             if let Some(before) = known.filter(|_| cache != CacheUse::New).and_then(|known| known.version(&served)) {
                 served.gone = before.gone.clone();
             }

@@ -12,7 +12,9 @@ use super::groups::{Group, place_of};
 use crate::aggregate::Extension;
 use crate::registry::ResourceInfo;
 
-const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// The forms of the aggregated document.
+pub(super) const JSON: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub(super) const YAML: &str = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The content type of the aggregated document, if a client prefers it to the plain one.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
@@ -22,11 +24,16 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<&'static str> {
         let media = parts.next().unwrap_or_default();
         let parameters: Vec<&str> = parts.collect();
         let has = |wanted: &str| parameters.contains(&wanted);
-        if media == "application/json" && has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList") {
+        let form = match media {
+            "application/json" => Some(JSON),
+            "application/yaml" => Some(YAML),
+            _ => None,
+        };
+        if form.is_some() && has("g=apidiscovery.k8s.io") && has("as=APIGroupDiscoveryList") {
             if has("v=v2") {
-                return Some(CONTENT_TYPE);
+                return form;
             }
-        } else if matches!(media, "application/json" | "application/*" | "*/*") {
+        } else if matches!(media, "application/json" | "application/yaml" | "application/*" | "*/*") {
             return None;
         }
     }

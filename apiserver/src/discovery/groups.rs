@@ -15,7 +15,7 @@ use crate::body::{self, Body};
 use crate::registry::ResourceInfo;
 use crate::registry::table::Resources;
 use crate::request::RequestInfo;
-use crate::server::Endpoint;
+use crate::server::{Endpoint, of_document};
 
 /// One API group with its versions, the preferred one first.
 pub(super) struct Group {
@@ -145,9 +145,16 @@ impl Groups {
     fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         if let (["api" | "apis"], Some(content_type)) = (parts.as_slice(), aggregated::wanted(headers)) {
-            let mut response = self.aggregated(parts == ["api"]).serve(headers, content_type);
+            let mut document = self.aggregated(parts == ["api"]);
+            if content_type == aggregated::YAML {
+                document = document.in_yaml();
+            }
+            let mut response = document.serve(headers, content_type);
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
             return response;
+        }
+        if let Err(status) = of_document(headers) {
+            return body::status(&status);
         }
         let mut all = groups(&self.resources.infos().0);
         add_extensions(&mut all, &self.extensions.all());
@@ -269,5 +276,20 @@ mod tests {
         headers.insert(header::ACCEPT, accept.parse().unwrap());
         headers.insert(header::IF_NONE_MATCH, response.headers()[header::ETAG].clone());
         assert_eq!(all().answer("/apis", &headers).status(), 304);
+        let yaml = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        assert_eq!(get("/apis", yaml).await.0.headers()[header::CONTENT_TYPE], yaml);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_made_is_refused() {
+        for (path, accept, code) in [
+            ("/apis/apps", "application/yaml", 200),
+            ("/apis/apps", "text/html", 406),
+            ("/apis/apps", "text/html,*/*;q=0.8", 200),
+            ("/apis/apps/v1", "application/json;as=Table;v=v1;g=meta.k8s.io", 406),
+            ("/apis/apps", aggregated::JSON, 406),
+        ] {
+            assert_eq!(get(path, accept).await.0.status(), code, "{path} {accept}");
+        }
     }
 }

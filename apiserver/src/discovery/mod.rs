@@ -46,6 +46,12 @@ impl Document {
         Self { bytes, etag }
     }
 
+    /// The document in YAML, which few ask for: it isn't kept.
+    fn in_yaml(&self) -> Self {
+        let value = serde_json::from_slice(&self.bytes).unwrap_or_default();
+        Self::tagged(crate::object::yaml::write(&value).into(), self.etag.clone())
+    }
+
     /// Bytes of another form of a document, under its tag.
     fn tagged(bytes: Vec<u8>, etag: String) -> Self {
         Self { bytes: bytes.into(), etag }

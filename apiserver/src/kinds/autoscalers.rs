@@ -79,8 +79,10 @@ fn validate(object: &Value, errors: &mut FieldErrors) {
     let target = spec.field("scaleTargetRef");
     target_reference(&target, errors);
     // Nothing else in the core group can be scaled.
-    if !target.field("apiVersion").text().contains('/') && target.field("kind").text() != "ReplicationController" {
-        target.field("apiVersion").invalid(errors, "apiVersion must specify API group");
+    let version = target.field("apiVersion").text();
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    if group.is_empty() && target.field("kind").text() != "ReplicationController" {
+        target.field("apiVersion").invalid_value(errors, version, "apiVersion must specify API group");
     }
     spec.field("metrics").items().for_each(|one| metric(&one, errors));
     for name in ["scaleUp", "scaleDown"] {
@@ -115,7 +117,7 @@ fn scaling_rules(rules: &Field<'_>, errors: &mut FieldErrors) {
     for policy in policies.items() {
         let kind = policy.field("type");
         if !["Percent", "Pods"].contains(&kind.text()) {
-            errors.push(FieldError::not_supported(&kind.path(), kind.text(), &["Percent", "Pods"]));
+            errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), &["Percent", "Pods"]));
         }
         policy.field("value").positive(errors);
         let period = policy.field("periodSeconds");
@@ -150,7 +152,7 @@ fn metric(one: &Field<'_>, errors: &mut FieldErrors) {
     }
     let expected = SOURCES.iter().find(|(kind_name, _)| *kind_name == kind.text()).map(|(_, name)| *name);
     match expected {
-        None => errors.push(FieldError::not_supported(&kind.path(), kind.text(), &kinds)),
+        None => errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), &kinds)),
         Some(name) if !present.contains(&name) => {
             one.field(name).required(errors, "must populate information for the given metric source");
         }

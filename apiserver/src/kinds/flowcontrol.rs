@@ -11,7 +11,7 @@ use super::same::same;
 use crate::registry::Column;
 use crate::table::{AGE, NAME, text, text_of};
 
-const VERBS: &[&str] = &["get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy"];
+const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 /// FlowSchemas.
 pub(crate) static FLOW_SCHEMAS: Kind = Kind {
@@ -123,7 +123,11 @@ fn subject(subject: &Field<'_>, errors: &mut FieldErrors) {
     let kinds = [("User", "user"), ("Group", "group"), ("ServiceAccount", "serviceAccount")];
     let kind = subject.field("kind");
     let Some((name, own)) = kinds.iter().find(|(name, _)| *name == kind.text()) else {
-        errors.push(FieldError::not_supported(&kind.path(), kind.text(), &["Group", "ServiceAccount", "User"]));
+        errors.push(FieldError::not_supported_in_order(
+            &kind.path(),
+            kind.text(),
+            &["Group", "ServiceAccount", "User"],
+        ));
         return;
     };
     let own_field = subject.field(own);
@@ -281,7 +285,7 @@ fn level(object: &Value, errors: &mut FieldErrors) {
                 limited.required(errors, "must not be empty when type is Limited");
             }
         }
-        _ => errors.push(FieldError::not_supported(&kind.path(), kind.text(), &["Exempt", "Limited"])),
+        _ => errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), &["Exempt", "Limited"])),
     }
 }
 
@@ -307,7 +311,7 @@ fn limits(limited: &Field<'_>, errors: &mut FieldErrors) {
             queuing.required(errors, "must not be empty if limited.limitResponse.type is Limited");
         }
         "Queue" => queues(&queuing, errors),
-        _ => errors.push(FieldError::not_supported(&kind.path(), kind.text(), &["Queue", "Reject"])),
+        _ => errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), &["Queue", "Reject"])),
     }
     percent(&limited.field("lendablePercent"), errors);
     let borrowing = limited.field("borrowingLimitPercent");

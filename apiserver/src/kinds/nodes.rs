@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kubewright_api::field::{FieldError, FieldErrors};
 use serde_json::{Value, json};
 
-use super::edit::{default_to, ensure, find, restore, set, with};
+use super::edit::{default_to, ensure, find, remove, restore, set, with};
 use super::kind::{Kind, Part};
 use super::podspec::round_up;
 use super::read::Field;
@@ -28,7 +28,17 @@ pub(crate) static NODES: Kind = Kind {
             default_to(status, "allocatable", capacity);
         }
     },
-    update: |_, object, old| restore(object, "status", old),
+    create: |_, object| drop_dynamic_configuration(object),
+    update: |_, object, old| {
+        restore(object, "status", old);
+        drop_dynamic_configuration(object);
+    },
+    warnings: |object, _| {
+        if Field::of(object).at("spec.externalID").is_empty() {
+            return Vec::new();
+        }
+        vec!["spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned()]
+    },
     validate: |object, errors| {
         validate(object, errors);
         let list = Field::of(object).at("spec.podCIDRs");
@@ -48,7 +58,14 @@ pub(crate) static NODES: Kind = Kind {
     ..Kind::PLAIN
 };
 
-static STATUS: Part = Part { validate: validate_update, ..Part::STATUS };
+static STATUS: Part =
+    Part { update: |_, object, _| drop_dynamic_configuration(object), validate: validate_update, ..Part::STATUS };
+
+/// Nodes are no longer configured by the API; what is left of it is dropped.
+fn drop_dynamic_configuration(object: &mut Value) {
+    with(object, "spec", |spec| drop(remove(spec, "configSource")));
+    with(object, "status", |status| drop(remove(status, "config")));
+}
 
 /// The single block of pod addresses is the first of many.
 fn one_block(object: &mut Value) {
@@ -58,6 +75,7 @@ fn one_block(object: &mut Value) {
     match first {
         None if !single.is_empty() => set(spec, "podCIDRs", json!([single])),
         Some(first) if single.is_empty() => set(spec, "podCIDR", first),
+        Some(first) if first != single => set(spec, "podCIDRs", json!([single])),
         _ => {}
     }
 }
@@ -127,6 +145,9 @@ fn validate_update(object: &Value, old: &Value, errors: &mut FieldErrors) {
     let (blocks, before) = (node.at("spec.podCIDRs"), old.at("spec.podCIDRs"));
     if !before.is_empty() && blocks.texts() != before.texts() {
         blocks.forbidden(errors, "node updates may not change podCIDR except from \"\" to valid");
+    }
+    if !node.at("spec.externalID").same_as(&old.at("spec.externalID")) {
+        node.at("spec.externalID").forbidden(errors, "may not be updated");
     }
     let (id, before) = (node.at("spec.providerID"), old.at("spec.providerID"));
     if !before.is_empty() && !id.same_as(&before) {

@@ -73,8 +73,11 @@ pub(crate) static PRIORITY_CLASSES: Kind = Kind {
         }
         object.field("preemptionPolicy").unchanged(errors, &old.field("preemptionPolicy"));
     }),
+    // Its generation is that of its creation: nothing that counts changes afterwards.
+    create: |_, object| {
+        super::edit::with(object, "metadata", |metadata| super::edit::set(metadata, "generation", 1));
+    },
     columns: &PRIORITY_COLUMNS,
-    generation: true,
     ..Kind::PLAIN
 };
 

@@ -102,7 +102,7 @@ fn rules(object: &Value, namespaced: bool, errors: &mut FieldErrors) {
 
 fn group_is(field: &Field<'_>, group: &str, errors: &mut FieldErrors) {
     if field.text() != group {
-        errors.push(FieldError::not_supported(&field.path(), field.text(), &[group]));
+        errors.push(FieldError::not_supported_in_order(&field.path(), field.text(), &[group]));
     }
 }
 
@@ -113,7 +113,7 @@ fn binding(object: &Value, namespaced: bool, errors: &mut FieldErrors) {
     let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
     let kind = role.field("kind");
     if !kinds.contains(&kind.text()) {
-        errors.push(FieldError::not_supported(&kind.path(), kind.text(), kinds));
+        errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), kinds));
     }
     role.field("name").require_and_check(errors, names::path_segment);
     for subject in object.field("subjects").items() {

@@ -221,12 +221,12 @@ impl Field<'_> {
 
     /// Its text, empty if there is none, is none of the allowed.
     pub(crate) fn unsupported_text(&self, errors: &mut FieldErrors, allowed: &[&str]) {
-        errors.push(FieldError::not_supported(&self.path(), self.text(), allowed));
+        errors.push(FieldError::not_supported_in_order(&self.path(), self.text(), allowed));
     }
 
     /// Its value is none of the allowed.
     pub(crate) fn unsupported(&self, errors: &mut FieldErrors, allowed: &[&str]) {
-        errors.push(FieldError::not_supported(&self.path(), self.raw(), allowed));
+        errors.push(FieldError::not_supported_in_order(&self.path(), self.raw(), allowed));
     }
 }
 

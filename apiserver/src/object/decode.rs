@@ -5,6 +5,7 @@ use kubewright_api::status::Status;
 use serde_json::Value;
 
 use super::order::in_order;
+use super::said::{self, Misnamed};
 use super::typed::Schema;
 use super::{parse, schema as check};
 use crate::custom;
@@ -76,6 +77,8 @@ pub struct Expected<'a> {
     pub kind: &'a str,
     /// Its schema.
     pub schema: Schema,
+    /// Whether it must name its kind and version, as custom resources must.
+    pub must_be_said: bool,
 }
 
 impl<'a> Expected<'a> {
@@ -83,13 +86,13 @@ impl<'a> Expected<'a> {
     #[must_use]
     pub fn new(api_version: &'a str, kind: &'a str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        Self { api_version, kind, schema: schema::of_kind(group, version, kind).into() }
+        Self { api_version, kind, schema: schema::of_kind(group, version, kind).into(), must_be_said: false }
     }
 
     /// A kind of that schema.
     #[must_use]
     pub fn of(api_version: &'a str, kind: &'a str, schema: &Schema) -> Self {
-        Self { api_version, kind, schema: schema.clone() }
+        Self { api_version, kind, schema: schema.clone(), must_be_said: false }
     }
 
     fn version(&self) -> &'a str {
@@ -126,7 +129,15 @@ pub fn object(
         );
         return Err(unrecognized(expected, &error, body));
     }
-    check_kind(&value, expected)?;
+    if expected.must_be_said {
+        said::check(&value, expected, || String::from_utf8_lossy(body).into_owned()).map_err(|fault| match fault {
+            Misnamed::Unreadable(error) => unrecognized(expected, &error, body),
+            Misnamed::Version(version) => other_version(&version, expected),
+            Misnamed::Kind(_) => said::refused(&value, expected),
+        })?;
+    } else {
+        check_kind(&value, expected)?;
+    }
     value["apiVersion"] = expected.api_version.into();
     value["kind"] = expected.kind.into();
     let shaped = faults(&mut value, &parsed.duplicates, expected).and_then(|mut faults| {
@@ -231,10 +242,7 @@ pub fn check_kind(value: &Value, expected: &Expected<'_>) -> Result<(), Status> 
     let kind = given("kind").unwrap_or(expected.kind);
     let api_version = given("apiVersion").unwrap_or(expected.api_version);
     if kind == expected.kind && api_version != expected.api_version {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            expected.api_version
-        )));
+        return Err(other_version(api_version, expected));
     }
     if kind != expected.kind {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -254,6 +262,13 @@ pub fn check_kind(value: &Value, expected: &Expected<'_>) -> Result<(), Status> 
         )));
     }
     Ok(())
+}
+
+fn other_version(found: &str, expected: &Expected<'_>) -> Status {
+    Status::bad_request(format!(
+        "the API version in the data ({found}) does not match the expected API version ({})",
+        expected.api_version
+    ))
 }
 
 fn unrecognized(expected: &Expected<'_>, error: &str, body: &[u8]) -> Status {

@@ -7,6 +7,7 @@ mod duplicates;
 mod order;
 pub mod parse;
 pub mod protobuf;
+pub(crate) mod said;
 pub mod schema;
 mod syntax;
 pub mod typed;

@@ -72,6 +72,8 @@ pub(crate) struct Served {
     pub(crate) schema: Schema,
     strategy: AnyStrategy,
     pub(crate) storage: Arc<Storage>,
+    /// Whether a definition defines it: its objects say their kind and version, for no type says it for them.
+    pub(crate) defined: bool,
     /// The schema as it is published, of what isn't built in.
     pub(crate) published: Option<Arc<Value>>,
     /// Cancelled when the version is no longer served out of that cache: its watches end.
@@ -186,6 +188,7 @@ impl Served {
             schema,
             strategy,
             storage,
+            defined: false,
             published: None,
             gone,
             webhook: None,

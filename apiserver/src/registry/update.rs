@@ -78,7 +78,7 @@ impl Registry {
         let (storage, strategy) = (call.storage(), call.strategy()?);
         let old = call.for_write(storage.decode(entry)?).await?;
         let mut new = change(Some(&old))?;
-        keep_system_fields(call, &mut new, &old)?;
+        keep_system_fields(call, rules, &mut new, &old)?;
         // What admission and the server itself change is nobody's. Of what is sent to most subresources only a part counts,
         // which their strategies know.
         let at_once = ["", "status"].contains(&call.subresource);
@@ -158,7 +158,7 @@ fn is_released(strategy: &dyn Strategy, object: &Value) -> bool {
 }
 
 /// Checks the object's identity and version, and keeps what no update may change.
-fn keep_system_fields(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
+fn keep_system_fields(call: &Call<'_>, rules: UpdateRules, new: &mut Value, old: &Value) -> Result<(), Status> {
     let storage = call.storage();
     let name = object::name(old).to_owned();
     new["apiVersion"] = call.api_version().into();
@@ -169,10 +169,11 @@ fn keep_system_fields(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(
         return Err(call.conflict(&name, &why));
     }
     match object::resource_version(new) {
-        0 if !storage.strategy.allow_unconditional_update() => {
+        // A scale without a version goes by the object as it is.
+        0 if !storage.strategy.allow_unconditional_update() && rules.subresource != Some("scale") => {
             let path = Path::new("metadata").child("resourceVersion");
             let fault = FieldError::invalid(&path, 0, "must be specified for an update");
-            return Err(Status::invalid(&call.served.info.group, &call.served.info.kind, &name, &[fault]));
+            return Err(Status::invalid(&call.served.info.group, &call.served.info.plural, &name, &[fault]));
         }
         0 => {}
         version if version != object::resource_version(old) => return Err(call.conflict(&name, MODIFIED)),

@@ -25,7 +25,7 @@ pub use parts::Parts;
 
 pub(crate) use core::Core;
 use gate::{Gate, Stack};
-pub(crate) use negotiate::prefers_protobuf;
+pub(crate) use negotiate::{Encoding, of_document, preferred};
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -37,9 +37,18 @@ pub(super) struct Form {
     pub(super) pretty: bool,
 }
 
-/// Whether whoever sent these headers would rather have protobuf than anything else there is.
-pub(crate) fn prefers_protobuf(headers: &HeaderMap) -> bool {
-    choose(headers, false, false, true).is_ok_and(|form| form.encoding == Encoding::Protobuf)
+/// In what whoever sent these headers would rather have anything.
+pub(crate) fn preferred(headers: &HeaderMap) -> Encoding {
+    choose(headers, false, false, true).map(|form| form.encoding).unwrap_or_default()
+}
+
+/// In what a document is written for whoever sent these headers.
+///
+/// # Errors
+/// 406 if it can't be made as they want it.
+pub(crate) fn of_document(headers: &HeaderMap) -> Result<Encoding, Status> {
+    let form = choose(headers, false, false, true)?;
+    if form.view == View::Whole { Ok(form.encoding) } else { Err(not_acceptable()) }
 }
 
 /// Whether an object as it is will do: of what is not stored there are neither tables nor metadata alone.

@@ -27,6 +27,7 @@ use crate::authz::{AllowAll, Authorizer, AuthorizerConfig, AuthzMetrics, Chain, 
 use crate::bootstrap;
 use crate::bootstrap::BootstrapConfig;
 use crate::bootstrap::extension_authentication::{Bundle, ExtensionAuthentication};
+use crate::device_access::DeviceAccess;
 use crate::discovery::{
     Check, Groups, Health, HealthMetrics, Index, KEY_SET, MetricsPage, OpenApi, TokenKeys, Version,
 };
@@ -226,6 +227,9 @@ impl Standard {
         ));
         parts.hook(GroupResource::core("services"), Arc::clone(&allocator) as _);
         objects.observe(GroupResource::core("services"), allocator);
+        let devices = |resource| GroupResource::new("resource.k8s.io", resource);
+        parts.hook(devices("resourceclaims"), Arc::new(DeviceAccess::of_claims(Arc::clone(&objects))));
+        parts.hook(devices("resourceclaimtemplates"), Arc::new(DeviceAccess::of_templates(objects)));
     }
 
     /// Where the discovery document says that the keys of service account tokens are: as configured, or at the address by

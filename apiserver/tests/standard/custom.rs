@@ -365,3 +365,39 @@ async fn objects_go_with_a_definition_whose_stored_version_is_not_served() {
     assert_eq!(get(&server, &uri).await.code, 404);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn objects_say_their_kind_and_version() {
+    let server = defined().await;
+    let check = async |change: Value, expected: (u16, &str)| {
+        let mut body = train("a", json!({"line": "S1"}));
+        for (name, value) in change.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let answer = json(&server, Method::POST, &format!("{TRAINS}?dryRun=All"), &body).await;
+        let (code, _, message) = answer.fault();
+        assert!(code == expected.0 && message.contains(expected.1), "{change}: {code} {message}");
+    };
+    check(json!({"kind": ""}), (400, "(must be of type Train): Object 'Kind' is missing in '{")).await;
+    check(json!({"kind": 5}), (400, "cannot unmarshal number into Go struct field .kind of type string")).await;
+    check(json!({"apiVersion": ""}), (400, "the API version in the data () does not match the expected")).await;
+    check(json!({"apiVersion": "a/b/c"}), (400, "unexpected GroupVersion string: a/b/c")).await;
+    check(json!({"kind": "Tram"}), (422, "\"a\" is invalid: kind: Invalid value: \"Tram\": must be Train")).await;
+    let made = create(&server, "a", json!({"line": "S1"})).await;
+    assert_eq!(made.code, 201, "{:?}", made.fault());
+    let uri = format!("{TRAINS}/a");
+    for (patch, expected) in [
+        (json!({"kind": null}), (422, "Object 'Kind' is missing in '{")),
+        (json!({"apiVersion": null}), (500, "Object 'apiVersion' is missing")),
+        (json!({"kind": "Tram"}), (422, "kind: Invalid value: \"Tram\": must be Train")),
+    ] {
+        let answer = send(&server, Method::PATCH, &uri, "application/merge-patch+json", patch.to_string()).await;
+        let (code, _, message) = answer.fault();
+        assert!(code == expected.0 && message.contains(expected.1), "{patch}: {code} {message}");
+    }
+    // A scale needs no version, though the object does.
+    let scale =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 2}});
+    let answer = json(&server, Method::PUT, &format!("{uri}/scale"), &scale).await;
+    assert_eq!(answer.code, 200, "{:?}", answer.fault());
+}

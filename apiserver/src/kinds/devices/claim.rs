@@ -63,7 +63,7 @@ impl<'a> RequestNames<'a> {
             "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
         let parts: Vec<&str> = field.text().split('/').collect();
         if parts.len() > 2 {
-            field.invalid(errors, why);
+            field.invalid_value(errors, field.text(), why);
             return;
         }
         for part in &parts {
@@ -72,7 +72,7 @@ impl<'a> RequestNames<'a> {
             }
         }
         if !self.has(parts[0], parts.get(1).copied()) {
-            field.invalid(errors, why);
+            field.invalid_value(errors, field.text(), why);
         }
     }
 

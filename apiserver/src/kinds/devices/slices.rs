@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::device::{counters, device};
 use super::names::{node, pool, several_set};
+use crate::environment::time;
 use crate::kinds::edit::{default_to, each, remove};
 use crate::kinds::kind::Kind;
 use crate::kinds::read::Field;
@@ -56,7 +57,7 @@ static SLICE_COLUMNS: [Column; 5] = [
 /// Taints get the time of their arrival. What belongs to features that are off by default upstream is dropped:
 /// attributes that are lists, and what of a node's own resources a device stands for.
 fn prepare(object: &mut Value, now: Timestamp) {
-    let now = json!(format!("{:.0}", now));
+    let now = json!(time(now));
     for device in each(object, "spec.devices") {
         each(device, "taints").for_each(|taint| default_to(taint, "timeAdded", now.clone()));
         remove(device, "nodeAllocatableResourceMappings");

@@ -4,10 +4,11 @@ use jiff::tz::TimeZone;
 use kubewright_api::field::FieldErrors;
 use serde_json::Value;
 
-use super::{columns, default_spec, schedule};
+use super::{columns, default_spec, name_warning, schedule};
 use crate::kinds::edit::{default_text, default_to, ensure};
 use crate::kinds::kind::{Kind, Part, empty_status};
 use crate::kinds::read::Field;
+use crate::kinds::workloads::template_warnings_at;
 
 /// CronJobs.
 pub(crate) static CRON_JOBS: Kind = Kind {
@@ -30,6 +31,19 @@ pub(crate) static CRON_JOBS: Kind = Kind {
         }
     },
     validate_update: Some(|object, old, errors| validate(object, Some(old), errors)),
+    warnings: |object, old| {
+        let mut warnings = Vec::new();
+        if old.is_none() {
+            name_warning(object, &mut warnings);
+        }
+        warnings.extend(template_warnings_at(object, old, "spec.jobTemplate.spec.template"));
+        if old.is_some() && object["spec"]["schedule"].as_str().is_some_and(|schedule| schedule.contains("TZ")) {
+            let page = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/";
+            let why = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead";
+            warnings.push(format!("{why}, see {page} for more details"));
+        }
+        warnings
+    },
     subresources: &[("status", &Part::STATUS)],
     columns: &columns::CRON_JOBS,
     generation: true,

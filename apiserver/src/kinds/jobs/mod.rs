@@ -57,16 +57,8 @@ pub(crate) static JOBS: Kind = Kind {
     validate_update: Some(validate_update),
     warnings: |object, old| {
         let mut warnings = Vec::new();
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let faults = names::dns1123_label(name);
-        if old.is_none() && !faults.is_empty() {
-            warnings.push(format!(
-                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
-                 label is recommended: [{}]",
-                faults.join(" ")
-            ));
-        }
         if old.is_none() {
+            name_warning(object, &mut warnings);
             podspec::warnings(&Field::of(object).at("spec.template"), &mut warnings);
         }
         warnings
@@ -92,6 +84,18 @@ fn default_spec(spec: &mut Value) {
     }
 }
 
+/// What to warn of in the name of a new job, or of what makes jobs.
+fn name_warning(object: &Value, warnings: &mut Vec<String>) {
+    let faults = names::dns1123_label(object["metadata"]["name"].as_str().unwrap_or_default());
+    if !faults.is_empty() {
+        warnings.push(format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label \
+             is recommended: [{}]",
+            faults.join(" ")
+        ));
+    }
+}
+
 /// Unless the user takes care of it, a job's pods are told apart by labels with its UID.
 fn generate_selector(_: &StrategyContext<'_>, object: &mut Value) {
     if object["spec"]["manualSelector"] == true {
@@ -99,7 +103,10 @@ fn generate_selector(_: &StrategyContext<'_>, object: &mut Value) {
     }
     let uid = object["metadata"]["uid"].clone();
     let name = object["metadata"]["name"].clone();
-    if let Some(labels) = ensure(object, "spec.template.metadata.labels") {
+    // Labels that the job has from its template get the new ones too.
+    let shared = object["metadata"]["labels"] == object["spec"]["template"]["metadata"]["labels"];
+    for path in ["spec.template.metadata.labels", "metadata.labels"].iter().take(if shared { 2 } else { 1 }) {
+        let Some(labels) = ensure(object, path) else { continue };
         NAME_LABELS.iter().for_each(|label| default_to(labels, label, name.clone()));
         UID_LABELS.iter().for_each(|label| default_to(labels, label, uid.clone()));
     }

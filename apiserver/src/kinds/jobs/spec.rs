@@ -106,6 +106,6 @@ fn restart_policy(spec: &Field<'_>, errors: &mut FieldErrors) {
             policy.invalid(errors, "only \"Never\" is supported when podFailurePolicy is specified");
         }
         "OnFailure" | "Never" => {}
-        other => errors.push(FieldError::not_supported(&policy.path(), other, &["OnFailure", "Never"])),
+        other => errors.push(FieldError::not_supported_in_order(&policy.path(), other, &["OnFailure", "Never"])),
     }
 }

@@ -5,7 +5,7 @@ mod policies;
 
 use kubewright_api::field::FieldErrors;
 use kubewright_api::names;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) use ingresses::{INGRESS_CLASSES, INGRESSES};
 pub(crate) use policies::NETWORK_POLICIES;
@@ -18,18 +18,9 @@ use crate::table::{AGE, NAME, text, text_of};
 
 /// IPAddresses: each is named by the address that its parent has.
 pub(crate) static IP_ADDRESSES: Kind = Kind {
-    validate: |object, errors| {
-        let parent = Field::of(object).at("spec.parentRef");
-        if !parent.is_set() {
-            parent.required(errors, "");
-            return;
-        }
-        parent.field("group").check_if_set(errors, names::dns1123_subdomain);
-        parent.field("resource").require_and_check(errors, names::path_segment);
-        parent.field("name").require_and_check(errors, names::path_segment);
-        parent.field("namespace").check_if_set(errors, names::path_segment);
-    },
+    validate: ip_address,
     validate_update: Some(|object, old, errors| {
+        ip_address(object, errors);
         Field::of(object).at("spec.parentRef").unchanged(errors, &Field::of(old).at("spec.parentRef"));
     }),
     name: |name| {
@@ -41,6 +32,18 @@ pub(crate) static IP_ADDRESSES: Kind = Kind {
     columns: &ADDRESS_COLUMNS,
     ..Kind::PLAIN
 };
+
+fn ip_address(object: &Value, errors: &mut FieldErrors) {
+    let parent = Field::of(object).at("spec.parentRef");
+    if !parent.is_set() {
+        parent.required(errors, "");
+        return;
+    }
+    parent.field("group").check_if_set(errors, names::dns1123_subdomain);
+    parent.field("resource").require_and_check(errors, names::path_segment);
+    parent.field("name").require_and_check(errors, names::path_segment);
+    parent.field("namespace").check_if_set(errors, names::path_segment);
+}
 
 static ADDRESS_COLUMNS: [Column; 2] = [
     NAME,

@@ -126,7 +126,7 @@ pub(crate) fn image_is_trimmed(container: &Field<'_>, errors: &mut FieldErrors) 
 fn common(pod: &Pod<'_>, container: &Field<'_>, errors: &mut FieldErrors) {
     container.field("name").require_and_check(errors, names::dns1123_label);
     container.field("image").require(errors);
-    container.field("terminationMessagePolicy").one_of(errors, &["FallbackToLogsOnError", "File"]);
+    container.field("terminationMessagePolicy").one_of(errors, &["File", "FallbackToLogsOnError"]);
     ports(&container.field("ports"), errors);
     env::env(container, errors);
     mounts(container, &pod.volumes, errors);
@@ -187,7 +187,7 @@ fn resize_policy(pod: &Pod<'_>, list: &Field<'_>, errors: &mut FieldErrors) {
             match value {
                 "" => list.required(errors, ""),
                 _ if allowed.contains(&value) => {}
-                _ => errors.push(FieldError::not_supported(&list.path(), value, allowed)),
+                _ => errors.push(FieldError::not_supported_in_order(&list.path(), value, allowed)),
             }
         }
         if never && policy != "NotRequired" {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::image::pull_policy;
 use crate::kinds::edit::{default_number, default_text, default_to, each, ensure, find, set, with};
 
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -58,18 +59,6 @@ pub(crate) fn round_up(list: &mut Value) {
             *amount = Value::String(millis.to_string());
         }
     }
-}
-
-/// `Always` for the tag `latest` or none, `IfNotPresent` otherwise.
-fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
-    let last = name.rsplit('/').next().unwrap_or(name);
-    let tag = last.split_once(':').map(|(_, tag)| tag);
-    let latest = match tag {
-        Some(tag) => tag == "latest",
-        None => !digest && !name.is_empty(),
-    };
-    if latest { "Always" } else { "IfNotPresent" }
 }
 
 fn container(container: &mut Value) {
@@ -188,22 +177,6 @@ pub(crate) fn pod_only(spec: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pull_policies() {
-        for (image, policy) in [
-            ("busybox", "Always"),
-            ("busybox:latest", "Always"),
-            ("busybox:1", "IfNotPresent"),
-            ("host:5000/busybox", "Always"),
-            ("host:5000/busybox:1", "IfNotPresent"),
-            ("busybox@sha256:abc", "IfNotPresent"),
-            ("busybox:latest@sha256:abc", "Always"),
-            ("", "IfNotPresent"),
-        ] {
-            assert_eq!(pull_policy(image), policy, "{image}");
-        }
-    }
 
     #[test]
     fn what_a_pod_gets() {

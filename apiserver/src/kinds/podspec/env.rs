@@ -128,7 +128,7 @@ fn field_ref(field: &Field<'_>, allowed: &[&str], errors: &mut FieldErrors) {
     if ![ENV_FIELDS, VOLUME_FIELDS, ALL_FIELDS].concat().contains(&path) {
         path_field.invalid(errors, format!("error converting fieldPath: field label not supported: {path}"));
     } else if !allowed.contains(&path) {
-        errors.push(FieldError::not_supported(&path_field.path(), path, allowed));
+        errors.push(FieldError::not_supported_in_order(&path_field.path(), path, allowed));
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod annotations;
 mod containers;
 mod defaults;
 mod env;
+mod image;
 mod pod_level;
 mod probes;
 mod projected;
@@ -224,7 +225,7 @@ fn dns_config(spec: &Field<'_>, errors: &mut FieldErrors) {
     }
     for search in searches.items().filter(|search| search.text() != ".") {
         let text = search.text().strip_suffix('.').unwrap_or_else(|| search.text());
-        for fault in names::dns1123_subdomain(&text.replace('_', "a")) {
+        for fault in names::dns1123_subdomain_with_underscores(text) {
             search.invalid_value(errors, text, fault);
         }
     }

@@ -144,7 +144,7 @@ fn certificate<'a>(
     signer_name(&signer, errors);
     annotations(&certificate.field("userAnnotations"), errors);
     let key_type = certificate.field("keyType");
-    let key_types = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
+    let key_types = ["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"];
     if !key_types.contains(&key_type.text()) {
         key_type.unsupported(errors, &key_types);
     }

@@ -51,7 +51,7 @@ pub(crate) fn pod(spec: &Field<'_>, errors: &mut FieldErrors) {
     windows_options(&context.field("windowsOptions"), errors);
     app_armor(&context.field("appArmorProfile"), errors);
     context.field("supplementalGroupsPolicy").one_of_if_set(errors, &["Merge", "Strict"]);
-    context.field("seLinuxChangePolicy").one_of_if_set(errors, &["MountOption", "Recursive"]);
+    context.field("seLinuxChangePolicy").one_of_if_set(errors, &["Recursive"]);
 }
 
 fn sysctls(spec: &Field<'_>, list: &Field<'_>, errors: &mut FieldErrors) {
@@ -204,7 +204,7 @@ pub(crate) fn operating_system(spec: &Field<'_>, errors: &mut FieldErrors) {
             visit_containers(spec, |container| forbid(&container.field("securityContext"), errors));
         }
         "windows" => windows(spec, errors),
-        other => errors.push(FieldError::not_supported(&os.path(), other, &["linux", "windows"])),
+        other => errors.push(FieldError::not_supported_in_order(&os.path(), other, &["linux", "windows"])),
     }
 }
 

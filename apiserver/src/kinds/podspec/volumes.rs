@@ -196,7 +196,7 @@ fn propagation(container: &Field<'_>, list: &Field<'_>, mount: &Field<'_>, error
     let path = list.field("mountPropagation");
     let modes = ["Bidirectional", "HostToContainer", "None"];
     if mode.is_set() && !modes.contains(&mode.text()) {
-        errors.push(FieldError::not_supported(&path.path(), mode.text(), &modes));
+        errors.push(FieldError::not_supported_in_order(&path.path(), mode.text(), &modes));
     }
     if mode.text() == "Bidirectional" && !container.at("securityContext.privileged").flag() {
         path.forbidden(errors, "Bidirectional mount propagation is available only to privileged containers");
@@ -214,7 +214,7 @@ fn propagation(container: &Field<'_>, list: &Field<'_>, mount: &Field<'_>, error
         }
         Some(other) => {
             let allowed = ["Disabled", "Enabled", "IfPossible"];
-            errors.push(FieldError::not_supported(&path.path(), other, &allowed));
+            errors.push(FieldError::not_supported_in_order(&path.path(), other, &allowed));
         }
     }
 }

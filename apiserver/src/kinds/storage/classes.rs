@@ -18,15 +18,9 @@ pub(crate) static STORAGE_CLASSES: Kind = Kind {
         default_to(object, "reclaimPolicy", "Delete");
         default_to(object, "volumeBindingMode", "Immediate");
     },
-    validate: |object, errors| {
-        let class = Field::of(object);
-        driver(&class.field("provisioner"), errors);
-        parameters(&class.field("parameters"), true, errors);
-        class.field("reclaimPolicy").one_of_if_set(errors, &["Delete", "Retain"]);
-        class.field("volumeBindingMode").one_of(errors, &["Immediate", "WaitForFirstConsumer"]);
-        topologies(&class.field("allowedTopologies"), errors);
-    },
+    validate: storage_class,
     validate_update: Some(|object, old, errors| {
+        storage_class(object, errors);
         let (class, old) = (Field::of(object), Field::of(old));
         for name in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
             class.field(name).unchanged(errors, &old.field(name));
@@ -35,6 +29,23 @@ pub(crate) static STORAGE_CLASSES: Kind = Kind {
     columns: &STORAGE_COLUMNS,
     ..Kind::PLAIN
 };
+
+fn storage_class(object: &Value, errors: &mut FieldErrors) {
+    let class = Field::of(object);
+    driver(&class.field("provisioner"), errors);
+    parameters(&class.field("parameters"), true, errors);
+    let policy = class.field("reclaimPolicy");
+    if !policy.is_empty() {
+        policy.one_of(errors, &["Delete", "Retain"]);
+    }
+    let mode = class.field("volumeBindingMode");
+    if mode.is_set() {
+        mode.one_of_if_set(errors, &["Immediate", "WaitForFirstConsumer"]);
+    } else {
+        mode.required(errors, "");
+    }
+    topologies(&class.field("allowedTopologies"), errors);
+}
 
 static STORAGE_COLUMNS: [Column; 6] = [
     Column {
@@ -136,7 +147,10 @@ fn topologies(list: &Field<'_>, errors: &mut FieldErrors) {
             }
             keys.push(key.text());
         }
-        if terms.iter().any(|other| other.same_as(&expressions)) {
+        // Upstream compares with as many empty terms as there are terms, and then with those before.
+        let empty = if expressions.is_empty() { list.len() } else { 0 };
+        let before = terms.iter().filter(|other| other.same_as(&expressions)).count();
+        for _ in 0..empty + before {
             errors.push(FieldError::duplicate(&expressions.path(), ""));
         }
         terms.push(expressions);

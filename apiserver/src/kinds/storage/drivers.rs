@@ -6,7 +6,7 @@ use kubewright_api::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::volumes::inline_spec;
-use crate::kinds::edit::{default_to, ensure, remove, set};
+use crate::kinds::edit::{default_to, ensure, remove, set, with};
 use crate::kinds::kind::{Kind, Part};
 use crate::kinds::read::Field;
 use crate::kinds::same::same;
@@ -43,11 +43,36 @@ pub(crate) static CSI_DRIVERS: Kind = Kind {
         }
         spec.field("volumeLifecycleModes").unchanged(errors, &old.field("volumeLifecycleModes"));
     }),
+    // Upstream counts changes of a driver, but not its creation.
+    create: |_, object| {
+        with(object, "metadata", |metadata| drop(remove(metadata, "generation")));
+        drop_disabled(object, None);
+    },
+    update: |_, object, old| drop_disabled(object, Some(old)),
+    warnings: |object, old| {
+        let (spec, requests) = (&object["spec"], &object["spec"]["tokenRequests"]);
+        let changed = old.is_none_or(|old| !same(Some(&old["spec"]["tokenRequests"]), Some(requests)));
+        if !changed || !spec["serviceAccountTokenInSecrets"].is_null() || requests.as_array().is_none_or(Vec::is_empty)
+        {
+            return Vec::new();
+        }
+        let advice =
+            "if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+        vec![format!("spec.serviceAccountTokenInSecrets is unset; {advice}")]
+    },
     columns: &DRIVER_COLUMNS,
     generation: true,
     unconditional_update: false,
     ..Kind::PLAIN
 };
+
+/// Drops what belongs to a feature that is off upstream, unless it is there already.
+fn drop_disabled(object: &mut Value, old: Option<&Value>) {
+    const FIELD: &str = "preventPodSchedulingIfMissing";
+    if old.is_none_or(|old| old["spec"][FIELD].is_null()) {
+        with(object, "spec", |spec| drop(remove(spec, FIELD)));
+    }
+}
 
 fn driver(object: &Value, errors: &mut FieldErrors) {
     let spec = Field::of(object).field("spec");
@@ -73,7 +98,7 @@ fn driver(object: &Value, errors: &mut FieldErrors) {
     let modes = spec.field("volumeLifecycleModes");
     for mode in modes.texts() {
         if !["Persistent", "Ephemeral"].contains(&mode) {
-            errors.push(FieldError::not_supported(&modes.path(), mode, &["Persistent", "Ephemeral"]));
+            errors.push(FieldError::not_supported_in_order(&modes.path(), mode, &["Persistent", "Ephemeral"]));
         }
     }
     let period = spec.field("nodeAllocatableUpdatePeriodSeconds");
@@ -144,14 +169,17 @@ pub(crate) static CSI_NODES: Kind = Kind {
     ..Kind::PLAIN
 };
 
+/// How long the name that a driver has for a node may be.
+const NODE_ID_BYTES_MAX: usize = 256;
+
 fn node(object: &Value, errors: &mut FieldErrors) {
     let mut seen = Vec::new();
     for driver in Field::of(object).at("spec.drivers").items() {
         let (name, id) = (driver.field("name"), driver.field("nodeID"));
         csi_driver_name(&name, errors);
         id.require(errors);
-        if id.text().len() > 192 {
-            id.invalid(errors, "must be 192 characters or less");
+        if id.text().len() > NODE_ID_BYTES_MAX {
+            id.invalid(errors, format!("must be {NODE_ID_BYTES_MAX} characters or less"));
         }
         driver.at("allocatable.count").not_negative(errors);
         if seen.contains(&name.text()) {
@@ -164,6 +192,9 @@ fn node(object: &Value, errors: &mut FieldErrors) {
                 errors.push(FieldError::duplicate(&driver.path(), key));
             }
             keys.push(key);
+            if key.is_empty() {
+                driver.required(errors, "");
+            }
             for fault in names::qualified_name(key) {
                 driver.invalid_value(errors, key, fault);
             }

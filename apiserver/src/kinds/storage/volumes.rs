@@ -1,11 +1,13 @@
 //! PersistentVolumes.
 
+use jiff::Timestamp;
 use kubewright_api::field::{FieldError, FieldErrors, Path};
 use kubewright_api::names;
 use serde_json::{Value, json};
 
 use super::{class, phase, short_modes};
-use crate::kinds::edit::{default_text, default_to, ensure};
+use crate::environment::time;
+use crate::kinds::edit::{default_text, default_to, ensure, set, with};
 use crate::kinds::kind::{Kind, Part};
 use crate::kinds::podspec::{network_volume, round_up};
 use crate::kinds::read::Field;
@@ -26,14 +28,15 @@ pub(crate) static PERSISTENT_VOLUMES: Kind = Kind {
         let Some(spec) = ensure(object, "spec") else { return };
         default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
         default_to(spec, "volumeMode", "Filesystem");
-        crate::kinds::edit::with(spec, "hostPath", |path| default_to(path, "type", ""));
-        crate::kinds::edit::with(spec, "capacity", round_up);
+        with(spec, "hostPath", |path| default_to(path, "type", ""));
+        with(spec, "capacity", round_up);
         network_volume(spec);
     },
     status: Some(|| json!({"phase": "Pending"})),
     validate: |object, errors| spec(&Field::of(object).field("spec"), errors),
+    create: |context, object| note_phase(object, context.now),
     validate_update: Some(validate_update),
-    subresources: &[("status", &Part::STATUS)],
+    subresources: &[("status", &VOLUME_STATUS)],
     selectable: &[SelectableField {
         path: "name",
         value: |object| object["metadata"]["name"].as_str().unwrap_or_default().into(),
@@ -41,6 +44,29 @@ pub(crate) static PERSISTENT_VOLUMES: Kind = Kind {
     columns: &COLUMNS,
     ..Kind::PLAIN
 };
+
+static VOLUME_STATUS: Part = Part {
+    update: |context, object, old| {
+        let (status, before) = (&object["status"], &old["status"]);
+        let (time, was) = (&status[PHASE_TIME], &before[PHASE_TIME]);
+        if status["phase"] != before["phase"] {
+            if time.is_null() || time == was {
+                note_phase(object, context.now);
+            }
+        } else if time.is_null() && !was.is_null() {
+            let was = was.clone();
+            with(object, "status", |status| set(status, PHASE_TIME, was));
+        }
+    },
+    ..Part::STATUS
+};
+
+/// When a volume came into its phase.
+const PHASE_TIME: &str = "lastPhaseTransitionTime";
+
+fn note_phase(object: &mut Value, now: Timestamp) {
+    with(object, "status", |status| set(status, PHASE_TIME, time(now)));
+}
 
 const SOURCES: &[&str] = &[
     "hostPath",
@@ -107,7 +133,7 @@ fn spec(spec: &Field<'_>, errors: &mut FieldErrors) {
     let capacity = spec.field("capacity");
     capacity.require(errors);
     if !capacity.key("storage").is_set() || capacity.len() > 1 {
-        errors.push(FieldError::not_supported(&capacity.path(), capacity.raw(), &["storage"]));
+        errors.push(FieldError::not_supported_in_order(&capacity.path(), capacity.raw(), &["storage"]));
     }
     for (_, amount) in capacity.entries() {
         basic_amount(&amount, errors);

@@ -13,7 +13,7 @@ const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "Read
 pub(crate) fn access_modes(list: &Field<'_>, errors: &mut FieldErrors) {
     let modes = list.texts();
     for mode in modes.iter().filter(|mode| !MODES.contains(mode)) {
-        errors.push(FieldError::not_supported(&list.path(), *mode, MODES));
+        errors.push(FieldError::not_supported_in_order(&list.path(), *mode, MODES));
     }
     let others = modes.iter().any(|mode| *mode != "ReadWriteOncePod" && MODES.contains(mode));
     if modes.contains(&"ReadWriteOncePod") && others {

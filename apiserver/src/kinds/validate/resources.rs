@@ -96,7 +96,7 @@ pub(crate) fn any_resource_name(field: &Field<'_>, name: &str, errors: &mut Fiel
 /// The name of a resource that a pod asks for as a whole.
 pub(crate) fn pod_resource_name(field: &Field<'_>, name: &str, errors: &mut FieldErrors) {
     if resource_name(field, name, errors) && !is_pod_level(name) {
-        errors.push(FieldError::not_supported(&field.path(), name, &["cpu", "hugepages-", "memory"]));
+        errors.push(FieldError::not_supported_in_order(&field.path(), name, &["cpu", "hugepages-", "memory"]));
     }
 }
 

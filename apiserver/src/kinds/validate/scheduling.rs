@@ -143,7 +143,8 @@ pub(crate) fn topology_spread(list: &Field<'_>, errors: &mut FieldErrors) {
         }
         let action = constraint.field("whenUnsatisfiable");
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&action.text()) {
-            let error = FieldError::not_supported(&action.path(), action.text(), &["DoNotSchedule", "ScheduleAnyway"]);
+            let error =
+                FieldError::not_supported_in_order(&action.path(), action.text(), &["DoNotSchedule", "ScheduleAnyway"]);
             errors.push(error);
         }
         let this = identity(constraint);
@@ -192,7 +193,7 @@ pub(crate) fn tolerations(list: &Field<'_>, errors: &mut FieldErrors) {
                 operator.invalid_value(errors, value.text(), "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
-            "Lt" | "Gt" => operator.unsupported(errors, &["Equal", "Exists", "Lt", "Gt"]),
+            "Lt" | "Gt" => operator.unsupported(errors, &["Equal", "Exists", "Gt", "Lt"]),
             _ => operator.unsupported(errors, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {

@@ -75,7 +75,7 @@ fn host_path(source: &Field<'_>, errors: &mut FieldErrors) {
     if source.field("path").require(errors) {
         no_backsteps(&source.field("path"), errors);
         let kinds =
-            ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+            ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
         source.field("type").one_of_if_set(errors, &kinds);
     }
 }

@@ -129,7 +129,11 @@ fn update_strategy(strategy: &Field<'_>, errors: &mut FieldErrors) {
                 _ => surge.invalid(errors, "may not be set when maxUnavailable is non-zero"),
             }
         }
-        _ => errors.push(FieldError::not_supported(&strategy.path(), strategy.raw(), &["RollingUpdate", "OnDelete"])),
+        _ => errors.push(FieldError::not_supported_in_order(
+            &strategy.path(),
+            strategy.raw(),
+            &["OnDelete", "RollingUpdate"],
+        )),
     }
 }
 

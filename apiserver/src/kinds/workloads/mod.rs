@@ -55,7 +55,7 @@ pub(crate) fn template_is_selected(spec: &Field<'_>, errors: &mut FieldErrors) {
 fn template_runs_forever(template: &Field<'_>, kind: &str, errors: &mut FieldErrors) {
     let policy = template.at("spec.restartPolicy");
     if policy.text() != "Always" {
-        errors.push(FieldError::not_supported(&policy.path(), policy.text(), &["Always"]));
+        errors.push(FieldError::not_supported_in_order(&policy.path(), policy.text(), &["Always"]));
     }
     let deadline = template.at("spec.activeDeadlineSeconds");
     if deadline.is_set() {
@@ -122,10 +122,15 @@ fn collisions_only_grow(status: &Field<'_>, old: &Field<'_>, errors: &mut FieldE
 
 /// Warnings for the pods of a template under `spec`.
 fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    template_warnings_at(object, old, "spec.template")
+}
+
+/// What to warn of in the template at a path, of a new object and of one whose generation changes.
+pub(super) fn template_warnings_at(object: &Value, old: Option<&Value>, path: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let generation = |object: &Value| object["metadata"]["generation"].clone();
     if old.is_none_or(|old| generation(old) != generation(object)) {
-        podspec::warnings(&Field::of(object).at("spec.template"), &mut warnings);
+        podspec::warnings(&Field::of(object).at(path), &mut warnings);
     }
     warnings
 }

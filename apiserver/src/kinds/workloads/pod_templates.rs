@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::template_warnings_at;
 use crate::kinds::edit::ensure;
 use crate::kinds::kind::Kind;
 use crate::kinds::podspec;
@@ -19,6 +20,7 @@ pub(crate) static POD_TEMPLATES: Kind = Kind {
         }
     },
     validate: |object: &Value, errors| podspec::validate_template(&Field::of(object).field("template"), errors),
+    warnings: |object, old| template_warnings_at(object, old, "template"),
     columns: &COLUMNS,
     generation: true,
     ..Kind::PLAIN

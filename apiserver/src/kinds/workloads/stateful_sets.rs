@@ -94,7 +94,7 @@ fn validate(object: &Value, new: bool, errors: &mut FieldErrors) {
         for name in ["whenDeleted", "whenScaled"] {
             let field = retention.field(name);
             if !["Retain", "Delete"].contains(&field.text()) {
-                errors.push(FieldError::not_supported(&field.path(), field.text(), &["Retain", "Delete"]));
+                errors.push(FieldError::not_supported_in_order(&field.path(), field.text(), &["Retain", "Delete"]));
             }
         }
     }

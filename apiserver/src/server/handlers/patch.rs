@@ -11,6 +11,7 @@ use super::{Handler, content_type, field_manager};
 use crate::body::Body;
 use crate::environment::time;
 use crate::object::decode::Unfit;
+use crate::object::said::{self, Misnamed};
 use crate::object::typed::Schema;
 use crate::object::{self, decode, parse};
 use crate::patch;
@@ -99,6 +100,24 @@ fn makes_no_object(shown: String, error: impl Into<String>) -> Status {
     status
 }
 
+/// What a patch made must still be of its kind.
+fn check_kind(patched: &Value, expected: &decode::Expected<'_>) -> Result<(), Status> {
+    if expected.must_be_said {
+        return said::check(patched, expected, || patched.to_string()).map_err(|fault| match fault {
+            Misnamed::Unreadable(error) => makes_no_object(patched.to_string(), error),
+            Misnamed::Version(version) if version.is_empty() => {
+                Status::internal("Object 'apiVersion' is missing in 'object has no apiVersion field'")
+            }
+            Misnamed::Version(_) | Misnamed::Kind(_) => said::refused(patched, expected),
+        });
+    }
+    decode::check_kind(patched, expected).map_err(|status| {
+        let handled = format!("cannot be handled as a {}: ", expected.kind);
+        let error = status.message.split_once(&handled).map_or(&*status.message, |(_, error)| error);
+        makes_no_object(patched.to_string(), error)
+    })
+}
+
 fn document(parsed: Result<parse::Parsed, String>, doing: &str) -> Result<parse::Parsed, Status> {
     let fault = |error: String| Status::bad_request(format!("{doing}{error}"));
     let parsed = parsed.map_err(fault)?;
@@ -142,17 +161,12 @@ impl Handler<'_> {
                 (_, None) => return Err(call.not_found()),
             };
             if matches!(patch, Patch::Json(_) | Patch::Merge(_)) {
-                let checked = decode::check_kind(&patched, &expected);
-                checked.map_err(|status| {
-                    let handled = format!("cannot be handled as a {}: ", expected.kind);
-                    let error = status.message.split_once(&handled).map_or(&*status.message, |(_, error)| error);
-                    makes_no_object(patched.to_string(), error)
-                })?;
+                check_kind(&patched, &expected)?;
             }
             let shaped = decode::shape(&mut patched, patch.duplicates(), &expected, validation, &self.context.warnings);
             let before = || current.as_ref().unwrap_or(&Value::Null);
             shaped.map_err(|unfit| patch.unfit(before(), &unfit, &expected))?;
-            self.check_identity(&patched)?;
+            self.check_named(&patched)?;
             Ok(patched)
         };
         let applies = matches!(patch, Patch::Apply(_));

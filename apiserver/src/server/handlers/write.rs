@@ -32,7 +32,7 @@ impl Handler<'_> {
         let representation = self.representation(&parts.headers, &query, false)?;
         let dry_run = query.dry_run("UpdateOptions")?;
         let object = self.decode(&query, content_type(&parts.headers), body, "UpdateOptions").await?;
-        self.check_identity(&object)?;
+        self.check_named(&object)?;
         let options = options_json("UpdateOptions", &query);
         let manager = field_manager(&query, &parts.headers);
         let call = self.call(self.name(), &options, dry_run, &manager);
@@ -56,12 +56,22 @@ impl Handler<'_> {
 
     /// What a body of this resource shall be.
     pub(super) fn expected(&self) -> decode::Expected<'_> {
-        decode::Expected::of(&self.served.api_version, &self.served.info.kind, &self.served.schema)
+        let expected = decode::Expected::of(&self.served.api_version, &self.served.info.kind, &self.served.schema);
+        decode::Expected { must_be_said: self.served.defined, ..expected }
     }
 
     /// An object of the request's version as it is stored, with its defaults.
     pub(super) fn to_storage(&self, object: Value) -> Value {
         Registry::defaulted(&self.served.storage, self.served.to_storage(object))
+    }
+
+    /// An object that replaces another says its name, and it is that of the request.
+    pub(super) fn check_named(&self, object: &Value) -> Result<(), Status> {
+        if object::name(object).is_empty() {
+            let why = "was undeterminable: name must be provided";
+            return Err(Status::bad_request(format!("the name of the object ({} based on URL) {why}", self.name())));
+        }
+        self.check_identity(object)
     }
 
     pub(super) fn check_identity(&self, object: &Value) -> Result<(), Status> {

@@ -1,15 +1,16 @@
 //! Which schemas a definition may have: structural ones, with defaults that fit and rules that compile and are not too
 //! costly.
 
+mod lists;
+mod rules;
+
 use kubewright_api::field::{FieldError, FieldErrors, Path};
 use serde_json::{Value, json};
 
-use super::jsonpath::JsonPath;
-use super::rules::Rule;
-use super::structural::{Structural, compile, fields};
-use super::types::{Declared, declare};
-use super::{shape, validate};
-use crate::cel::Sizes;
+use self::rules::over_budget;
+use crate::custom::jsonpath::JsonPath;
+use crate::custom::structural::{Structural, compile, fields};
+use crate::custom::{shape, validate};
 
 /// What one rule may be estimated to cost on the largest object that the schema allows.
 const RULE_COST_MAX: u64 = 10_000_000;
@@ -206,103 +207,6 @@ impl Walk<'_> {
         }
     }
 
-    fn lists(&mut self, schema: &Value, kind: &str, path: &Path) {
-        if let Some(map_type) = schema["x-kubernetes-map-type"].as_str() {
-            if kind != "object" {
-                self.wrong_kind(schema, kind, path, "must be object if x-kubernetes-map-type is specified");
-            }
-            if !["atomic", "granular"].contains(&map_type) {
-                let at = path.child("x-kubernetes-map-type");
-                self.errors.push(FieldError::not_supported(&at, map_type, &["atomic", "granular"]));
-            }
-        }
-        let keys: Vec<&str> =
-            schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let list_type = schema["x-kubernetes-list-type"].as_str();
-        let at = path.child("x-kubernetes-list-type");
-        if let Some(list_type) = list_type {
-            if kind != "array" {
-                self.wrong_kind(schema, kind, path, "must be array if x-kubernetes-list-type is specified");
-            }
-            if !["atomic", "set", "map"].contains(&list_type) {
-                self.errors.push(FieldError::not_supported(&at, list_type, &["atomic", "map", "set"]));
-            }
-            if list_type == "set" {
-                self.set_items(&schema["items"], &path.child("items"));
-            }
-        }
-        if !keys.is_empty() && list_type != Some("map") {
-            let why = "must be map if x-kubernetes-list-map-keys is non-empty";
-            match list_type {
-                None => self.required(&at, why),
-                Some(_) => self.invalid(&at, &schema["x-kubernetes-list-type"], why),
-            }
-        }
-        if list_type == Some("map") {
-            self.map_items(schema, &keys, path);
-        }
-    }
-
-    fn wrong_kind(&mut self, schema: &Value, kind: &str, path: &Path, why: &str) {
-        let at = path.child("type");
-        if kind.is_empty() { self.required(&at, why) } else { self.invalid(&at, &schema["type"], why) }
-    }
-
-    fn set_items(&mut self, items: &Value, path: &Path) {
-        let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
-        let atomic = |name: &str| items[name] == "atomic";
-        if items["type"] == "array" && !items["x-kubernetes-list-type"].is_null() && !atomic("x-kubernetes-list-type") {
-            self.invalid(&path.child("x-kubernetes-list-type"), &items["x-kubernetes-list-type"], why);
-        }
-        if items["type"] == "object" && !atomic("x-kubernetes-map-type") {
-            self.invalid(&path.child("x-kubernetes-map-type"), &items["x-kubernetes-list-type"], why);
-        }
-        if items["nullable"] == true {
-            self.forbid(&path.child("nullable"), "cannot be nullable when x-kubernetes-list-type is set");
-        }
-    }
-
-    fn map_items(&mut self, schema: &Value, keys: &[&str], path: &Path) {
-        let (items, at) = (&schema["items"], path.child("items"));
-        let keys_path = path.child("x-kubernetes-list-map-keys");
-        if keys.is_empty() {
-            self.required(&keys_path, "must not be empty if x-kubernetes-list-type is map");
-        }
-        if items["type"].is_string() && items["type"] != "object" {
-            let why = "must be object if parent array's x-kubernetes-list-type is map";
-            self.invalid(&at.child("type"), &items["type"], why);
-        }
-        if items["nullable"] == true {
-            self.forbid(&at.child("nullable"), "cannot be nullable when x-kubernetes-list-type is map");
-        }
-        let required = items["required"].as_array();
-        for (place, key) in keys.iter().enumerate() {
-            if keys[..place].contains(key) {
-                self.invalid(&keys_path, &schema["x-kubernetes-list-map-keys"], "must not contain duplicate entries");
-            }
-            let Some(property) = items["properties"].get(*key) else {
-                let why = "entries must all be names of item properties";
-                self.invalid(&keys_path, &schema["x-kubernetes-list-map-keys"], why);
-                continue;
-            };
-            let below = at.child("properties").key(key);
-            if matches!(property["type"].as_str(), Some("array" | "object")) {
-                let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-                self.invalid(&below.child("type"), &property["type"], why);
-            }
-            let demanded = required.is_some_and(|list| list.iter().any(|name| name == key));
-            if !demanded && property.get("default").is_none() {
-                let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \
-                           property";
-                self.required(&below.child("default"), why);
-            }
-            if property["nullable"] == true {
-                let why = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-                self.forbid(&below.child("nullable"), why);
-            }
-        }
-    }
-
     /// Value validations, and those nested in logical junctors, which may not say anything of the structure.
     fn values(&mut self, schema: &Value, level: Level, path: &Path) {
         if let Some(pattern) = schema["pattern"].as_str().filter(|pattern| !pattern.is_empty())
@@ -358,45 +262,6 @@ impl Walk<'_> {
         self.values(schema, level, path);
     }
 
-    fn rule_texts(&mut self, schema: &Value, path: &Path) {
-        for (at, rule) in schema["x-kubernetes-validations"].as_array().into_iter().flatten().enumerate() {
-            let at = path.child("x-kubernetes-validations").index(at);
-            let text = |name: &str| rule[name].as_str();
-            if text("rule").is_none_or(|text| text.trim().is_empty()) {
-                self.required(&at.child("rule"), "rule is not specified");
-            }
-            let message = text("message").filter(|message| !message.is_empty());
-            if let Some(message) = message {
-                if message.trim().is_empty() {
-                    self.invalid(&at.child("message"), &rule["message"], "must be non-empty if specified");
-                } else if message.contains('\n') {
-                    self.invalid(&at.child("message"), &rule["message"], "must not contain line breaks");
-                }
-            } else if text("rule").is_some_and(|rule| rule.contains('\n')) && text("messageExpression").is_none() {
-                self.required(&at.child("message"), "message must be specified if rule contains line breaks");
-            }
-            if text("messageExpression").is_some_and(|text| !text.is_empty() && text.trim().is_empty()) {
-                let why = "messageExpression must be non-empty if specified";
-                self.required(&at.child("messageExpression"), why);
-            }
-            if let Some(reason) = text("reason").filter(|reason| !reason.is_empty() && !REASONS.contains(reason)) {
-                self.errors.push(FieldError::not_supported(&at.child("reason"), reason, &REASONS));
-            }
-            if let Some(field) = text("fieldPath").filter(|field| !field.is_empty()) {
-                let found = JsonPath::parse(field).ok().and_then(|parsed| {
-                    let structural = Structural::read(schema);
-                    let names = parsed.fields()?.into_iter().map(str::to_owned).collect::<Vec<_>>();
-                    let reached = names.iter().try_fold(&structural, |schema, name| schema.field(name));
-                    reached.map(drop)
-                });
-                if found.is_none() || !field.starts_with(['.', '[']) {
-                    let why = format!("fieldPath must be a valid path: does not refer to a valid field: {field}");
-                    self.invalid(&at.child("fieldPath"), &rule["fieldPath"], &why);
-                }
-            }
-        }
-    }
-
     /// Defaults must be what the schema allows.
     fn defaults(&mut self, schema: &Value, structural: &Structural, path: &Path) {
         if let Some(default) = &structural.default {
@@ -429,81 +294,6 @@ impl Walk<'_> {
             self.defaults(&schema["properties"][name], property, &path.child("properties").key(name));
         }
     }
-
-    /// Compiles the rules, and estimates what they cost on the largest object; `count` values of the schema at most.
-    fn rules(&mut self, schema: &Structural, root: bool, count: Option<u64>, correlated: bool, path: &Path) {
-        if !schema.validations.is_empty() {
-            let declared = declare(schema, root || schema.embedded);
-            for (at, rule) in schema.validations.iter().enumerate() {
-                let at = path.child("x-kubernetes-validations").index(at);
-                self.rule(rule, &declared, count, correlated, &at);
-            }
-        }
-        let times = |max: u64| count.map(|count| count.saturating_mul(max));
-        for (name, property) in &schema.properties {
-            self.rules(property, false, count, correlated, &path.child("properties").key(name));
-        }
-        let declared = declare(schema, false);
-        if let Some(additional) = &schema.additional {
-            let at = path.child("additionalProperties");
-            self.rules(additional, false, times(declared.sizes.max), correlated, &at);
-        }
-        if let Some(items) = &schema.items {
-            let keyed = matches!(schema.list, super::ListType::Map(_));
-            self.rules(items, false, times(declared.sizes.max), correlated && keyed, &path.child("items"));
-        }
-    }
-
-    fn rule(&mut self, rule: &Value, declared: &Declared, count: Option<u64>, correlated: bool, path: &Path) {
-        let compiled = Rule::compile(rule, &declared.ty);
-        let sizes: [(&str, &Sizes); 2] = [("self", &declared.sizes), ("oldSelf", &declared.sizes)];
-        match &compiled.program {
-            Err(why) => self.invalid(&path.child("rule"), rule, why),
-            Ok(program) => {
-                let cost = program.estimate(&sizes).max.saturating_mul(count.unwrap_or(1));
-                if cost > RULE_COST_MAX {
-                    let message = over_budget("estimated rule cost", cost, RULE_COST_MAX);
-                    self.forbid(&path.child("rule"), &message);
-                }
-                self.total = self.total.saturating_add(cost);
-            }
-        }
-        match &compiled.message_expression {
-            Some(Err(why)) => self.invalid(&path.child("messageExpression"), rule, why),
-            Some(Ok(program)) => {
-                let cost = program.estimate(&sizes).max.saturating_mul(count.unwrap_or(1));
-                if cost > RULE_COST_MAX {
-                    let message = over_budget("estimated messageExpression cost", cost, RULE_COST_MAX);
-                    self.forbid(&path.child("messageExpression"), &message);
-                }
-                self.total = self.total.saturating_add(cost);
-            }
-            None => {}
-        }
-        if compiled.uses_old && !correlated {
-            let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {path}");
-            self.invalid(&path.child("rule"), &rule["rule"], &why);
-        }
-        if compiled.optional_old && compiled.program.is_ok() && !compiled.uses_old {
-            let why = "may not be set if oldSelf is not used in rule";
-            self.invalid(&path.child("optionalOldSelf"), &json!(true), why);
-        }
-    }
-}
-
-/// How far a cost is over a limit, in upstream's words.
-#[allow(clippy::cast_precision_loss, reason = "shown with one digit")]
-fn over_budget(what: &str, cost: u64, limit: u64) -> String {
-    let factor = cost as f64 / limit as f64;
-    let hint = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and \
-                strings are declared)";
-    if factor > 100.0 {
-        return format!("{what} exceeds budget by factor of more than 100x {hint}");
-    }
-    if factor < 1.5 {
-        return format!("{what} exceeds budget by {:.1}% {hint}", (factor - 1.0) * 100.0);
-    }
-    format!("{what} exceeds budget by factor of {factor:.1}x {hint}")
 }
 
 fn selectable(list: &Value, schema: &Value, path: &Path, errors: &mut FieldErrors) {
