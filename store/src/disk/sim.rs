@@ -128,6 +128,12 @@ impl SimDisk {
         disk
     }
 
+    /// An empty disk of the same kind.
+    #[cfg(feature = "raft")]
+    pub(crate) fn emptied(&self) -> Self {
+        if self.content().indirect { Self::indirect() } else { Self::default() }
+    }
+
     pub(crate) fn set_capacity(&self, capacity: Option<u64>) {
         self.content().capacity = capacity;
     }

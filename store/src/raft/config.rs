@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::driver::TICKS_BEHIND_MAX;
 use super::replica::ReplicaConfig;
@@ -19,6 +19,13 @@ pub struct RaftConfig {
     pub id: u64,
     /// Who founds the cluster, this replica too; empty for one that joins a cluster. Counts only while there is
     /// nothing in the directory: after that members are what [`Membership`](crate::Membership) made them.
+    ///
+    /// A founder with an empty directory may have lost what it promised, so it neither votes nor stands for election
+    /// before so many others that they make a majority with it have answered, and, if they have more than the founding,
+    /// before it has that too. What this cannot see is a directory that was lost while all that knew what was in it are
+    /// out of reach, and the others have nothing, as may be in a cluster's first moments; and one that founded alone knows
+    /// nobody to ask, though others joined since. Do not start a founder on an empty directory again
+    /// then, but remove it and add it anew.
     pub founders: Vec<Member>,
     /// Makes the cluster's number differ from that of another with the same founders. Empty.
     pub cluster_token: String,
@@ -176,8 +183,15 @@ impl RaftConfig {
             message_bytes_max: self.message_bytes_max,
             uncommitted_bytes_max: self.uncommitted_bytes_max,
             read_lease: self.read_lease(),
+            started: since_1970(),
         }
     }
+}
+
+/// Microseconds.
+fn since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ const STARTED_OVER: u8 = 3;
 const OLDEST: u8 = CARRIED_ON;
 /// One huge step should not hold its memory for good.
 const KEPT_MAX: usize = 4 << 20;
+/// The file that says that a founder's directory was empty, and that it does not vote yet.
+const NEWBORN: &str = "NEWBORN";
 /// The version of the records in a replica's log.
 const VERSION: u32 = 2;
 
@@ -208,6 +210,25 @@ impl RaftDisk {
         checkpoint.encode(&mut encoded);
         self.snapshot_bytes = bytes;
         self.append(&[(KIND_CHECKPOINT, encoded), (KIND_HARD_STATE, message_bytes(hard))], 0)
+    }
+
+    /// Notes that this directory was empty, before anything else is in it.
+    pub(super) fn note_newborn(&self) -> Result<(), Error> {
+        let note = || {
+            self.disk.create(NEWBORN)?.sync()?;
+            self.disk.sync_names()
+        };
+        note().map_err(|error| Error::io("write", self.disk.path(NEWBORN), error))
+    }
+
+    /// Whether that was noted, and not taken back.
+    pub(super) fn is_newborn(&self) -> bool {
+        self.disk.open(NEWBORN).is_ok()
+    }
+
+    pub(super) fn note_grown_up(&self) -> Result<(), Error> {
+        let removed = self.disk.remove(NEWBORN).and_then(|()| self.disk.sync_names());
+        removed.map_err(|error| Error::io("remove", self.disk.path(NEWBORN), error))
     }
 
     pub(crate) fn path(&self) -> PathBuf {

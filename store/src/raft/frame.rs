@@ -5,7 +5,7 @@
 //! | 1 | version of this format |
 //! | numbers | cluster, sender, receiver |
 //! | 1 | kind |
-//! | rest | a message of raft, a piece of a whole state, how much of one has arrived, who the members are, or nothing |
+//! | rest | a message of raft, a piece of a whole state, how much of one has arrived, who the members are, what is there, or nothing |
 //! | 4 | CRC-32C of all before it: what is changed on the way would otherwise be agreed upon, and end every replica |
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ const PIECE: u8 = 2;
 const ARRIVED: u8 = 3;
 const REMOVED: u8 = 4;
 const AM_I_MEMBER: u8 = 5;
+const NEW_HERE: u8 = 6;
+const HAVE: u8 = 7;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
@@ -52,6 +54,16 @@ pub(crate) enum Frame {
     },
     /// Is the sender no member any more? Only whoever knows that it is none answers.
     AmIMember,
+    /// The sender founds the cluster, or lost its directory, and has no more than this entry: what do others have?
+    NewHere {
+        session: u64,
+        last: u64,
+    },
+    /// The sender's newest entry, for whoever asked in this session.
+    Have {
+        session: u64,
+        last: u64,
+    },
 }
 
 /// Why bytes are no envelope, and where.
@@ -91,6 +103,16 @@ impl Envelope {
                 voters.iter().for_each(|voter| put_number(&mut to, *voter));
             }
             Frame::AmIMember => to.push(AM_I_MEMBER),
+            Frame::NewHere { session, last } => {
+                to.push(NEW_HERE);
+                put_number(&mut to, *session);
+                put_number(&mut to, *last);
+            }
+            Frame::Have { session, last } => {
+                to.push(HAVE);
+                put_number(&mut to, *session);
+                put_number(&mut to, *last);
+            }
         }
         seal(&mut to);
         to.into()
@@ -139,6 +161,8 @@ impl Envelope {
                 voters: (0..from.count(1)?).map(|_| from.number()).collect::<Result<_, _>>()?,
             },
             AM_I_MEMBER => Frame::AmIMember,
+            NEW_HERE => Frame::NewHere { session: from.number()?, last: from.number()? },
+            HAVE => Frame::Have { session: from.number()?, last: from.number()? },
             _ => return Err("unknown kind of frame"),
         };
         if !from.is_done() {
@@ -213,6 +237,8 @@ mod tests {
             Frame::Arrived { transfer: 9, next: 2 },
             Frame::Removed { index: 9, voters: vec![1, 3] },
             Frame::AmIMember,
+            Frame::NewHere { session: 1 << 48, last: 1 },
+            Frame::Have { session: 1 << 48, last: 900 },
         ] {
             let bytes = envelope(frame.clone()).encode();
             let back = Envelope::decode(&bytes).expect("sound");

@@ -120,6 +120,10 @@ pub(super) fn found(
 ) -> Result<(Checkpoint, HardState), Error> {
     let roster = Roster::founded(founders, token);
     let conf_state = roster.conf_state();
+    if conf_state.voters.len() > 1 {
+        // One that is alone has nobody to ask, now or later.
+        disk.note_newborn()?;
+    }
     let checkpoint = Checkpoint { index: 1, term: 1, conf_state, roster, ledger: Ledger::default() };
     let hard_state = HardState { term: 1, commit: 1, ..HardState::default() };
     disk.restart(core, &checkpoint, &hard_state)?;

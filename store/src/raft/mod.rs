@@ -14,6 +14,7 @@ mod ledger;
 mod log;
 mod members;
 mod membership;
+mod newborn;
 mod questions;
 mod ready;
 mod receive;

@@ -4,19 +4,22 @@
 //! same question came again, after it was answered, then late answers to the first copy's heartbeats would confirm
 //! the second, and with it reads that were asked for in between: nobody would have confirmed those.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Questions of one replica that are remembered; older ones are never taken.
+/// Questions of one session that are remembered; older ones are never taken.
 const KEPT: usize = 256;
 
+/// Sessions of one replica that are remembered.
+const SESSIONS: usize = 8;
+
 #[derive(Debug, Default)]
-pub(crate) struct Questions(BTreeMap<u64, Asked>);
+pub(crate) struct Questions(BTreeMap<u64, VecDeque<(u64, Asked)>>);
 
 #[derive(Debug, Default)]
 struct Asked {
     /// Nothing up to here is new.
-    until: (u64, u64),
-    seen: BTreeSet<(u64, u64)>,
+    until: u64,
+    seen: BTreeSet<u64>,
 }
 
 impl Questions {
@@ -24,16 +27,29 @@ impl Questions {
     pub(crate) fn is_new(&mut self, from: u64, context: &[u8]) -> bool {
         let Some((session, token)) = context.split_at_checked(8) else { return false };
         let (Ok(session), Ok(token)) = (session.try_into(), token.try_into()) else { return false };
-        // Sessions of a replica grow with each start.
-        let question = (u64::from_le_bytes(session), u64::from_le_bytes(token));
-        let asked = self.0.entry(from).or_default();
-        if question <= asked.until || !asked.seen.insert(question) {
+        let (session, token) = (u64::from_le_bytes(session), u64::from_le_bytes(token));
+        // Sessions have no order: a clock may have gone back between two starts.
+        let sessions = self.0.entry(from).or_default();
+        if !sessions.iter().any(|(known, _)| *known == session) {
+            sessions.push_back((session, Asked::default()));
+            if sessions.len() > SESSIONS {
+                sessions.pop_front();
+            }
+        }
+        let asked = sessions.iter_mut().rfind(|(known, _)| *known == session);
+        asked.is_some_and(|(_, asked)| asked.is_new(token))
+    }
+}
+
+impl Asked {
+    fn is_new(&mut self, token: u64) -> bool {
+        if token <= self.until || !self.seen.insert(token) {
             return false;
         }
-        if asked.seen.len() > KEPT
-            && let Some(oldest) = asked.seen.pop_first()
+        if self.seen.len() > KEPT
+            && let Some(oldest) = self.seen.pop_first()
         {
-            asked.until = oldest;
+            self.until = oldest;
         }
         true
     }
@@ -56,6 +72,8 @@ mod tests {
         }
         assert!(!questions.is_new(1, &context(5, 1)) && !questions.is_new(1, &context(5, 0)), "too old to know");
         assert!(questions.is_new(1, &context(7, 1)), "another start");
+        assert!(questions.is_new(1, &context(3, 1)), "another one, whose clock was behind");
+        assert!(!questions.is_new(1, &context(5, 12)) && !questions.is_new(1, &context(7, 1)), "they are known still");
         assert!(!questions.is_new(1, b"nonsense"));
     }
 }

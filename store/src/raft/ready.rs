@@ -156,6 +156,7 @@ impl Replica {
         if !self.leads() {
             self.lease.give_up();
         }
+        self.raise_newborn(effects)?;
         self.answer_reads(effects);
         self.send_images(effects);
         self.ask_for_removal(effects);

@@ -31,6 +31,8 @@ impl Replica {
             Frame::Removed { index, voters } => self.was_removed(from, index, voters),
             // It is a member as far as this replica knows.
             Frame::AmIMember => {}
+            Frame::NewHere { session, last } => self.newborn_asks(from, session, last, effects),
+            Frame::Have { session, last } => self.newborn_answered(from, session, last),
         }
     }
 
@@ -46,6 +48,9 @@ impl Replica {
         }
         let kind = message.get_msg_type();
         let asks_for_vote = matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        if self.newborn.is_some() && (asks_for_vote || kind == MessageType::MsgTimeoutNow) {
+            return;
+        }
         if asks_for_vote && self.lease.is_on() && self.ticks <= self.config.election_ticks as u64 {
             // Before it was restarted, this replica may have answered a leader who reads alone because of that.
             return;

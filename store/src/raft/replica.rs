@@ -24,6 +24,7 @@ use super::lease::ReadLease;
 use super::ledger::Ledger;
 use super::log::RaftLog;
 use super::members::Leaving;
+use super::newborn::Newborn;
 use super::questions::Questions;
 use super::roster::Roster;
 use crate::codec::encode_command;
@@ -39,6 +40,9 @@ pub(super) const REFUSED: u8 = 5;
 
 /// Reads that a replica asks for itself, to renew its lease, have this bit in their number.
 pub(super) const OWN_READ: u64 = 1 << 63;
+
+/// Sessions of one replica are numbered up to here.
+const SESSION_MAX: u64 = (1 << 48) - 1;
 
 /// What is fixed for a replica.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub(crate) struct ReplicaConfig {
     pub(crate) uncommitted_bytes_max: u64,
     /// For how long after a majority answered the leader may read alone; zero for never.
     pub(crate) read_lease: Duration,
+    /// The time at which it was started, in microseconds since 1970: no two starts of a replica have the same.
+    pub(crate) started: u64,
 }
 
 /// Something to agree on.
@@ -158,6 +164,8 @@ pub(crate) struct Replica {
     /// No leader was heard for long: is this replica a member still?
     pub(super) wonders: bool,
     pub(super) removed: bool,
+    /// This replica founds the cluster with an empty directory, and does not vote yet.
+    pub(super) newborn: Option<Newborn>,
     /// A bug that only the simulation plants, and what it has kept from the disk.
     pub(super) bug: Bug,
     pub(super) unsaved: Vec<Entry>,
@@ -187,6 +195,7 @@ impl Replica {
             (checkpoint, hard_state) = home::found(&mut disk, &core, &config.founders, &config.cluster_token)?;
         }
         let Checkpoint { index, term, conf_state, roster, ledger } = checkpoint;
+        let votes = conf_state.voters.contains(&config.id);
         let mut log = RaftLog::new(hard_state, conf_state, (index, term), entries);
         // The snapshot was of committed entries only, whatever the last hard state knew.
         log.hard_state.commit = log.hard_state.commit.max(index);
@@ -199,7 +208,9 @@ impl Replica {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let node = RawNode::new(&raft_config, log, &logger).map_err(|e| broken(&e))?;
         // The id is in the upper bits, so no two replicas have a session in common.
-        let session = config.id << 48 | incarnation;
+        // Nor have two starts of one, though its directory was lost in between: the time makes the difference then.
+        let session = config.id << 48 | (config.started.wrapping_add(incarnation) & SESSION_MAX);
+        let newborn = (votes && disk.is_newborn()).then(Newborn::default);
         let mut this = Self {
             core,
             ledger,
@@ -227,6 +238,7 @@ impl Replica {
             leaving: None,
             wonders: false,
             removed: false,
+            newborn,
             bug: Bug::None,
             unsaved: Vec::new(),
             config,
@@ -294,6 +306,12 @@ impl Replica {
         }
     }
 
+    /// Whether this replica does not vote yet, because its directory was empty.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) const fn is_newborn(&self) -> bool {
+        self.newborn.is_some()
+    }
+
     /// Whether nothing is in the log that is not applied.
     #[cfg(any(test, feature = "simulation"))]
     pub(super) fn is_up_to_date(&self) -> bool {
@@ -338,6 +356,7 @@ impl Replica {
 
     pub(crate) fn tick(&mut self) {
         self.ticks += 1;
+        self.tick_newborn();
         self.node.tick();
         let term = self.node.raft.term;
         if self.leads() && !self.hears_majority() {

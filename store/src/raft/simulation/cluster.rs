@@ -24,6 +24,8 @@ use crate::{Error, KeyRange, ManualClock, Member, Revision, WatchOptions, WatchS
 /// What passes in a step, and how long a tick takes.
 pub(super) const STEP: Duration = Duration::from_millis(10);
 const ELECTION_TICKS: usize = 10;
+/// No log is as long, so no two starts of a replica have the same session.
+const STARTED: u64 = 1 << 32;
 
 pub(super) struct Node {
     pub(super) id: u64,
@@ -144,6 +146,7 @@ impl Cluster {
             inflight_messages_max: 16,
             message_bytes_max: 1 << 10,
             uncommitted_bytes_max: 1 << 20,
+            started: STARTED + self.now,
             read_lease: if self.lease_reads || bug == Bug::StaleRead { STEP * 5 * 9 / 10 } else { Duration::ZERO },
         };
         let opened = match RaftDisk::open(Arc::new(node.disk.clone()), 2 << 10) {

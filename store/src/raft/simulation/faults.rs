@@ -32,6 +32,8 @@ impl Cluster {
             self.crash(n);
             if self.random.one_in(3) {
                 self.rot(n);
+            } else if self.random.one_in(6) {
+                self.lose(n);
             }
         }
         if self.random.one_in(20) && self.nodes[n].replica.is_none() && !self.nodes[n].gone {
@@ -94,6 +96,22 @@ impl Cluster {
         self.nodes[n].rotten = true;
     }
 
+    /// Somebody starts a founder on an empty disk, if the members can spare what was on it.
+    fn lose(&mut self, n: usize) {
+        let node = &self.nodes[n];
+        // One that founded alone knows nobody to ask.
+        let is_founder = self.options.replicas > 1 && node.id <= self.options.replicas;
+        // Who has nothing yet does not know what there is to lose.
+        let has_something = |(m, node): (usize, &Node)| {
+            m == n || node.is_lost() || node.replica.as_ref().is_some_and(|replica| replica.applied() > 1)
+        };
+        let others_know = self.nodes.iter().enumerate().all(has_something);
+        if is_founder && others_know && !node.is_lost() && self.can_spare(n) {
+            self.nodes[n].disk = self.nodes[n].disk.emptied();
+            self.report.lost += 1;
+        }
+    }
+
     /// Whether a majority of the members is left without this one, whoever of the others is asked who they are, and
     /// nobody is about to change that: nothing brings back what a majority lost.
     fn can_spare(&self, n: usize) -> bool {
@@ -106,7 +124,9 @@ impl Cluster {
         let knows = |(_, node): (usize, &Node)| {
             node.replica.as_ref().is_some_and(|replica| {
                 let conf = replica.conf_state();
-                is_enough(&conf.voters) && conf.voters_outgoing.is_empty() && !replica.is_to_change()
+                let is_settled = conf.voters_outgoing.is_empty() && !replica.is_to_change();
+                // One that does not vote yet is as good as lost.
+                is_enough(&conf.voters) && is_settled && !replica.is_newborn()
             })
         };
         others.peek().is_some() && !self.operator.is_waiting() && !self.has_change_on_its_way() && others.all(knows)

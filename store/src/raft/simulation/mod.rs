@@ -73,6 +73,8 @@ pub struct Report {
     pub crashes: usize,
     /// Disks that were found damaged, and replicas replaced for it.
     pub rotten: usize,
+    /// Founders that were started again on an empty disk.
+    pub lost: usize,
     /// Times a disk was full.
     pub full: usize,
     /// Times the power went while something was being written.
@@ -95,6 +97,7 @@ impl std::ops::AddAssign for Report {
         self.delivered += other.delivered;
         self.crashes += other.crashes;
         self.rotten += other.rotten;
+        self.lost += other.lost;
         self.full += other.full;
         self.torn += other.torn;
         self.images += other.images;
@@ -106,10 +109,14 @@ impl std::ops::AddAssign for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, unanswered, revisions, delivered, crashes, rotten, full, torn, images, changes, .. } =
-            self;
+        let Self {
+            answered, unanswered, revisions, delivered, crashes, rotten, lost, full, torn, images, changes, ..
+        } = self;
         write!(f, "{answered} requests answered and {unanswered} not, {revisions} revisions, {delivered} delivered ")?;
-        write!(f, "to watches, {crashes} crashes, {rotten} rotten disks, {full} full ones, {torn} torn writes, ")?;
+        write!(
+            f,
+            "to watches, {crashes} crashes, {rotten} rotten disks, {lost} lost and {full} full ones, {torn} torn writes, "
+        )?;
         write!(f, "{images} whole states taken over, {changes} changes of members")
     }
 }

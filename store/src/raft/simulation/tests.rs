@@ -27,7 +27,7 @@ fn three_replicas_keep_what_they_promised() {
     let sum = check(3, 0..120);
     assert!(sum.answered > 1000 && sum.delivered > 1000 && sum.crashes > 100, "{sum:?}");
     assert!(sum.rotten > 0 && sum.full > 0 && sum.images > 0 && sum.changes > 0, "each kind of fault: {sum:?}");
-    assert!(sum.torn > 0, "{sum:?}");
+    assert!(sum.torn > 0 && sum.lost > 0, "{sum:?}");
     assert!(sum.unjudged < 10, "{sum:?}");
 }
 
@@ -132,6 +132,41 @@ fn a_read_is_judged_by_the_time_at_which_it_is_asked() {
     assert!(answered(&mut cluster, 2, Duration::ZERO), "a majority answered just now");
     // The disk takes its time over something that comes before the read.
     assert!(!answered(&mut cluster, 3, Duration::from_secs(1)), "there may be another leader by then");
+}
+
+#[test]
+fn a_founder_that_lost_its_disk_does_not_vote_what_it_knew_away() {
+    let mut cluster = Cluster::new(2, Options::replicas(3)).expect("three empty disks");
+    cluster.faulty = false;
+    step_until(&mut cluster, &|cluster| cluster.known >= Revision(20));
+    let leads = |node: &cluster::Node| node.replica.as_ref().is_some_and(|replica| replica.role().is_leader);
+    let leader = cluster.nodes.iter().position(leads).expect("a leader");
+    let (forgetful, behind) = ((leader + 1) % 3, (leader + 2) % 3);
+    // One falls behind, the other two go on.
+    cluster.nodes[behind].paused_until = u64::MAX;
+    let known = cluster.known;
+    step_until(&mut cluster, &|cluster| cluster.known.0 >= known.0 + 20);
+    // Then one of these stops, the other forgets everything.
+    cluster.nodes[leader].paused_until = u64::MAX;
+    let session = |cluster: &Cluster| cluster.nodes[forgetful].replica.as_ref().expect("up").session;
+    let before = session(&cluster);
+    cluster.crash(forgetful);
+    cluster.nodes[forgetful].disk = cluster.nodes[forgetful].disk.emptied();
+    cluster.start(forgetful).expect("a founder");
+    assert_ne!(session(&cluster), before, "what it proposes now is not taken for what it proposed then");
+    cluster.nodes[behind].paused_until = 0;
+    for _ in 0..1000 {
+        cluster.step().expect("nothing goes wrong");
+        assert!(!leads(&cluster.nodes[forgetful]) && !leads(&cluster.nodes[behind]), "{}", cluster.describe());
+    }
+    // Who knows it comes back.
+    cluster.nodes[leader].paused_until = 0;
+    let known = cluster.known;
+    step_until(&mut cluster, &|cluster| cluster.known.0 >= known.0 + 20);
+    step_until(&mut cluster, &|cluster| !cluster.nodes[forgetful].replica.as_ref().expect("up").is_newborn());
+    cluster.open = false;
+    step_until(&mut cluster, &Cluster::is_calm);
+    cluster.finish().expect("all have the same, and what was promised");
 }
 
 #[test]
