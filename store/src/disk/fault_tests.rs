@@ -36,7 +36,7 @@ fn what_a_full_disk_took_of_a_refused_batch_never_comes_back() {
     assert!(matches!(error, AppendError::NoSpace(_)), "{error:?}");
     log.append([(KIND_COMMAND, &*taken)].into_iter()).expect("room again");
     for keep in [false, true] {
-        assert_eq!(records(&disk.after_crash(|| keep)), [taken.clone()], "{keep}");
+        assert_eq!(records(&disk.after_crash(|| keep)), std::slice::from_ref(&taken), "{keep}");
     }
 }
 

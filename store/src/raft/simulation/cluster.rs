@@ -273,7 +273,7 @@ impl Cluster {
         for job in std::mem::take(&mut node.jobs) {
             match job.work(now) {
                 Ok((index, result)) => has_failed |= replica.snapshot_written(index, result).is_err(),
-                Err(job) => node.jobs.push(job),
+                Err(job) => node.jobs.push(*job),
             }
         }
         if has_failed {

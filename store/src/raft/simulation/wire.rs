@@ -6,6 +6,9 @@ use crate::raft::disk::SnapshotJob;
 use crate::raft::frame::Envelope;
 use crate::raft::replica::Effect;
 
+/// What a snapshot's job answers.
+type Written = Result<Option<u64>, Error>;
+
 /// A snapshot that somebody writes.
 pub(super) struct Job {
     pub(super) index: u64,
@@ -17,12 +20,12 @@ pub(super) struct Job {
 
 pub(super) enum Work {
     Waits(SnapshotJob),
-    Ended(Result<Option<u64>, Error>),
+    Ended(Written),
 }
 
 impl Job {
     /// Does what is to be done by now; answers what the replica is to be told.
-    pub(super) fn work(self, now: u64) -> Result<(u64, Result<Option<u64>, Error>), Self> {
+    pub(super) fn work(self, now: u64) -> Result<(u64, Written), Box<Self>> {
         let Self { index, written, told, work } = self;
         let work = match work {
             Work::Waits(job) if written <= now => Work::Ended(job.run()),
@@ -30,7 +33,7 @@ impl Job {
         };
         match work {
             Work::Ended(result) if told <= now => Ok((index, result)),
-            work => Err(Self { index, written, told, work }),
+            work => Err(Box::new(Self { index, written, told, work })),
         }
     }
 }
