@@ -19,6 +19,7 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -33,6 +34,8 @@ const STREAMS_MAX: u32 = 4096;
 /// What may be on its way to this side in one request, and in a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Large answers that one connection may have on their way at a time.
+const LARGE_MAX: usize = 4;
 /// The headers of a request, in bytes.
 const HEADERS_MAX: u32 = 16 << 10;
 
@@ -51,9 +54,10 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW);
     let Some(connection) = cancelled.run_until_cancelled(builder.handshake(stream)).await else { return Ok(()) };
     let (calls, tasks) = (FuturesUnordered::new(), JoinSet::new());
-    let bell = Arc::new(Bell::default());
+    let (bell, places) = (Arc::new(Bell::default()), Arc::new(Semaphore::new(LARGE_MAX)));
     let waker = bell.clone().into();
-    let mut serving = Serving { inner, connection: connection?, bell, waker, accepted: Vec::new(), calls, tasks };
+    let mut serving =
+        Serving { inner, connection: connection?, bell, waker, accepted: Vec::new(), calls, places, tasks };
     if let Some(ended) = cancelled.run_until_cancelled(poll_fn(|cx| serving.poll(cx))).await {
         return ended;
     }
@@ -100,6 +104,8 @@ struct Serving<S> {
     /// Requests that nobody has looked at yet.
     accepted: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
     calls: FuturesUnordered<Call>,
+    /// Places for large answers.
+    places: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
 
@@ -130,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             self.bell.silence(true);
             for (request, respond) in self.accepted.drain(..) {
                 let inner = self.inner.clone();
-                let Some(mut call) = begin(inner, request, respond, &mut self.tasks) else { continue };
+                let Some(mut call) = begin(inner, request, respond, &self.places, &mut self.tasks) else { continue };
                 if call.as_mut().poll(cx).is_pending() {
                     self.calls.push(call);
                 }
@@ -144,14 +150,25 @@ fn begin(
     inner: Arc<Inner>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
+    places: &Arc<Semaphore>,
     tasks: &mut JoinSet<()>,
 ) -> Option<Call> {
     // The headers of short calls are not looked at any more, and need not be kept.
     let body = |request: Request<RecvStream>| Incoming(request.into_body());
+    let places = places.clone();
     let call: Call = match request.uri().path().strip_prefix("/etcdserverpb.KV/") {
-        Some("Put") => Box::pin(short(inner, body(request), respond, async |inner, asked| inner.put(asked).await)),
-        Some("Range") => Box::pin(short(inner, body(request), respond, async |inner, asked| inner.range(asked).await)),
-        Some("Txn") => Box::pin(short(inner, body(request), respond, async |inner, asked| inner.txn(asked).await)),
+        Some("Put") => {
+            Box::pin(short(inner, body(request), respond, places, async |inner, asked| inner.put(asked).await))
+        }
+        Some("Range") => {
+            Box::pin(short(inner, body(request), respond, places, async |inner, asked| inner.range(asked).await))
+        }
+        Some("DeleteRange") => {
+            Box::pin(short(inner, body(request), respond, places, async |inner, asked| inner.delete_range(asked).await))
+        }
+        Some("Txn") => {
+            Box::pin(short(inner, body(request), respond, places, async |inner, asked| inner.txn(asked).await))
+        }
         Some(_) => Box::pin(carry_out(inner, request, respond)),
         None => {
             tasks.spawn(carry_out(inner, request, respond));
@@ -166,6 +183,7 @@ async fn short<Q, A>(
     inner: Arc<Inner>,
     body: Incoming,
     respond: SendResponse<Bytes>,
+    places: Arc<Semaphore>,
     method: impl AsyncFn(&Inner, Q) -> Result<A, Status>,
 ) where
     Q: Message + Default,
@@ -176,7 +194,7 @@ async fn short<Q, A>(
         Err(refused) => Err(refused),
     };
     let sent = match answered {
-        Ok(answer) => unary::send(&answer, respond),
+        Ok(answer) => unary::send(&answer, respond, &places).await,
         Err(status) => send(status.into_http(), respond).await,
     };
     if let Err(error) = sent {
@@ -214,7 +232,7 @@ async fn send(answer: Response<Body>, mut respond: SendResponse<Bytes>) -> Resul
             return Ok(());
         };
         match frame.into_data() {
-            Ok(data) if is_whole => to.send_data(data, false)?,
+            Ok(data) if is_whole && data.len() <= unary::WAITS_MAX => to.send_data(data, false)?,
             Ok(data) => send_in_turn(&mut to, data).await?,
             Err(frame) => return to.send_trailers(frame.into_trailers().unwrap_or_default()),
         }
@@ -222,7 +240,7 @@ async fn send(answer: Response<Body>, mut respond: SendResponse<Bytes>) -> Resul
 }
 
 /// Sends as the client makes room.
-async fn send_in_turn(to: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+pub(super) async fn send_in_turn(to: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
     while !data.is_empty() {
         to.reserve_capacity(data.len());
         let room = poll_fn(|cx| {
@@ -372,6 +390,50 @@ mod tests {
         let found: proto::RangeResponse = whole(answer).await;
         assert_eq!(found.kvs.len(), 100);
         assert!(found.kvs.iter().enumerate().all(|(n, kv)| *kv.value == vec![n as u8; 40_000]));
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_much_and_reads_nothing_has_little_made_for_it() {
+        let mut served = connect().await;
+        let value = vec![7; 1 << 20];
+        let put = proto::PutRequest { key: "a".into(), value: value.clone().into(), ..<_>::default() };
+        let (answer, _) = served.call("KV/Put", &put, true).await;
+        let _: proto::PutResponse = whole(answer).await;
+        let get = proto::RangeRequest { key: "a".into(), ..<_>::default() };
+        let mut answers = FuturesUnordered::new();
+        for n in 0..20 {
+            let (answer, _) = served.call("KV/Range", &get, true).await;
+            answers.push(async move { (n, answer.await.expect("an answer").into_body()) });
+        }
+        // The head of an answer comes when the rest was made.
+        let mut begun = Vec::new();
+        for _ in 0..LARGE_MAX {
+            begun.push(answers.next().await.expect("an answer"));
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(futures::poll!(answers.next()).is_pending(), "no more are made than may be on their way");
+        // When they are read, the others come.
+        let (mut reading, mut read) = (JoinSet::new(), 0);
+        loop {
+            for (_, mut body) in begun.drain(..) {
+                reading.spawn(async move {
+                    let mut length = 0;
+                    while let Some(data) = body.data().await {
+                        let data = data.expect("goes on");
+                        body.flow_control().release_capacity(data.len()).expect("was taken");
+                        length += data.len();
+                    }
+                    length
+                });
+            }
+            let Some(length) = reading.join_next().await else { break };
+            assert!(length.expect("no panic") > value.len());
+            read += 1;
+            begun.extend(answers.next().await);
+        }
+        assert_eq!(read, 20);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -17,8 +18,19 @@ use super::{Face, http2};
 
 /// How long a client may take over a TLS handshake, and then to say anything.
 const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+/// After so long without a word the client's system is asked whether it is there, three times in as long again.
+const QUIET: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long open requests may go on when the listener is cancelled.
 pub(super) const FAREWELL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Has the system see to it that a connection ends whose client is not there any more, as it does when a machine loses its
+/// power: it would keep its place for ever.
+fn watch_over(stream: &TcpStream) {
+    let often = TcpKeepalive::new().with_time(QUIET).with_interval(QUIET / 3).with_retries(3);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&often) {
+        tracing::debug!(%error, "a connection is not watched over");
+    }
+}
 
 impl Face {
     /// Serves what connects to `listener`, over TLS if it is given, until cancelled; then lets open
@@ -69,6 +81,7 @@ impl Face {
     async fn connection(self, stream: TcpStream, tls: Option<TlsAcceptor>, cancelled: CancellationToken) {
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
+        watch_over(&stream);
         let Some(tls) = tls else { return self.http(stream, cancelled).await };
         match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.http(stream, cancelled).await,
@@ -112,5 +125,24 @@ impl Face {
         if let Err(error) = result {
             tracing::debug!(%error, "a connection broke");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_watched_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (stream, _)) = (client.expect("connects"), accepted.expect("a connection"));
+        let socket = SockRef::from(&stream);
+        assert!(!socket.keepalive().expect("known"));
+        watch_over(&stream);
+        assert!(socket.keepalive().expect("known"));
+        assert_eq!(socket.tcp_keepalive_time().expect("known"), QUIET);
+        assert_eq!(socket.tcp_keepalive_retries().expect("known"), 3);
     }
 }

@@ -10,12 +10,17 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use prost::Message;
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
+
+use super::http2::send_in_turn;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 const PREFIX: usize = 5;
+/// Larger answers do not wait in the connection, in bytes.
+pub(super) const WAITS_MAX: usize = 16 << 10;
 
 /// Reads the one message of a request.
 pub(super) async fn request<B, Q>(body: B, bytes_max: usize) -> Result<Q, Status>
@@ -76,18 +81,30 @@ impl<M: Message> Encode for M {
 
 /// A request that was carried out.
 pub(super) fn answer(message: &impl Encode) -> Response<Body> {
-    head(Body::new(Answer(Stage::Message(framed(message)))))
+    head(Body::new(Answer(Stage::Message(framed(message, message.size())))))
 }
 
-/// The same, straight into the connection: all of it is there, so it may as well wait in there.
-pub(super) fn send(message: &impl Encode, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+/// The same, straight into the connection. What is small may wait in there; of what is large no more is made at a time
+/// than there are places for, and it goes as the client makes room: one that asks and does not read costs little.
+pub(super) async fn send(
+    message: &impl Encode,
+    mut respond: SendResponse<Bytes>,
+    places: &Semaphore,
+) -> Result<(), h2::Error> {
+    let length = message.size();
+    if length <= WAITS_MAX {
+        let mut to = respond.send_response(head(()), false)?;
+        to.send_data(framed(message, length), false)?;
+        return to.send_trailers(trailers());
+    }
+    // Nobody closes it.
+    let _place = places.acquire().await;
     let mut to = respond.send_response(head(()), false)?;
-    to.send_data(framed(message), false)?;
+    send_in_turn(&mut to, framed(message, length)).await?;
     to.send_trailers(trailers())
 }
 
-fn framed(message: &impl Encode) -> Bytes {
-    let length = message.size();
+fn framed(message: &impl Encode, length: usize) -> Bytes {
     let mut bytes = BytesMut::with_capacity(PREFIX + length);
     bytes.put_u8(0);
     bytes.put_u32(length as u32);
