@@ -76,6 +76,7 @@ pub mod encryption;
 pub mod environment;
 pub mod fairness;
 mod identity;
+mod keyed;
 pub mod kinds;
 pub mod layers;
 mod metrics;

@@ -1,7 +1,7 @@
 //! `ResourceQuota`: what is made in a namespace is counted before it is stored, and refused beyond the quota.
 //!
 //! A controller says in a quota's status what is limited and how much is used; here that use grows with every object
-//! that is let in. One write at a time is counted, so that two cannot both take the last place.
+//! that is let in. In each namespace one write at a time is counted, so that two cannot both take the last place.
 
 mod limited;
 mod usage;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::{Admission, AdmissionAttributes, Operation};
+use crate::keyed::Keyed;
 use crate::objects::{GroupResource, Objects};
 pub(super) use limited::validate as validate_limited;
 pub use limited::{LimitedResource, MatchScope};
@@ -29,7 +30,8 @@ const TRIES: usize = 5;
 pub struct ResourceQuota {
     objects: Arc<dyn Objects>,
     limited: Vec<LimitedResource>,
-    counting: Mutex<()>,
+    /// A lock for each namespace.
+    counting: Keyed<Mutex<()>>,
 }
 
 impl fmt::Debug for ResourceQuota {
@@ -46,7 +48,7 @@ impl ResourceQuota {
     /// Looks quotas up, and counts, there.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>) -> Self {
-        Self { objects, limited: Vec::new(), counting: Mutex::new(()) }
+        Self { objects, limited: Vec::new(), counting: Keyed::default() }
     }
 
     /// Lets these be consumed under a quota only (default: what no quota limits, nobody limits).
@@ -128,7 +130,8 @@ impl ResourceQuota {
         if self.limited.is_empty() && !self.quotas(a).iter().any(|quota| matches(&quota)) {
             return Ok(());
         }
-        let _one_at_a_time = self.counting.lock().await;
+        let counting = self.counting.get(a.namespace, Mutex::default);
+        let _one_at_a_time = counting.lock().await;
         let quotas = self.quotas(a);
         quotas.iter().filter(matches).try_for_each(|quota| Self::specified(a, quota))?;
         limited::covered(&self.limited, a, &quotas)?;

@@ -25,6 +25,11 @@ impl Claims {
     pub(super) fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.ports.is_empty()
     }
+
+    /// Whether all of the other's are among these.
+    pub(super) fn has(&self, other: &Self) -> bool {
+        self.addresses.is_superset(&other.addresses) && self.ports.is_superset(&other.ports)
+    }
 }
 
 /// The Service's ports.

@@ -1,7 +1,8 @@
 //! Addresses and node ports of Services.
 //!
 //! What is taken is never stored apart: it is what the Services that exist say, observed as they change, plus what
-//! writes under way have reserved. So nothing leaks and nothing needs repair. It is exact for one API server over a
+//! writes under way have reserved, and for a minute what those have of which nobody knows how they ended. So nothing
+//! leaks and nothing needs repair. It is exact for one API server over a
 //! store; several over one store would need to reserve in the store itself.
 
 mod claims;
@@ -11,6 +12,7 @@ mod range;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kubewright_api::field::{FieldError, Path};
@@ -39,9 +41,21 @@ struct Taken {
     addresses: BTreeMap<IpAddr, usize>,
     ports: BTreeMap<u16, usize>,
     /// What writes under way have reserved.
-    pending: BTreeMap<u64, Claims>,
+    pending: BTreeMap<u64, Pending>,
     next_reservation: u64,
 }
+
+#[derive(Debug)]
+struct Pending {
+    /// Namespace and name of the Service.
+    of: (String, String),
+    claims: Claims,
+    /// Since when nobody knows whether it was stored.
+    unknown_since: Option<Instant>,
+}
+
+/// After so long what was stored has long been observed.
+const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 
 impl Taken {
     fn count(&mut self, claims: &Claims) {
@@ -63,11 +77,19 @@ impl Taken {
     }
 
     fn has_address(&self, address: IpAddr) -> bool {
-        self.addresses.contains_key(&address) || self.pending.values().any(|claims| claims.addresses.contains(&address))
+        self.addresses.contains_key(&address)
+            || self.pending.values().any(|pending| pending.claims.addresses.contains(&address))
     }
 
     fn has_port(&self, port: u16) -> bool {
-        self.ports.contains_key(&port) || self.pending.values().any(|claims| claims.ports.contains(&port))
+        self.ports.contains_key(&port) || self.pending.values().any(|pending| pending.claims.ports.contains(&port))
+    }
+
+    fn reserve(&mut self, of: (String, String), claims: Claims) -> u64 {
+        let id = self.next_reservation;
+        self.next_reservation += 1;
+        self.pending.insert(id, Pending { of, claims, unknown_since: None });
+        id
     }
 }
 
@@ -248,19 +270,32 @@ fn invalid(service: &Value, error: FieldError) -> Status {
     Status::invalid("", "Service", service["metadata"]["name"].as_str().unwrap_or_default(), &[error])
 }
 
-/// What a write under way has reserved; either way it ends when the write has ended, for what was stored is observed.
+/// What a write under way has reserved. It ends when what was stored is observed, or when it is known that nothing was.
 struct Held {
     taken: Arc<Mutex<Taken>>,
     id: u64,
+    begun: bool,
 }
 
 impl Reservation for Held {
-    fn keep(self: Box<Self>) {}
+    fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    fn end(mut self: Box<Self>, stored: bool) {
+        self.begun = stored;
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).pending.remove(&self.id);
+        let pending = &mut self.taken.lock().unwrap_or_else(PoisonError::into_inner).pending;
+        if !self.begun {
+            pending.remove(&self.id);
+        } else if let Some(pending) = pending.get_mut(&self.id) {
+            // Stored, if at all, and not observed so far.
+            pending.unknown_since = Some(Instant::now());
+        }
     }
 }
 
@@ -274,14 +309,14 @@ impl CommitHook for ServiceAllocator {
     ) -> Result<Option<Box<dyn Reservation>>, Status> {
         let held = old.map(Claims::of).unwrap_or_default();
         let mut taken = self.taken();
+        taken.pending.retain(|_, pending| pending.unknown_since.is_none_or(|since| since.elapsed() < UNKNOWN_MAX));
         let fresh = self.allocate(object, &held, &taken)?;
         if fresh.is_empty() {
             return Ok(None);
         }
-        let id = taken.next_reservation;
-        taken.next_reservation += 1;
-        taken.pending.insert(id, fresh);
-        Ok(Some(Box::new(Held { taken: Arc::clone(&self.taken), id })))
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let id = taken.reserve((text("namespace"), text("name")), fresh);
+        Ok(Some(Box::new(Held { taken: Arc::clone(&self.taken), id, begun: false })))
     }
 
     fn deleted(&self, _object: &Value) {}
@@ -297,6 +332,7 @@ impl Observer for ServiceAllocator {
         if let Some(object) = object {
             let claims = Claims::of(object);
             taken.count(&claims);
+            taken.pending.retain(|_, pending| pending.of != key || !claims.has(&pending.claims));
             taken.services.insert(key, claims);
         }
     }
@@ -362,6 +398,38 @@ mod tests {
         );
         allocator.changed("n", "s", None);
         assert!(allocator.before(&mut object.clone(), None, false).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_stored_is_taken_until_it_is_seen() {
+        let allocator = allocator("10.0.0.0/24", "30000-30010");
+        let spec = json!({"type": "NodePort", "clusterIP": "10.0.0.9", "ports": [{"port": 80, "nodePort": 30001}]});
+        let mut object = service(spec.clone());
+        let reserve = async |object: &mut Value| allocator.before(object, None, false).await.unwrap().unwrap();
+        let is_taken = async || allocator.before(&mut service(spec.clone()), None, false).await.is_err();
+        // Nothing was asked of the store, or it refused.
+        drop(reserve(&mut object).await);
+        let mut refused = reserve(&mut object).await;
+        refused.begin();
+        refused.end(false);
+        assert!(!is_taken().await);
+        // The client went while it was being stored, and it is observed only later.
+        let mut cut_off = reserve(&mut object).await;
+        cut_off.begin();
+        drop(cut_off);
+        assert!(is_taken().await);
+        allocator.changed("n", "s", Some(&object));
+        assert!(is_taken().await);
+        // Once it was observed nothing is left of the reservation.
+        allocator.changed("n", "s", None);
+        assert!(!is_taken().await);
+        // It never comes: a minute later it is free.
+        let mut lost = reserve(&mut object).await;
+        lost.begin();
+        drop(lost);
+        let long_ago = Instant::now().checked_sub(UNKNOWN_MAX);
+        allocator.taken().pending.values_mut().for_each(|pending| pending.unknown_since = long_ago);
+        assert!(!is_taken().await);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use crate::body::{self, Body};
 use crate::environment::{self, Environment};
 use crate::layers::{Next, Step, is_long_running};
 use crate::object::protobuf;
-use crate::request::{Context, RequestInfo, User};
+use crate::request::{Context, RequestInfo, User, Warnings};
 
 /// The header that names a request in the log.
 const AUDIT_ID: &str = "audit-id";
@@ -145,11 +145,21 @@ impl Step for AuditRequests {
         let handle = Handle(Arc::new(Mutex::new(draft)));
         request.extensions_mut().insert(handle.clone());
         self.emit(auditor, &verdict, &handle, Stage::RequestReceived, None).await;
+        // Whoever leaves before the answer, or whose time is up, is logged all the same.
+        let mut end = End {
+            auditor: Arc::clone(auditor),
+            skip: verdict.omit_stages.contains(&Stage::ResponseComplete),
+            handle: handle.clone(),
+            status: cut_off(),
+            warnings: context.warnings.clone(),
+            environment: Arc::clone(&self.environment),
+        };
         let answer = AssertUnwindSafe(next(request)).catch_unwind().await;
-        handle.draft().annotations = context.warnings.annotations();
         let mut response = match answer {
             Ok(response) => response,
             Err(panic) => {
+                end.skip = true;
+                handle.draft().annotations = context.warnings.annotations();
                 let status = json!({"metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
                     "message": "APIServer panic'd"});
                 self.emit(auditor, &verdict, &handle, Stage::Panic, Some(status)).await;
@@ -162,14 +172,9 @@ impl Step for AuditRequests {
         }
         if long_running {
             let status = json!({"metadata": {}, "code": response.status().as_u16()});
+            end.status = status.clone();
+            handle.draft().annotations = context.warnings.annotations();
             self.emit(auditor, &verdict, &handle, Stage::ResponseStarted, Some(status)).await;
-            let end = End {
-                auditor: Arc::clone(auditor),
-                skip: verdict.omit_stages.contains(&Stage::ResponseComplete),
-                handle,
-                code: response.status().as_u16(),
-                environment: Arc::clone(&self.environment),
-            };
             return response.map(|body| {
                 body.map_frame(move |frame| {
                     // Dropped with the body: when the last frame was sent, or the client went.
@@ -180,17 +185,27 @@ impl Step for AuditRequests {
             });
         }
         let (response, status) = look(response, &verdict, &handle).await;
+        end.status = status.clone();
+        handle.draft().annotations = context.warnings.annotations();
         self.emit(auditor, &verdict, &handle, Stage::ResponseComplete, Some(status)).await;
+        end.skip = true;
         response
     }
 }
 
-/// Logs the end of a long-running request when it is dropped.
+/// The status of a request that was dropped before it was answered.
+fn cut_off() -> Value {
+    json!({"metadata": {}, "status": "Failure", "reason": "Timeout", "code": 504,
+        "message": "the client left, or the time was up, before the answer; what was asked for may have been done"})
+}
+
+/// Logs the end of a request when it is dropped: of a long-running one, or before its answer.
 struct End {
     auditor: Arc<Auditor>,
     skip: bool,
     handle: Handle,
-    code: u16,
+    status: Value,
+    warnings: Warnings,
     environment: Arc<dyn Environment>,
 }
 
@@ -200,8 +215,11 @@ impl Drop for End {
             return;
         }
         let at = environment::micro_time(self.environment.now());
-        let status = json!({"metadata": {}, "code": self.code});
-        let event = self.handle.draft().event(Stage::ResponseComplete, &at, Some(status));
+        let event = {
+            let mut draft = self.handle.draft();
+            draft.annotations = self.warnings.annotations();
+            draft.event(Stage::ResponseComplete, &at, Some(std::mem::take(&mut self.status)))
+        };
         self.auditor.take_now(event);
     }
 }

@@ -1,7 +1,6 @@
 //! Bodies are read before their requests take their turn: a request that waits for its client keeps no other one waiting.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -13,6 +12,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::{Next, Step, is_long_running};
 use crate::body::{self, Body};
+use crate::keyed::Keyed;
 use crate::request::{Context, SYSTEM_MASTERS};
 
 /// Largest body of a request, in bytes: 3 MiB, as upstream.
@@ -47,7 +47,7 @@ impl Default for LimitBody {
 
 impl LimitBody {
     fn with(bytes_max: usize, units: usize) -> Self {
-        let room = Room { units, all: Arc::new(Semaphore::new(units)), users: Mutex::default() };
+        let room = Room { units, all: Arc::new(Semaphore::new(units)), users: Keyed::default() };
         Self { bytes_max, room: Arc::new(room) }
     }
 
@@ -124,23 +124,14 @@ type Held = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 struct Room {
     units: usize,
     all: Arc<Semaphore>,
-    users: Mutex<HashMap<String, Weak<Semaphore>>>,
+    users: Keyed<Semaphore>,
 }
 
 impl Room {
     /// Waits until there is room for so many bytes of that user's.
     async fn take(&self, user: &str, bytes: usize) -> Result<Held, AcquireError> {
         let share = self.units / 2;
-        let own = {
-            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = users.get(user).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                users.retain(|_, room| room.strong_count() > 0);
-                let own = Arc::new(Semaphore::new(share));
-                users.insert(user.to_owned(), Arc::downgrade(&own));
-                own
-            })
-        };
+        let own = self.users.get(user, || Semaphore::new(share));
         let units = u32::try_from(bytes.div_ceil(UNIT).min(share)).unwrap_or(u32::MAX);
         let of_user = own.acquire_many_owned(units).await?;
         Ok((of_user, Arc::clone(&self.all).acquire_many_owned(units).await?))

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::call::{Call, Written};
-use super::{Registry, errors, ownership};
+use super::{Registry, Reservation, errors, ownership};
 use crate::admission::Operation;
 use crate::environment::{name_suffix, new_uid, time};
 use crate::kinds::validate::meta;
@@ -50,7 +50,7 @@ impl Registry {
         let mut object = call.admit(Operation::Create, object, None).await?;
         self.name(&mut object);
         strategy.prepare_for_create(&context, &mut object);
-        let reservation = match storage.hook.get() {
+        let mut reservation = match storage.hook.get() {
             Some(hook) => hook.before(&mut object, None, call.dry_run).await?,
             None => None,
         };
@@ -70,13 +70,10 @@ impl Registry {
         if versioned {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let written = self.store_new(call, object).await?;
-        if let Some(reservation) = reservation
-            && !call.dry_run
-        {
-            reservation.keep();
-        }
-        Ok(written)
+        begin(call, &mut reservation);
+        let written = self.store_new(call, object).await;
+        end(call, reservation, written.as_ref().map(|_| true));
+        written
     }
 
     /// Checks what the request may not say, and sets what only the server says.
@@ -146,8 +143,27 @@ impl Registry {
             }
             return Err(status);
         }
-        self.settle(committed.revision.get()).await;
+        self.settle(storage, committed.revision.get()).await?;
         Ok(Written::stored(storage, object, &stored, committed.revision.get()))
+    }
+}
+
+/// What was reserved is in the store's hands, unless it is asked only what would be.
+pub(super) fn begin(call: &Call<'_>, reservation: &mut Option<Box<dyn Reservation>>) {
+    if let Some(reservation) = reservation.as_mut().filter(|_| !call.dry_run) {
+        reservation.begin();
+    }
+}
+
+/// Whether it was stored, if that is known: after an error of the server it isn't.
+pub(super) fn end(call: &Call<'_>, reservation: Option<Box<dyn Reservation>>, stored: Result<bool, &Status>) {
+    let stored = match stored {
+        Ok(stored) => stored,
+        Err(status) if status.code < 500 => false,
+        Err(_) => return,
+    };
+    if let Some(reservation) = reservation.filter(|_| !call.dry_run) {
+        reservation.end(stored);
     }
 }
 

@@ -104,7 +104,7 @@ impl Registry {
             return Ok(Ok(Written::of_entry(storage, entry)?));
         }
         let put = Put::new(entry.key.clone(), stored.clone()).lease(entry.lease);
-        let committed = self.commit_if_unchanged(entry, Op::Put(put)).await?;
+        let committed = self.commit_if_unchanged(storage, entry, Op::Put(put)).await?;
         Ok(committed.map(|revision| Written::stored(storage, object, &stored, revision)))
     }
 
@@ -114,14 +114,19 @@ impl Registry {
         storage: &Storage,
         entry: &Arc<Entry>,
     ) -> Result<Result<u64, Option<Arc<Entry>>>, Status> {
-        let removed = self.commit_if_unchanged(entry, Op::delete(entry.key.clone())).await?;
+        let removed = self.commit_if_unchanged(storage, entry, Op::delete(entry.key.clone())).await?;
         if let (Ok(_), Some(hook)) = (&removed, storage.hook.get()) {
             hook.deleted(&storage.decode(entry)?);
         }
         Ok(removed)
     }
 
-    async fn commit_if_unchanged(&self, entry: &Arc<Entry>, op: Op) -> Result<Result<u64, Option<Arc<Entry>>>, Status> {
+    async fn commit_if_unchanged(
+        &self,
+        storage: &Storage,
+        entry: &Arc<Entry>,
+        op: Op,
+    ) -> Result<Result<u64, Option<Arc<Entry>>>, Status> {
         let txn = Txn::new()
             .when(Compare::mod_revision(entry.key.clone(), entry.mod_revision))
             .then(op)
@@ -130,7 +135,7 @@ impl Registry {
         if !committed.succeeded {
             return Ok(Err(committed.entry().cloned()));
         }
-        self.settle(committed.revision.get()).await;
+        self.settle(storage, committed.revision.get()).await?;
         Ok(Ok(committed.revision.get()))
     }
 }

@@ -53,6 +53,9 @@ use table::Resources;
 /// How long a read waits for the cache to reach the revision it needs.
 const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a write waits to be seen by those who decide by it.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Every stored resource over one store.
 pub(crate) struct Registry {
     pub(crate) store: Arc<dyn Store>,
@@ -133,10 +136,18 @@ impl Registry {
         reached.map_err(|_| errors::too_large_version(revision, self.published()))
     }
 
-    /// Waits until a write of this server is in the caches, so that who hears of it finds it there.
-    async fn settle(&self, revision: u64) {
-        if tokio::time::timeout(FRESHNESS_TIMEOUT, self.published.reached(revision)).await.is_err() {
-            tracing::warn!(revision, "the watch cache is behind; answering a write that it does not show yet");
+    /// Waits until a write of this server is in the caches, so that who hears of it finds it there. Where decisions are
+    /// made by what is written, such as who may do what, it is not acknowledged before.
+    async fn settle(&self, storage: &Storage, revision: u64) -> Result<(), Status> {
+        let decides = storage.cache.is_observed();
+        let patience = if decides { DECISION_TIMEOUT } else { FRESHNESS_TIMEOUT };
+        if tokio::time::timeout(patience, self.published.reached(revision)).await.is_ok() {
+            return Ok(());
+        }
+        tracing::warn!(revision, resource = &*storage.info.plural, "the watch cache is behind a write");
+        match decides {
+            true => Err(Status::timeout("the change was stored, but it is not in force here yet", 0)),
+            false => Ok(()),
         }
     }
 

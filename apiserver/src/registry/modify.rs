@@ -42,7 +42,7 @@ impl Registry {
             let committed = self.store.commit(txn).await.map_err(errors::of_store)?;
             if committed.succeeded {
                 let revision = committed.revision.get();
-                self.settle(revision).await;
+                self.settle(storage, revision).await?;
                 return Ok(Written::stored(storage, object, &stored, revision));
             }
             entry = committed.entry().cloned();

@@ -261,10 +261,14 @@ pub trait Strategy: Send + Sync + 'static {
     }
 }
 
-/// Keeps what a [`CommitHook`] took; dropped without [`keep`](Self::keep) it gives it back.
+/// What a [`CommitHook`] took. Dropped before [`begin`](Self::begin) it is given back.
 pub trait Reservation: Send {
-    /// The write was stored.
-    fn keep(self: Box<Self>);
+    /// The write is handed to the store. Dropped from now on without [`end`](Self::end), nobody knows how that ended:
+    /// what was taken may be in use.
+    fn begin(&mut self);
+
+    /// The write was stored, or it was not.
+    fn end(self: Box<Self>, stored: bool);
 }
 
 /// Takes part in the writes of a resource, such as by allocating addresses. May do IO.

@@ -8,7 +8,7 @@ use kubewright_store::{Compare, Entry, Op, Put, ReadOptions, Txn};
 use serde_json::Value;
 
 use super::call::{Call, Written};
-use super::create::refuse;
+use super::create::{begin, end, refuse};
 use super::strategy::Strategy;
 use super::{Registry, errors, ownership};
 use crate::admission::Operation;
@@ -88,7 +88,7 @@ impl Registry {
         let mut new = call.admit(Operation::Update, new, Some(&old)).await?;
         strategy.prepare_for_update(&call.context(), &mut new, &old);
         bump_generation(call.served.strategy(), &mut new, &old);
-        let reservation = match storage.hook.get() {
+        let mut reservation = match storage.hook.get() {
             Some(hook) => hook.before(&mut new, Some(&old), call.dry_run).await?,
             None => None,
         };
@@ -103,11 +103,10 @@ impl Registry {
         if is_released(&*storage.strategy, &new) {
             return self.finish_deletion(call, entry, new).await;
         }
-        let attempt = self.store_change(call, entry, new).await?;
-        if let (Attempt::Done(_), Some(reservation), false) = (&attempt, reservation, call.dry_run) {
-            reservation.keep();
-        }
-        Ok(attempt)
+        begin(call, &mut reservation);
+        let attempt = self.store_change(call, entry, new).await;
+        end(call, reservation, attempt.as_ref().map(|attempt| matches!(attempt, Attempt::Done(_))));
+        attempt
     }
 
     async fn store_change(&self, call: &Call<'_>, entry: &Arc<Entry>, new: Value) -> Result<Attempt, Status> {
@@ -130,7 +129,7 @@ impl Registry {
             return Ok(Attempt::Again(committed.entry().cloned()));
         }
         let revision = committed.revision.get();
-        self.settle(revision).await;
+        self.settle(storage, revision).await?;
         Ok(Attempt::Done(Box::new(Written::stored(storage, new, &stored, revision))))
     }
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use kubewright_apiserver::audit::{AuditConfig, AuditPolicy, Event, Sink, SinkError};
 use tokio::sync::mpsc;
+use tower::ServiceExt;
 
 use super::*;
 
@@ -61,4 +62,24 @@ async fn what_is_asked_and_refused_is_logged_and_secrets_are_masked() {
     assert_eq!((&logged[2]["responseStatus"]["code"], &logged[2]["auditID"]), (&json!(401), &json!("mine")));
     assert_eq!(logged[3]["impersonatedUser"]["username"], "bob");
     assert_eq!(logged[3]["user"]["username"], "kubernetes-admin");
+}
+
+#[tokio::test]
+async fn a_request_that_is_cut_off_is_logged() {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let policy = AuditPolicy::parse(POLICY).expect("a sound policy");
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new()));
+    let server = builder.audit(AuditConfig::new(policy).sink(Gather(sender))).build().await.expect("a server");
+    // Its client leaves while the body is still to come.
+    let body = http_body_util::StreamBody::new(futures::stream::pending::<Result<_, std::convert::Infallible>>());
+    let request = Request::post("/api/v1/namespaces/default/configmaps");
+    let request = request.body(http_body_util::combinators::BoxBody::<Bytes, _>::new(body)).unwrap();
+    let mut call = Box::pin(server.as_user(User::admin()).oneshot(request));
+    assert!(futures::poll!(&mut call).is_pending());
+    drop(call);
+    server.shutdown().await;
+    let logged = events.try_recv().expect("it is logged");
+    assert_eq!((&logged["responseStatus"]["code"], &logged["stage"]), (&json!(504), &json!("ResponseComplete")));
+    assert_eq!(logged["objectRef"]["resource"], "configmaps");
+    assert!(events.try_recv().is_err(), "once");
 }

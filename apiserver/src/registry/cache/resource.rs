@@ -115,7 +115,7 @@ impl ResourceCache {
     }
 
     /// Whether anyone wants to see objects decoded.
-    pub(super) fn is_observed(&self) -> bool {
+    pub(crate) fn is_observed(&self) -> bool {
         !self.read().observers.is_empty()
     }
 
