@@ -21,6 +21,29 @@ pub use strategic::strategic;
 /// Operations that one JSON patch may hold, as upstream limits them.
 const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 
+/// How much all copies of one JSON patch may come to, in bytes of JSON, as upstream limits them. Copies of copies double.
+const JSON_PATCH_COPIED_MAX: usize = 3 * 1024 * 1024;
+
+/// Why a JSON patch cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Misfit {
+    /// An operation does not fit the object.
+    #[error(transparent)]
+    Operation(#[from] json_patch::PatchError),
+    /// Its copies come to more than is allowed.
+    #[error(
+        "Unable to complete the copy, the accumulated size increase of copy is {0}, exceeding the limit {JSON_PATCH_COPIED_MAX}"
+    )]
+    Copies(usize),
+}
+
+impl Misfit {
+    /// Whether a test in the patch failed.
+    pub(crate) fn is_failed_test(&self) -> bool {
+        matches!(self, Self::Operation(error) if matches!(error.kind, json_patch::PatchErrorKind::TestFailed))
+    }
+}
+
 /// Applies a JSON patch (RFC 6902), given as text.
 ///
 /// # Errors
@@ -53,7 +76,8 @@ fn does_not_fit(error: impl std::fmt::Display) -> Status {
 
 /// Applies the operations one by one. A test for null holds where nothing is, as it does upstream: kube-rs adds
 /// finalizers that way.
-pub(crate) fn apply_operations(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
+pub(crate) fn apply_operations(object: &mut Value, patch: &json_patch::Patch) -> Result<(), Misfit> {
+    let mut copied = 0;
     for (at, operation) in patch.0.iter().enumerate() {
         if let json_patch::PatchOperation::Test(test) = operation
             && test.value.is_null()
@@ -62,12 +86,41 @@ pub(crate) fn apply_operations(object: &mut Value, patch: &json_patch::Patch) ->
         {
             continue;
         }
+        if let json_patch::PatchOperation::Copy(copy) = operation
+            && let Some(source) = object.pointer(copy.from.as_str())
+        {
+            copied += size_of(source);
+            if copied > JSON_PATCH_COPIED_MAX {
+                return Err(Misfit::Copies(copied));
+            }
+        }
         json_patch::patch(object, std::slice::from_ref(operation)).map_err(|mut error| {
             error.operation = at;
             error
         })?;
     }
     Ok(())
+}
+
+/// How long a value is as JSON.
+fn size_of(value: &Value) -> usize {
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // Counting does not fail, and every value can be written.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// Applies a merge patch (RFC 7386).
@@ -93,6 +146,15 @@ mod tests {
         assert_eq!(json(&object, br#"[{"op":"remove","path":"/x"}]"#).unwrap_err().code, 422);
         assert_eq!(json(&object, br#"[{"op":"test","path":"/a/b/0","value":9}]"#).unwrap_err().code, 422);
         assert_eq!(json(&object, b"{}").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn copies_of_copies_end() {
+        let copies = (0..40).map(|n| format!(r#"{{"op":"copy","from":"/data","path":"/data/{n}"}}"#));
+        let patch = format!("[{}]", copies.collect::<Vec<_>>().join(","));
+        let refused = json(&json!({"data": {"text": "a".repeat(100)}}), patch.as_bytes()).unwrap_err();
+        assert_eq!(refused.code, 422);
+        assert!(refused.details.unwrap().causes[0].message.contains("exceeding the limit 3145728"));
     }
 
     #[test]

@@ -98,7 +98,13 @@ impl RequestInfo {
     }
 
     fn read_query(&mut self, query: &str) {
+        // Of what is given twice the first counts, here as for those who answer.
+        let mut seen = Vec::new();
         for (key, value) in query_pairs(query) {
+            if seen.contains(&key) {
+                continue;
+            }
+            seen.push(key.clone());
             match key.as_str() {
                 "watch" if self.verb == "list" && !matches!(value.as_str(), "0" | "false") => {
                     self.verb = "watch".into();

@@ -97,6 +97,14 @@ impl Core {
     /// Answers a request whose [`Context`] is in its extensions.
     pub(super) async fn dispatch(&self, context: Context, request: Request<Body>) -> Response<Body> {
         let info = &context.info;
+        // What the path says to be a watch was authorized as one, whatever the method: it may be nothing else. Of old
+        // there were paths that begin with `proxy`, too.
+        if info.is_resource_request && info.verb == "watch" && request.method() != Method::GET {
+            return body::status(&Status::method_not_allowed());
+        }
+        if info.is_resource_request && info.verb == "proxy" {
+            return no_such_page(info);
+        }
         let endpoint = self.endpoints.iter().find(|endpoint| endpoint.handles(info));
         if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.takes_any_encoding()) {
             return endpoint.call(request).await;

@@ -279,13 +279,13 @@ fn applied(object: &Value, config: Value, seen: &Seen) -> Result<Value, String> 
 
 /// The object with what the expression gave applied as a JSON patch; `None` if a test in it fails.
 fn patched(object: &Value, operations: Value) -> Result<Option<Value>, String> {
-    let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|error| {
+    let operations: json_patch::Patch = serde_json::from_value(operations).map_err(|error| {
         format!("type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch: {error}")
     })?;
     let mut changed = object.clone();
-    match json_patch::patch(&mut changed, &patch) {
+    match patch::apply_operations(&mut changed, &operations) {
         Ok(()) => Ok(Some(changed)),
-        Err(error) if matches!(error.kind, json_patch::PatchErrorKind::TestFailed) => Ok(None),
+        Err(error) if error.is_failed_test() => Ok(None),
         Err(error) => Err(format!("JSON Patch: {error}")),
     }
 }

@@ -128,7 +128,7 @@ pub(super) fn read_options(wire: &Value) -> Result<(DeleteOptions, bool), Status
         if fits || wire[field].is_null() {
             return Ok(());
         }
-        let found = if wire[field].is_string() { "string" } else { "object" };
+        let found = parse::go_kind(&wire[field]);
         Err(Status::bad_request(format!(
             "json: cannot unmarshal {found} into Go struct field DeleteOptions.{field} of type {go}"
         )))
@@ -136,6 +136,20 @@ pub(super) fn read_options(wire: &Value) -> Result<(DeleteOptions, bool), Status
     typed("gracePeriodSeconds", wire["gracePeriodSeconds"].is_i64(), "int64")?;
     typed("orphanDependents", wire["orphanDependents"].is_boolean(), "bool")?;
     typed("propagationPolicy", wire["propagationPolicy"].is_string(), "v1.DeletionPropagation")?;
+    // What is misread here deletes for good.
+    let texts = wire["dryRun"].as_array().is_some_and(|values| values.iter().all(Value::is_string));
+    typed("dryRun", texts, "[]string")?;
+    typed("preconditions", wire["preconditions"].is_object(), "v1.Preconditions")?;
+    for (field, go) in [("uid", "types.UID"), ("resourceVersion", "string")] {
+        let value = &wire["preconditions"][field];
+        if !value.is_string() && !value.is_null() {
+            let found = parse::go_kind(value);
+            let message = format!(
+                "json: cannot unmarshal {found} into Go struct field Preconditions.preconditions.{field} of type {go}"
+            );
+            return Err(Status::bad_request(message));
+        }
+    }
     let options = DeleteOptions {
         grace_period_seconds: wire["gracePeriodSeconds"].as_i64(),
         propagation: text(&wire["propagationPolicy"]),

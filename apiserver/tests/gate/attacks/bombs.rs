@@ -49,6 +49,37 @@ async fn expressions_that_multiply() {
 }
 
 #[tokio::test]
+async fn patches_that_double() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    made(&admin, MAPS, json!({"metadata": {"name": "m"}, "data": {"a": "x"}})).await;
+    let copy = |n: usize| json!({"op": "copy", "from": "/data", "path": format!("/data/{n}")});
+    let patch = (0..60).map(copy).collect::<Value>().to_string();
+    let tried = Tried::sent(Method::PATCH, &format!("{MAPS}/m"), "application/json-patch+json", patch);
+    let why = gate.refuses("patch-doubling-copies", &[422], &admin, tried).await;
+    assert_eq!(why, "the server rejected our request due to an error in our request");
+    gate.close().await;
+}
+
+#[tokio::test]
+async fn options_of_the_wrong_type_delete_nothing() {
+    let mut gate = Gate::open().await;
+    let admin = gate.admin.clone();
+    made(&admin, MAPS, json!({"metadata": {"name": "m"}})).await;
+    let one = format!("{MAPS}/m");
+    for (attack, options) in [
+        ("delete-dry-run-text", json!({"dryRun": "All"})),
+        ("delete-precondition-number", json!({"preconditions": {"uid": 7}})),
+        ("delete-preconditions-list", json!({"preconditions": ["uid"]})),
+    ] {
+        let tried = Tried::sent(Method::DELETE, &one, "application/json", options.to_string());
+        gate.refuses(attack, &[400], &admin, tried).await;
+    }
+    assert_eq!(get(&admin, &one).await.code, 200);
+    gate.close().await;
+}
+
+#[tokio::test]
 async fn expressions_without_end() {
     let mut gate = Gate::open().await;
     let admin = gate.admin.clone();

@@ -40,6 +40,48 @@ async fn tricks_to_read_what_is_not_granted() {
 }
 
 #[tokio::test]
+async fn who_may_watch_may_not_write_that_way() {
+    let mut gate = Gate::open().await;
+    bind(&gate.admin, "readers", "view", "alice").await;
+    let alice = gate.as_user("alice");
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "b"}});
+    made(&gate.admin, "/api/v1/namespaces/default/configmaps", map.clone()).await;
+    for way in ["watch", "proxy"] {
+        let all = format!("/api/v1/{way}/namespaces/default/configmaps");
+        let one = format!("{all}/m");
+        for (what, tried) in [
+            ("create", Tried::post(&all, &json!({"metadata": {"name": "n"}}))),
+            ("update", Tried::put(&one, &json!({"metadata": {"name": "m"}, "data": {"a": "c"}}))),
+            ("patch", Tried::patch(&one, &json!({"data": {"a": "c"}}))),
+            ("delete", Tried::delete(&one)),
+            ("delete-all", Tried::delete(&all)),
+        ] {
+            gate.refuses(&format!("path-old-{way}-{what}"), &[403, 404, 405], &alice, tried).await;
+        }
+    }
+    let kept = get(&gate.admin, "/api/v1/namespaces/default/configmaps").await.json();
+    let named = |name: &str| kept["items"].as_array().unwrap().iter().find(|map| map["metadata"]["name"] == name);
+    assert_eq!((named("m").map(|map| &map["data"]["a"]), named("n")), (Some(&json!("b")), None));
+    gate.close().await;
+}
+
+#[tokio::test]
+async fn who_may_see_one_may_not_list_all_by_asking_twice() {
+    let mut gate = Gate::open().await;
+    let role = json!({"metadata": {"name": "one"}, "rules": [{"apiGroups": [""], "resources": ["secrets"],
+        "resourceNames": ["mine"], "verbs": ["list", "watch", "deletecollection"]}]});
+    made(&gate.admin, "/apis/rbac.authorization.k8s.io/v1/clusterroles", role).await;
+    bind(&gate.admin, "ones", "one", "alice").await;
+    let alice = gate.as_user("alice");
+    let secrets = "/api/v1/namespaces/default/secrets";
+    assert_eq!(get(&alice, &format!("{secrets}?fieldSelector=metadata.name%3Dmine")).await.code, 200);
+    let twice = format!("{secrets}?fieldSelector=&fieldSelector=metadata.name%3Dmine");
+    gate.refuses("selector-twice", &[400, 403], &alice, Tried::get(&twice)).await;
+    gate.refuses("selector-twice-delete", &[400, 403], &alice, Tried::delete(&twice)).await;
+    gate.close().await;
+}
+
+#[tokio::test]
 async fn nobody_gets_further_than_health() {
     let mut gate = Gate::open().await;
     let server = gate.server.clone();
