@@ -246,7 +246,8 @@ async fn look(response: Response<Body>, verdict: &Verdict, handle: &Handle) -> (
             }
         }
         if verdict.level == Level::RequestResponse {
-            handle.draft().response_object = Some(shown(object, verdict.omit_managed_fields));
+            let mut draft = handle.draft();
+            draft.response_object = Some(shown(object, &draft.info, verdict.omit_managed_fields));
         }
     }
     (Response::from_parts(parts, body::full(bytes)), status)
@@ -264,8 +265,8 @@ fn read(headers: &HeaderMap, bytes: &[u8]) -> Option<Value> {
     }
 }
 
-fn shown(mut object: Value, omit_managed_fields: bool) -> Value {
-    mask::mask(&mut object);
+fn shown(mut object: Value, info: &RequestInfo, omit_managed_fields: bool) -> Value {
+    mask::mask(&mut object, &info.api_group, &info.resource);
     if omit_managed_fields {
         mask::omit_managed_fields(&mut object);
     }
@@ -291,24 +292,22 @@ impl Step for AuditObjects {
     async fn call(&self, request: Request<Body>, next: Next) -> Response<Body> {
         let handle = request.extensions().get::<Handle>().cloned();
         let (Some(auditor), Some(handle)) = (&self.auditor, handle) else { return next(request).await };
-        let (level, attributes) = {
+        let (level, connects, attributes) = {
             let draft = handle.draft();
-            (draft.level, Attributes::new(&draft.user, &draft.info))
+            (draft.level, is_long_running(&draft.info), Attributes::new(&draft.user, &draft.info))
         };
-        if level < Level::Request || request.body().size_hint().exact().is_none_or(|size| size == 0) {
+        // What is sent through a connection is no object, and may be of any size.
+        if level < Level::Request || connects || request.body().size_hint().exact().is_none_or(|size| size == 0) {
             return next(request).await;
         }
         let (parts, body) = request.into_parts();
         let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
             return next(Request::from_parts(parts, body::empty())).await;
         };
-        if let Some(mut object) = read(&parts.headers, &bytes) {
-            if object["kind"].is_null() && attributes.resource == "secrets" && object.is_object() {
-                // A patch of a secret need not say what it patches.
-                object["kind"] = "Secret".into();
-            }
+        if let Some(object) = read(&parts.headers, &bytes) {
             let omit = auditor.policy.verdict(&attributes).omit_managed_fields;
-            handle.draft().request_object = Some(shown(object, omit));
+            let mut draft = handle.draft();
+            draft.request_object = Some(shown(object, &draft.info, omit));
         }
         next(Request::from_parts(parts, body::full(bytes))).await
     }
