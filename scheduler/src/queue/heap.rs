@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use crate::framework::caught;
 use crate::object::Name;
 
 /// Entries ordered by a function given at every call, each with a key of its own.
@@ -60,8 +61,7 @@ impl<T> KeyedHeap<T> {
             }
             None => self.add(key, item),
         };
-        let at = self.rise(at, less);
-        self.sink(at, less);
+        self.settle(at, less);
     }
 
     fn add(&mut self, key: Name, item: T) -> usize {
@@ -94,8 +94,7 @@ impl<T> KeyedHeap<T> {
         self.free.push(slot);
         self.by_key.remove(&key);
         if at < last {
-            let at = self.rise(at, less);
-            self.sink(at, less);
+            self.settle(at, less);
         }
         Some(item)
     }
@@ -105,6 +104,15 @@ impl<T> KeyedHeap<T> {
             (Some(a), Some(b)) => less(a, b),
             _ => false,
         }
+    }
+
+    /// Puts the entry in its place. If whoever orders entries panics, it stays where it got to: the order is wrong then,
+    /// but every entry is there.
+    fn settle(&mut self, at: usize, less: &impl Fn(&T, &T) -> bool) {
+        caught("QueueSort", "", || {
+            let at = self.rise(at, less);
+            self.sink(at, less);
+        });
     }
 
     fn rise(&mut self, mut at: usize, less: &impl Fn(&T, &T) -> bool) -> usize {

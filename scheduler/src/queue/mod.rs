@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::framework::{ClusterEvent, Object, QueueCause, QueueSortPlugin, Watch, caught, pod_changes};
+use crate::framework::{ClusterEvent, Object, QueueCause, QueueSortPlugin, Watch, pod_changes};
 use crate::object::{Name, PodInfo, Time};
 use heap::KeyedHeap;
 use hints::Strategy;
@@ -356,9 +356,7 @@ type Order = fn(&dyn QueueSortPlugin, &QueuedPod, &QueuedPod) -> bool;
 
 /// Whether `a` is tried before `b`.
 fn before(sort: &dyn QueueSortPlugin, a: &QueuedPod, b: &QueuedPod) -> bool {
-    // Where the plugin gives no answer, the pod goes first that came first.
-    let less = || sort.less(a, b) || (a.sequence < b.sequence && !sort.less(b, a));
-    caught("QueueSort", "", less).unwrap_or(a.sequence < b.sequence)
+    sort.less(a, b) || (a.sequence < b.sequence && !sort.less(b, a))
 }
 
 /// Whether `a`'s back-off is over before `b`'s.
