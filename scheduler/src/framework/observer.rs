@@ -135,6 +135,7 @@ impl Watch {
     }
 
     /// Runs an extension point and tells how long it took and how it ended.
+    #[inline]
     pub(crate) fn point<T>(
         &self,
         point: &'static str,
@@ -149,6 +150,7 @@ impl Watch {
     }
 
     /// Runs a plugin; tells how long it took and how it ended if this cycle is looked at `closely`.
+    #[inline]
     pub(crate) fn plugin<T>(
         &self,
         closely: bool,
@@ -157,12 +159,11 @@ impl Watch {
         word: impl FnOnce(&T) -> &'static str,
         run: impl FnOnce() -> T,
     ) -> T {
-        if !closely {
-            return run();
-        }
-        let since = self.start();
+        let since = if closely { self.start() } else { None };
         let result = run();
-        self.took(since, |seconds| Seen::Plugin { plugin, point, status: word(&result), seconds });
+        if since.is_some() {
+            self.took(since, |seconds| Seen::Plugin { plugin, point, status: word(&result), seconds });
+        }
         result
     }
 }
