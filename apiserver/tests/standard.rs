@@ -7,6 +7,9 @@ mod conversion;
 mod custom;
 #[path = "standard/paths.rs"]
 mod paths;
+#[cfg(feature = "serve")]
+#[path = "standard/proxy.rs"]
+mod proxy;
 
 use std::sync::Arc;
 

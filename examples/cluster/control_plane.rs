@@ -23,7 +23,7 @@ use kubewright::store::{DiskConfig, DiskStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::{Flags, StoreKind};
+use crate::flags::{Flags, RuntimeKind, StoreKind};
 use crate::health::Pulses;
 use crate::network::Addresses;
 use crate::stages::Stages;
@@ -82,6 +82,10 @@ impl ControlPlane {
         let traces = traces(flags)?;
         if let Some(traces) = &traces {
             builder = builder.traces(traces.clone());
+        }
+        // Its pods are processes of this host, at loopback addresses.
+        if flags.runtime == RuntimeKind::Process {
+            builder = builder.loopback_pods();
         }
         for (name, check) in pulses.checks(flags)? {
             builder = builder.component(name, check);

@@ -290,6 +290,14 @@ impl Builder {
         self
     }
 
+    /// Has `pods/proxy` and `services/proxy` reach pods at loopback addresses too (default: refused), for runtimes whose
+    /// pods share the server's host. Who may write the status of pods then reaches what listens on that host alone.
+    #[cfg(feature = "serve")]
+    pub fn loopback_pods(mut self) -> Self {
+        self.options.loopback_pods = true;
+        self
+    }
+
     /// Says where pods reach the server: the endpoint of the `kubernetes` Service, and that Service's port (upstream's
     /// is 443). Without it there is no such Service.
     pub fn advertise(mut self, address: SocketAddr, service_port: u16) -> Self {

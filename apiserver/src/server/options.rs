@@ -75,6 +75,8 @@ pub(super) struct Options {
     pub(super) components: Vec<(String, Arc<dyn Check>)>,
     #[cfg(feature = "serve")]
     pub(super) kubelets: Option<Arc<dyn DialNode>>,
+    #[cfg(feature = "serve")]
+    pub(super) loopback_pods: bool,
 }
 
 impl Default for Options {
@@ -117,6 +119,8 @@ impl Default for Options {
             components: Vec::new(),
             #[cfg(feature = "serve")]
             kubelets: None,
+            #[cfg(feature = "serve")]
+            loopback_pods: false,
         }
     }
 }

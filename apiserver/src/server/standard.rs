@@ -214,12 +214,11 @@ impl Standard {
             draining.clone(),
         )));
         #[cfg(feature = "serve")]
-        parts.endpoints.push(Arc::new(crate::connect::Proxy::new(
-            Arc::clone(&objects),
-            self.options.kubelets.clone(),
-            Arc::clone(&together),
-            draining.clone(),
-        )));
+        {
+            let (objects, kubelets) = (Arc::clone(&objects), self.options.kubelets.clone());
+            let proxy = crate::connect::Proxy::new(objects, kubelets, Arc::clone(&together), draining.clone());
+            parts.endpoints.push(Arc::new(proxy.loopback_pods(self.options.loopback_pods)));
+        }
         let allocator = Arc::new(ServiceAllocator::new(
             self.options.service_addresses.clone(),
             self.options.node_ports,

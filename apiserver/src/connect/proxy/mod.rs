@@ -16,7 +16,7 @@ use kubewright_api::status::Status;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use self::target::Target;
+use self::target::{Candidate, Reach, Target};
 use super::{DialNode, NodeAddress, NodeStream, admit, upgrade};
 use crate::admission::Admission;
 use crate::body::{self, Body, BoxError};
@@ -32,6 +32,7 @@ pub struct Proxy {
     dial: Option<Arc<dyn DialNode>>,
     admission: Arc<[Arc<dyn Admission>]>,
     draining: CancellationToken,
+    reach: Reach,
 }
 
 impl fmt::Debug for Proxy {
@@ -53,7 +54,15 @@ impl Proxy {
         admission: Arc<[Arc<dyn Admission>]>,
         draining: CancellationToken,
     ) -> Self {
-        Self { objects, dial, admission, draining }
+        Self { objects, dial, admission, draining, reach: Reach::default() }
+    }
+
+    /// Reaches pods at loopback addresses too, or not (default: not): who may write the status of a pod can then have the
+    /// server connect to whatever listens on its host.
+    #[must_use]
+    pub fn loopback_pods(mut self, allowed: bool) -> Self {
+        self.reach.loopback = allowed;
+        self
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -75,7 +84,7 @@ impl Proxy {
         }
         let target = if info.resource == "pods" {
             let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, name).await?;
-            target::pod_target(&pod, port)?
+            target::pod_target(&pod, port, self.reach)?
         } else {
             self.service_target(&info, name, port).await?
         };
@@ -90,9 +99,17 @@ impl Proxy {
         let service = self.objects.get(GroupResource::core("services"), &info.namespace, name).await?;
         let slices = GroupResource::new("discovery.k8s.io", "endpointslices");
         let slices = self.objects.cached_list(slices, Some(&info.namespace));
-        let targets = target::service_targets(&service, &slices, port);
+        let pods = GroupResource::core("pods");
+        // As upstream: to pods of the service's namespace alone, whatever the slices say.
+        let is_pod = |candidate: &Candidate| {
+            let (namespace, name) = &candidate.pod;
+            *namespace == info.namespace
+                && self.reach.allows(&candidate.target.host)
+                && self.objects.cached(pods, namespace, name).is_some_and(|pod| candidate.is(&pod))
+        };
+        let found = target::service_targets(&service, &slices, port).into_iter().find(is_pod);
         let none = || Status::unavailable(format!("no endpoints available for service {:?}", info.name));
-        targets.into_iter().next().ok_or_else(none)
+        found.map(|candidate| candidate.target).ok_or_else(none)
     }
 }
 

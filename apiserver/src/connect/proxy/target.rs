@@ -1,5 +1,7 @@
 //! Which pod or endpoint a proxy request means, and which path there. Pure.
 
+use std::net::IpAddr;
+
 use http::Request;
 use kubewright_api::status::Status;
 use serde_json::Value;
@@ -13,6 +15,43 @@ pub(in crate::connect) struct Target {
     pub(in crate::connect) port: u16,
 }
 
+/// Which addresses of pods and nodes are connected to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::connect) struct Reach {
+    /// Pods on this host's loopback addresses too, where everything that listens for this host alone is.
+    pub(in crate::connect) loopback: bool,
+}
+
+impl Reach {
+    /// Whether it is an address that a pod may have, and none by which this host or its cloud means itself. An IPv4
+    /// address written as IPv6 is looked at as what it is.
+    pub(in crate::connect) fn allows(self, host: &str) -> bool {
+        let Ok(ip) = host.parse::<IpAddr>() else { return false };
+        let ip = ip.to_canonical();
+        let own = match ip {
+            IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        !own && !ip.is_unspecified() && !ip.is_multicast() && (self.loopback || !ip.is_loopback())
+    }
+}
+
+/// An endpoint of a service, and the namespace and name of the pod that it says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::connect) struct Candidate {
+    pub(in crate::connect) target: Target,
+    pub(in crate::connect) pod: (String, String),
+}
+
+impl Candidate {
+    /// Whether this pod has the endpoint's address. Who may write EndpointSlices must not thereby reach what isn't a pod.
+    pub(in crate::connect) fn is(&self, pod: &Value) -> bool {
+        let all = pod["status"]["podIPs"].as_array().into_iter().flatten().map(|entry| &entry["ip"]);
+        let mut all = all.chain([&pod["status"]["podIP"]]).filter_map(Value::as_str);
+        all.any(|ip| ip == self.target.host)
+    }
+}
+
 /// `name`, `name:port` or `scheme:name:port`, as proxy requests name a pod, service or node.
 pub(in crate::connect) fn proxied(name: &str) -> (bool, &str, &str) {
     match name.split(':').collect::<Vec<_>>().as_slice() {
@@ -23,7 +62,7 @@ pub(in crate::connect) fn proxied(name: &str) -> (bool, &str, &str) {
 }
 
 /// Where a pod's port is: a number, the name of one, or the first there is.
-pub(in crate::connect) fn pod_target(pod: &Value, port: &str) -> Result<Target, Status> {
+pub(in crate::connect) fn pod_target(pod: &Value, port: &str, reach: Reach) -> Result<Target, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let ports = pod["spec"]["containers"].as_array().into_iter().flatten();
     let mut ports = ports.flat_map(|container| container["ports"].as_array().into_iter().flatten());
@@ -36,23 +75,14 @@ pub(in crate::connect) fn pod_target(pod: &Value, port: &str) -> Result<Target, 
     let number = number.or_else(|| port.is_empty().then_some(80));
     let number = number.ok_or_else(|| Status::bad_request(format!("no port {port:?} found for pod {name:?}")))?;
     let host = pod["status"]["podIP"].as_str().unwrap_or_default();
-    // A pod on the host's network could otherwise be made to point at the control plane itself.
-    let allowed = host.parse::<std::net::IpAddr>().is_ok_and(|ip| !ip.is_unspecified() && !is_link_local(ip));
-    if !allowed {
+    if !reach.allows(host) {
         return Err(Status::bad_request(format!("address not allowed for pod {name:?}")));
     }
     Ok(Target { host: host.to_owned(), port: number })
 }
 
-fn is_link_local(ip: std::net::IpAddr) -> bool {
-    match ip {
-        std::net::IpAddr::V4(v4) => v4.is_link_local(),
-        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
-/// Every ready endpoint of a service's port.
-pub(in crate::connect) fn service_targets(service: &Value, slices: &[Value], port: &str) -> Vec<Target> {
+/// Every ready endpoint of a service's port that says which pod it is.
+pub(in crate::connect) fn service_targets(service: &Value, slices: &[Value], port: &str) -> Vec<Candidate> {
     let entries: Vec<&Value> = service["spec"]["ports"].as_array().into_iter().flatten().collect();
     let entry = match port {
         "" => entries.first().filter(|_| entries.len() == 1),
@@ -74,7 +104,12 @@ pub(in crate::connect) fn service_targets(service: &Value, slices: &[Value], por
                 continue;
             }
             let addresses = endpoint["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            targets.extend(addresses.map(|host| Target { host: host.to_owned(), port: number }));
+            let pod = &endpoint["targetRef"];
+            let (Some(namespace), Some(name)) = (pod["namespace"].as_str(), pod["name"].as_str()) else { continue };
+            targets.extend(addresses.map(|host| Candidate {
+                target: Target { host: host.to_owned(), port: number },
+                pod: (namespace.to_owned(), name.to_owned()),
+            }));
         }
     }
     targets
@@ -111,12 +146,39 @@ mod tests {
         assert_eq!(proxied("https:web:443"), (true, "web", "443"));
         assert_eq!(proxied("web:http"), (false, "web", "http"));
         assert_eq!(proxied("web"), (false, "web", ""));
-        assert_eq!(pod_target(&pod(), "http").unwrap(), Target { host: "10.1.0.5".into(), port: 8080 });
-        assert_eq!(pod_target(&pod(), "").unwrap().port, 8080);
-        assert!(pod_target(&pod(), "nope").is_err());
-        let mut local = pod();
-        local["status"]["podIP"] = "169.254.169.254".into();
-        assert!(pod_target(&local, "80").is_err());
+        assert_eq!(
+            pod_target(&pod(), "http", Reach::default()).unwrap(),
+            Target { host: "10.1.0.5".into(), port: 8080 }
+        );
+        assert_eq!(pod_target(&pod(), "", Reach::default()).unwrap().port, 8080);
+        assert!(pod_target(&pod(), "nope", Reach::default()).is_err());
+    }
+
+    #[test]
+    fn pods_at_addresses_of_this_host_are_not_reached() {
+        let at = |address: &str, reach| {
+            let mut pod = pod();
+            pod["status"]["podIP"] = address.into();
+            pod_target(&pod, "80", reach).is_ok()
+        };
+        for address in [
+            "",
+            "localhost",
+            "0.0.0.0",
+            "::",
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
+            assert!(!at(address, Reach { loopback: true }), "{address}");
+        }
+        for address in ["127.0.0.1", "127.33.0.5", "::1", "::ffff:127.0.0.1"] {
+            assert!(!at(address, Reach::default()), "{address}");
+            assert!(at(address, Reach { loopback: true }), "{address}");
+        }
+        assert!(at("10.1.0.5", Reach::default()) && at("fd00::5", Reach::default()));
     }
 
     #[test]
@@ -125,12 +187,21 @@ mod tests {
         let slice = json!({
             "metadata": {"labels": {"kubernetes.io/service-name": "s"}},
             "ports": [{"name": "http", "port": 8080}],
-            "endpoints": [{"addresses": ["10.1.0.5"], "conditions": {"ready": true}},
-                          {"addresses": ["10.1.0.6"], "conditions": {"ready": false}}],
+            "endpoints": [{"addresses": ["10.1.0.5"], "targetRef": {"kind": "Pod", "namespace": "a", "name": "web"}},
+                          {"addresses": ["10.1.0.7"], "conditions": {"ready": true}},
+                          {"addresses": ["10.1.0.6"], "conditions": {"ready": false},
+                           "targetRef": {"kind": "Pod", "namespace": "a", "name": "web"}}],
         });
         for port in ["", "http", "80"] {
             let found = service_targets(&service, std::slice::from_ref(&slice), port);
-            assert_eq!(found, [Target { host: "10.1.0.5".into(), port: 8080 }]);
+            let [found] = &found[..] else { panic!("{found:?}") };
+            assert_eq!(found.target, Target { host: "10.1.0.5".into(), port: 8080 });
+            assert_eq!(found.pod, ("a".to_owned(), "web".to_owned()));
+            assert!(found.is(&pod()));
+            assert!(!found.is(&json!({"status": {"podIP": "10.1.0.9", "podIPs": [{"ip": "10.1.0.9"}]}})));
+            assert!(
+                found.is(&json!({"status": {"podIP": "fd00::5", "podIPs": [{"ip": "fd00::5"}, {"ip": "10.1.0.5"}]}}))
+            );
         }
         assert!(service_targets(&service, &[slice], "81").is_empty());
     }
