@@ -2,9 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{get, get_as, json, server};
 use http::Method;
+use kubewright_apiserver::request::User;
 use kubewright_apiserver::server::ApiServer;
+use kubewright_store::{MemoryStore, StoreExt};
 use serde_json::{Value, json};
 
 const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -129,4 +133,20 @@ async fn versions_of_a_resource_share_their_objects() {
     let list = get(&server, &format!("{uri}?fieldSelector=regarding.kind%3DPod")).await.json();
     assert_eq!((list["apiVersion"].as_str(), names(&list)), (Some("events.k8s.io/v1"), vec!["e"]));
     assert_eq!(list["items"][0]["deprecatedCount"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_never_comes_keeps_nobody_else_waiting() {
+    let store = Arc::new(MemoryStore::new());
+    let builder = ApiServer::builder(Arc::clone(&store) as _).bare();
+    let server = builder.build().await.expect("a server").as_user(User::admin());
+    let uri = "/api/v1/namespaces/default/configmaps";
+    let never = format!("{uri}?resourceVersion={}", u64::MAX >> 1);
+    assert_eq!(get(&server, &never).await.code, 504);
+    for _ in 0..2 {
+        // No change of an object tells the server of this revision: it has to ask.
+        store.put("/elsewhere", "x").await.expect("it is written");
+        assert_eq!(get(&server, uri).await.code, 200);
+    }
+    server.shutdown().await;
 }

@@ -127,11 +127,8 @@ impl Registry {
         if self.published() >= revision {
             return Ok(());
         }
-        self.ask.send_if_modified(|asked| {
-            let newer = *asked < revision;
-            *asked = (*asked).max(revision);
-            newer
-        });
+        // Always: who asked for more before may have asked for what never comes.
+        self.ask.send_modify(|asked| *asked = (*asked).max(revision));
         let reached = tokio::time::timeout(FRESHNESS_TIMEOUT, self.published.reached(revision)).await;
         reached.map_err(|_| errors::too_large_version(revision, self.published()))
     }

@@ -58,6 +58,7 @@ const TOGETHER: usize = 16 << 10;
 /// What wakes a watch beside changes. They are waited for again and again, and so made once.
 pub(super) struct Wakers {
     timer: Pin<Box<Sleep>>,
+    tokens: [CancellationToken; 2],
     ended: [Pin<Box<WaitForCancellationFutureOwned>>; 2],
 }
 
@@ -65,7 +66,11 @@ impl Wakers {
     /// The watch ends when one of these is cancelled.
     pub(super) fn new(ended: [CancellationToken; 2]) -> Self {
         let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Self { timer, ended: ended.map(|token| Box::pin(token.cancelled_owned())) }
+        Self { timer, tokens: ended.clone(), ended: ended.map(|token| Box::pin(token.cancelled_owned())) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.tokens.iter().any(CancellationToken::is_cancelled)
     }
 }
 
@@ -79,6 +84,9 @@ impl WatchStream {
     }
 
     async fn next(&mut self) -> Option<Bytes> {
+        if self.over || self.wakers.is_over() || Instant::now() >= self.deadline {
+            return None;
+        }
         if let Some(object) = self.initial.pop_front() {
             return Some(self.line(&Delivery::added(object)).await);
         }
@@ -86,9 +94,6 @@ impl WatchStream {
             return Some(self.bookmark(revision, true));
         }
         loop {
-            if self.over {
-                return None;
-            }
             if let Some(delivery) = self.pending.pop_front() {
                 let line = self.line(&delivery).await;
                 let alone = self.one_by_one || self.pending.is_empty();
@@ -112,7 +117,7 @@ impl WatchStream {
                 return None;
             }
             let wake = if self.bookmarks.is_some() { self.next_bookmark.min(self.deadline) } else { self.deadline };
-            let Wakers { timer, ended: [stopped, gone] } = &mut self.wakers;
+            let Wakers { timer, ended: [stopped, gone], .. } = &mut self.wakers;
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }

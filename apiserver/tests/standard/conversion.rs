@@ -202,6 +202,43 @@ async fn a_webhook_that_fails_or_lies_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_with_the_first_object_that_cannot_be_converted() {
+    let (server, webhook) = defined().await;
+    create_v1(&server, "a", "h:1").await;
+    create_v1(&server, "b", "h:2").await;
+    webhook.down.store(true, Ordering::Relaxed);
+    let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut watch = Events::open(&server, &format!("{V2}?{query}"), "").await;
+    assert_eq!(watch.next().await.unwrap()["type"], "ERROR");
+    assert_eq!(watch.next().await, None, "nothing comes after the error, least of all that this was everything");
+}
+
+#[tokio::test]
+async fn looking_at_a_scale_stores_nothing() {
+    let (server, _) = defined().await;
+    let made = create_v1(&server, "a", "h:1").await;
+    let mut changed = get(&server, DEFINITION).await.json();
+    for (at, storage) in [(0, false), (1, true)] {
+        changed["spec"]["versions"][at]["storage"] = storage.into();
+    }
+    changed["spec"]["versions"][1]["subresources"]["scale"] =
+        json!({"specReplicasPath": ".spec.port", "statusReplicasPath": ".status.port"});
+    let answer = json(&server, Method::PUT, DEFINITION, &changed).await;
+    assert_eq!(answer.code, 200, "{:?}", answer.fault());
+    let version = &made["metadata"]["resourceVersion"];
+    let scale = get(&server, &format!("{V2}/a/scale")).await;
+    assert_eq!((scale.code.as_u16(), &scale.json()["spec"]["replicas"]), (200, &json!(1)));
+    assert_eq!(&scale.json()["metadata"]["resourceVersion"], version);
+    let wanted = json!({"spec": {"replicas": 5}});
+    let imagined = merge(&server, &format!("{V2}/a/scale?dryRun=All"), wanted.clone()).await;
+    assert_eq!((imagined.code.as_u16(), &imagined.json()["spec"]["replicas"]), (200, &json!(5)));
+    let still = get(&server, &format!("{V1}/a")).await.json();
+    assert_eq!((&still["metadata"]["resourceVersion"], &still["spec"]["address"]), (version, &json!("h:1")));
+    assert_eq!(merge(&server, &format!("{V2}/a/scale"), wanted).await.code, 200);
+    assert_eq!(get(&server, &format!("{V1}/a")).await.json()["spec"]["address"], "h:5");
+}
+
+#[tokio::test]
 async fn policies_look_at_the_version_that_they_name() {
     let (server, webhook) = defined().await;
     let registration = "/apis/admissionregistration.k8s.io/v1";

@@ -10,6 +10,7 @@ use kubewright_store::{
     Entry, Error, EventKind, KeyRange, RangeOptions, Revision, Store, WatchEvents, WatchOptions, WatchStream,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Cached;
@@ -21,6 +22,9 @@ use crate::registry::table::{Redefined, Resources};
 
 const ROOT: &str = "/registry/";
 const PAGE: usize = 2000;
+/// How long it is waited before the store is asked again: not at all the first time, then this and ever longer.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Where the objects are that define resources, as keys write it.
 const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -156,24 +160,29 @@ impl Feed {
 
     /// Applies changes until cancelled. What the store refuses to deliver is read anew.
     pub(crate) async fn run(mut self, mut stream: WatchStream, cancel: CancellationToken) {
-        let mut pause = Duration::from_millis(50);
+        let mut pause = Duration::ZERO;
         loop {
+            let (since, from) = (Instant::now(), self.published.revision());
             let error = tokio::select! {
                 () = cancel.cancelled() => return,
                 error = self.follow(&mut stream) => error,
             };
+            // A stream that opens and fails at once is no better than one that does not open.
+            if self.published.revision() > from || since.elapsed() > PAUSE_MAX {
+                pause = Duration::ZERO;
+            }
             if matches!(error, Error::Closed) {
                 return;
             }
             tracing::warn!(%error, "the watch of the store ended; reading it anew");
             loop {
-                if let Ok(next) = self.resume(&error).await {
-                    (stream, pause) = (next, Duration::from_millis(50));
-                    break;
-                }
                 tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX),
+                }
+                if let Ok(next) = self.resume(&error).await {
+                    stream = next;
+                    break;
                 }
             }
         }
@@ -191,6 +200,10 @@ impl Feed {
 
     async fn follow(&mut self, stream: &mut WatchStream) -> Error {
         let progress = stream.progress();
+        // What was asked for on the stream before may not have been answered.
+        if *self.ask.borrow_and_update() > self.published.revision() {
+            progress.ask();
+        }
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {

@@ -53,26 +53,30 @@ impl Handler<'_> {
         object
     }
 
-    /// Stores an object in the version in which objects are stored now, if it was stored in another. The object as it is
-    /// then, `None` if there is none.
-    pub(super) async fn migrated(&self) -> Result<Option<Value>, Status> {
-        let (storage, registry) = (&self.served.storage, &self.core.registry);
-        let found = match registry.get(storage, self.namespace(), self.name()).await {
-            Err(status) if status.code == 404 => return Ok(None),
-            found => found?.object,
-        };
+    /// The object as it is now, in the version in which objects are stored now. Nothing is stored.
+    pub(super) async fn in_home_form(&self) -> Result<Value, Status> {
+        let storage = &self.served.storage;
+        let found = self.core.registry.get(storage, self.namespace(), self.name()).await?.object;
         if self.served.webhook.is_none() || found["apiVersion"] == storage.api_version.as_str() {
-            return Ok(Some(found));
+            return Ok(found);
         }
-        let version = object::resource_version(&found);
-        let converted = self.converted_one(found, &storage.api_version).await?;
+        self.converted_one(found, &storage.api_version).await
+    }
+
+    /// Stores an object in the version in which objects are stored now, if it was stored in another.
+    pub(super) async fn migrate(&self) -> Result<(), Status> {
+        if self.served.webhook.is_none() {
+            return Ok(());
+        }
+        let (storage, registry) = (&self.served.storage, &self.core.registry);
+        let converted = self.in_home_form().await?;
+        let version = object::resource_version(&converted);
         let change = |current: &mut Value| {
             if object::resource_version(current) == version {
                 *current = converted.clone();
             }
             Ok(())
         };
-        let modified = registry.modify(storage, self.namespace(), self.name(), false, &change).await?;
-        Ok(Some(modified.object))
+        registry.modify(storage, self.namespace(), self.name(), false, &change).await.map(drop)
     }
 }

@@ -20,16 +20,12 @@ type ScaleChange<'a> = Box<dyn Fn(&Value) -> Result<Value, Status> + Send + Sync
 impl Handler<'_> {
     pub(in crate::server) async fn scale(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let Some(scale) = self.served.strategy().scale() else { return Err(Status::no_such_path()) };
-        if self.served.webhook.is_some() {
-            self.migrated().await?;
-        }
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query());
         let representation = self.representation(&parts.headers, &query, false)?;
         if parts.method == Method::GET {
             let storage = &self.served.storage;
-            let written = self.core.registry.get(storage, self.namespace(), self.name()).await?;
-            let object = Registry::defaulted(storage, written.object);
+            let object = Registry::defaulted(storage, self.in_home_form().await?);
             return Ok(representation.document(StatusCode::OK, &scale_of(scale, &object)));
         }
         let validation = query.field_validation("UpdateOptions")?;
@@ -58,8 +54,15 @@ impl Handler<'_> {
         let manager = field_manager(&query, &parts.headers);
         let call = self.call(self.name(), &options, dry_run, &manager);
         let call = crate::registry::Call { subresource: "", ..call };
+        // What is stored in another version is converted before: in the store, but for a dry run, which leaves it alone.
+        let imagined = match dry_run {
+            true => Some(self.in_home_form().await?),
+            false => self.migrate().await.map(|()| None)?,
+        };
         let change = |current: Option<&Value>| {
             let current = current.ok_or_else(|| call.not_found())?;
+            let same = |form: &&Value| object::resource_version(form) == object::resource_version(current);
+            let current = imagined.as_ref().filter(same).unwrap_or(current);
             let wanted = wanted(&scale_of(scale, current))?;
             self.scaled(scale, current, &wanted)
         };
