@@ -56,6 +56,8 @@ impl Aggregator {
         let context = context.ok_or_else(|| body::status(&Status::internal("the request has no context")))?;
         let extension = self.extension(&context.info).filter(|extension| extension.available);
         let extension = extension.ok_or_else(|| broken("service unavailable".to_owned()))?;
+        // It told who asks by its own means; what the client said of that is not passed on.
+        let user = identity_headers(&context.user).map_err(broken)?;
         let (namespace, name, port) = &extension.service;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let address = of_service(&*self.objects, namespace, name, *port, turn);
@@ -66,32 +68,37 @@ impl Aggregator {
         let stream = stream.map_err(|error| broken(format!("error trying to reach service: {error}")))?;
         let path = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         let host = target.url.authority().map_or_else(String::new, ToString::to_string);
-        // It told who asks by its own means; what the client said of that is not passed on.
-        let user = identity_headers(&context.user);
         request.extensions_mut().remove::<Context>();
         let answer = pass_on(&self.draining, request, stream, &host, &path, user).await;
         answer.map_err(|status| broken(status.message))
     }
 }
 
-/// Who asks, for those who believe the front proxy.
-fn identity_headers(user: &User) -> HeaderMap {
+/// Who asks, for those who believe the front proxy. Somebody whom headers cannot tell whole is not told of at all: who
+/// hears of a part takes them for somebody else.
+fn identity_headers(user: &User) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let mut add = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
+        let unfit =
+            || format!("error trying to reach service: the header {name:?} cannot hold what the user has there");
+        // The other end would cut off what is blank around a value.
+        if value.trim() != value {
+            return Err(unfit());
         }
+        let field = HeaderName::try_from(name).map_err(|_| unfit())?;
+        headers.append(field, HeaderValue::try_from(value).map_err(|_| unfit())?);
+        Ok(())
     };
-    add("x-remote-user", &user.name);
+    add("x-remote-user", &user.name)?;
     if !user.uid.is_empty() {
-        add("x-remote-uid", &user.uid);
+        add("x-remote-uid", &user.uid)?;
     }
-    user.groups.iter().for_each(|group| add("x-remote-group", group));
+    user.groups.iter().try_for_each(|group| add("x-remote-group", group))?;
     for (key, values) in &user.extra {
         let name = format!("x-remote-extra-{}", escape_header_key(key));
-        values.iter().for_each(|value| add(&name, value));
+        values.iter().try_for_each(|value| add(&name, value))?;
     }
-    headers
+    Ok(headers)
 }
 
 #[async_trait]
@@ -106,5 +113,27 @@ impl Endpoint for Aggregator {
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         self.answer(request).await.unwrap_or_else(|refusal| refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_of_in_part() {
+        let alice = User::new("alice", &["staff", "staff:berlin"]);
+        let headers = identity_headers(&alice).unwrap();
+        assert_eq!(
+            (&headers["x-remote-user"], headers.get_all("x-remote-group").iter().count()),
+            (&"alice".parse().unwrap(), 2)
+        );
+        for unfit in ["line\nbreak", "null\0", " system:masters", "system:masters\t"] {
+            assert!(identity_headers(&User::new(unfit, &[])).unwrap_err().contains("x-remote-user"));
+            assert!(identity_headers(&User::new("alice", &["staff", unfit])).unwrap_err().contains("x-remote-group"));
+            let mut user = alice.clone();
+            user.extra.insert("key".into(), vec![unfit.into()]);
+            assert!(identity_headers(&user).unwrap_err().contains("x-remote-extra-key"));
+        }
     }
 }

@@ -29,15 +29,15 @@ const USER_UID_OID: &str = "1.3.6.1.4.1.57683.2";
 #[derive(Clone)]
 pub struct PeerCertificates {
     chain: Arc<[CertificateDer<'static>]>,
-    /// The signatures are checked once a connection and set of authorities, the times with every request.
-    as_client: Arc<Mutex<Option<Verdict>>>,
-    as_proxy: Arc<Mutex<Option<Verdict>>>,
+    /// Signatures that hold are checked once a connection and set of authorities, times with every request.
+    as_client: Arc<Mutex<Option<Believed>>>,
+    as_proxy: Arc<Mutex<Option<Believed>>>,
 }
 
-/// What came of the check by the authorities of that generation.
-struct Verdict {
+/// Whom the authorities of that generation vouch for. What they refuse is not kept: a certificate may not be in force yet.
+struct Believed {
     generation: u64,
-    identity: Result<Identity, String>,
+    identity: Identity,
 }
 
 #[derive(Clone)]
@@ -174,22 +174,21 @@ impl ClientCertificates {
         self.identify(peer, &peer.as_proxy).ok().map(|user| user.name)
     }
 
-    fn identify(&self, peer: &PeerCertificates, verdict: &Mutex<Option<Verdict>>) -> Result<User, String> {
+    fn identify(&self, peer: &PeerCertificates, believed: &Mutex<Option<Believed>>) -> Result<User, String> {
         let now = self.environment.now().as_second();
         let trusted = self.authorities.trusted();
-        let mut verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        if verdict.as_ref().is_none_or(|verdict| verdict.generation != trusted.generation) {
-            *verdict = None;
-        }
-        let verdict = verdict.get_or_insert_with(|| {
-            let identity = trusted.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
-            Verdict { generation: trusted.generation, identity }
-        });
-        match &verdict.identity {
-            Ok(identity) if now > identity.not_after => Err("x509: certificate has expired".into()),
-            Ok(identity) => Ok(identity.user.clone()),
-            Err(problem) => Err(format!("verifying certificate failed: {problem}")),
-        }
+        let mut believed = believed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = believed.take_if(|known| known.generation == trusted.generation);
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let identity = trusted.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
+                let identity = identity.map_err(|problem| format!("verifying certificate failed: {problem}"))?;
+                Believed { generation: trusted.generation, identity }
+            }
+        };
+        let Identity { user, not_after } = &believed.insert(known).identity;
+        if now > *not_after { Err("x509: certificate has expired".into()) } else { Ok(user.clone()) }
     }
 }
 
@@ -226,5 +225,47 @@ impl Authenticator for ClientCertificates {
         let user = self.identify(peer, &peer.as_client).map_err(AuthnError::new)?;
         // Without a name it is nobody's.
         Ok(Some(user).filter(|user| !user.name.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::pki::{Authority, Profile};
+
+    struct Clock(AtomicI64);
+
+    impl Environment for Clock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(self.0.load(Ordering::Relaxed)).unwrap()
+        }
+
+        fn fill_random(&self, bytes: &mut [u8]) {
+            bytes.fill(1);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_believed_once_it_is_in_force_and_no_longer() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let authority = Authority::generate("ca", now - SignedDuration::from_hours(48)).unwrap();
+        let issued = authority.issue(&Profile::client("alice", &[]), now).unwrap();
+        let shown = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+        let peer = PeerCertificates::new(Some(&[shown])).unwrap();
+        let clock = Arc::new(Clock(AtomicI64::new(now.as_second() - 86_400)));
+        let authorities = ClientAuthorities::new(authority.certificate_pem()).unwrap();
+        let certificates = ClientCertificates::new(authorities, clock.clone());
+        let identify = |at: i64| {
+            clock.0.store(at, Ordering::Relaxed);
+            certificates.identify(&peer, &peer.as_client).map(|user| user.name)
+        };
+        assert!(identify(now.as_second() - 86_400).is_err(), "not yet in force");
+        assert_eq!(identify(now.as_second()).as_deref(), Ok("alice"));
+        assert!(identify(now.as_second() + 366 * 86_400).is_err(), "expired");
+        assert_eq!(identify(now.as_second()).as_deref(), Ok("alice"));
     }
 }

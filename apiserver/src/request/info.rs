@@ -39,8 +39,10 @@ impl RequestInfo {
     #[must_use]
     pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Self {
         let mut info = Self { path: path.to_owned(), verb: method.as_str().to_lowercase(), ..Self::default() };
-        let mut parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
-        if path.trim_matches('/').is_empty() || parts.len() < 3 || !matches!(parts[0].as_str(), "api" | "apis") {
+        // Decoded first, as upstream does: a server behind this one sees a slash in `%2F`, too.
+        let decoded = decode(path);
+        let mut parts: Vec<String> = decoded.trim_matches('/').split('/').map(str::to_owned).collect();
+        if parts.len() < 3 || !matches!(parts[0].as_str(), "api" | "apis") {
             return info;
         }
         info.api_prefix = parts.remove(0);
@@ -204,6 +206,15 @@ mod tests {
         );
         check(Method::DELETE, "/api/v1/namespaces/a/pods", ["deletecollection", "", "v1", "a", "pods", "", ""]);
         check(Method::POST, "/api/v1/namespaces/a/pods/b/exec", ["create", "", "v1", "a", "pods", "exec", "b"]);
+    }
+
+    #[test]
+    fn an_encoded_slash_parts_as_any_other() {
+        let expected = ["get", "g.io", "v1", "a", "widgets", "sub", "x"];
+        check(Method::GET, "/apis/g.io/v1/namespaces/a/widgets/x%2Fsub", expected);
+        check(Method::GET, "/apis/g.io/v1%2Fnamespaces%2fa/widgets/x/sub", expected);
+        check(Method::GET, "/apis/g.io/v1%2Fwidgets", ["list", "g.io", "v1", "", "widgets", "", ""]);
+        check(Method::GET, "/api/v1/nodes/a%252Fproxy", ["get", "", "v1", "", "nodes", "", "a%2Fproxy"]);
     }
 
     #[test]

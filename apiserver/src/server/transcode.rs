@@ -1,4 +1,5 @@
-//! Requests in protobuf, turned into JSON before anyone reads them. Answers are JSON: such clients take that too.
+//! Requests in protobuf, turned into JSON before anyone reads them. Answers become protobuf, for those who take it, in
+//! [`Encode`](crate::layers::Encode); single objects are kept in protobuf beside the cache.
 
 use bytes::BytesMut;
 use http::{HeaderValue, Request, header};
