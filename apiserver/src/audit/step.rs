@@ -266,7 +266,7 @@ fn read(headers: &HeaderMap, bytes: &[u8]) -> Option<Value> {
 }
 
 fn shown(mut object: Value, info: &RequestInfo, omit_managed_fields: bool) -> Value {
-    mask::mask(&mut object, &info.api_group, &info.resource);
+    mask::mask(&mut object, mask::Held::of(info));
     if omit_managed_fields {
         mask::omit_managed_fields(&mut object);
     }

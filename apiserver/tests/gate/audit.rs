@@ -83,3 +83,69 @@ async fn a_request_that_is_cut_off_is_logged() {
     assert_eq!(logged["objectRef"]["resource"], "configmaps");
     assert!(events.try_recv().is_err(), "once");
 }
+
+#[tokio::test]
+async fn secrets_are_masked_in_patches_tables_and_reviews_without_a_kind() {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let everything = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: RequestResponse}]}";
+    let policy = AuditPolicy::parse(everything).expect("a sound policy");
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new()));
+    let server = builder.audit(AuditConfig::new(policy).sink(Gather(sender))).build().await.expect("a server");
+    let admin = server.as_user(User::admin());
+    let secrets = "/api/v1/namespaces/default/secrets";
+    made(&admin, secrets, json!({"metadata": {"name": "s"}, "data": {"password": "aHVudGVyMg=="}})).await;
+    let patch = r#"[{"op": "add", "path": "/data/other", "value": "aHVudGVyMg=="}]"#;
+    let request = Request::patch(format!("{secrets}/s")).header("content-type", "application/json-patch+json");
+    let request = request.body(Full::new(Bytes::from_static(patch.as_bytes()))).unwrap();
+    assert_eq!(admin.clone().oneshot(request).await.unwrap().status(), 200);
+    let tables = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let table = with_headers(&admin, &format!("{secrets}?includeObject=Object"), &tables).await;
+    assert_eq!(table.json()["rows"][0]["object"]["data"]["password"], "aHVudGVyMg==");
+    let review = r#"{"spec": {"token": "aHVudGVyMg=="}}"#;
+    let request =
+        Request::post("/apis/authentication.k8s.io/v1/tokenreviews").header("content-type", "application/json");
+    let request = request.body(Full::new(Bytes::from_static(review.as_bytes()))).unwrap();
+    admin.clone().oneshot(request).await.unwrap();
+    server.shutdown().await;
+    let mut logged = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        logged.push(event);
+    }
+    assert!(logged.iter().any(|event| event["requestObject"][0]["path"] == "/data/other"), "{logged:#?}");
+    assert!(logged.iter().any(|event| event["responseObject"]["kind"] == "Table"), "{logged:#?}");
+    assert!(logged.iter().any(|event| event["objectRef"]["resource"] == "tokenreviews"), "{logged:#?}");
+    assert!(!logged.iter().any(|event| event.to_string().contains("aHVudGVy")), "{logged:#?}");
+}
+
+/// A body that says how long it is, and never comes.
+struct Awaited;
+
+impl http_body::Body for Awaited {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(1 << 40)
+    }
+}
+
+#[tokio::test]
+async fn what_is_streamed_to_pods_is_not_gathered_for_the_log() {
+    let everything = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request}]}";
+    let policy = AuditPolicy::parse(everything).expect("a sound policy");
+    let (sender, _events) = mpsc::unbounded_channel();
+    let builder = ApiServer::builder(Arc::new(MemoryStore::new()));
+    let server = builder.audit(AuditConfig::new(policy).sink(Gather(sender))).build().await.expect("a server");
+    let request = Request::post(format!("{PODS}/none/proxy/upload")).body(Awaited).unwrap();
+    let call = server.as_user(User::admin()).oneshot(request);
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), call).await;
+    assert_eq!(answer.expect("answered before the body comes").unwrap().status(), 404);
+    server.shutdown().await;
+}
