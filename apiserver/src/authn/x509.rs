@@ -256,14 +256,14 @@ mod tests {
         let issued = authority.issue(&Profile::client("alice", &[]), now).unwrap();
         let shown = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
         let peer = PeerCertificates::new(Some(&[shown])).unwrap();
-        let clock = Arc::new(Clock(AtomicI64::new(now.as_second() - 86_400)));
+        let clock = Arc::new(Clock(AtomicI64::new(now.as_second() - 3 * 86_400)));
         let authorities = ClientAuthorities::new(authority.certificate_pem()).unwrap();
         let certificates = ClientCertificates::new(authorities, clock.clone());
         let identify = |at: i64| {
             clock.0.store(at, Ordering::Relaxed);
             certificates.identify(&peer, &peer.as_client).map(|user| user.name)
         };
-        assert!(identify(now.as_second() - 86_400).is_err(), "not yet in force");
+        assert!(identify(now.as_second() - 3 * 86_400).is_err(), "not yet in force");
         assert_eq!(identify(now.as_second()).as_deref(), Ok("alice"));
         assert!(identify(now.as_second() + 366 * 86_400).is_err(), "expired");
         assert_eq!(identify(now.as_second()).as_deref(), Ok("alice"));
