@@ -111,7 +111,7 @@ async fn open(flags: &Serve, plan: Option<&Plan>) -> Result<Opened> {
     }
     let mut config = DiskConfig::new(&flags.data_dir);
     config.snapshot_after_bytes = flags.snapshot_after_mib << 20;
-    // Nothing here runs on a runtime of one thread.
+    // What waits meanwhile are a few connections: see `Opened::face`.
     config.commit_in_place = true;
     Ok(Opened::Alone(Arc::new(DiskStore::open(config).await?)))
 }
@@ -124,7 +124,10 @@ impl Opened {
         }
     }
 
-    fn face(&self, config: FaceConfig) -> Face {
+    fn face(&self, mut config: FaceConfig) -> Face {
+        if let Self::Alone(_) = self {
+            config.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        }
         let face = Face::new(self.store(), config);
         match self {
             Self::Alone(store) => face.backup(store.clone()),

@@ -51,10 +51,18 @@ fn server_config(authority: &Authority) -> Arc<rustls::ServerConfig> {
 
 #[tokio::test]
 async fn only_who_has_a_certificate_is_let_in() {
+    for threads in [0, 2] {
+        let mut config = FaceConfig::default();
+        config.threads = threads;
+        check_who_is_let_in(config).await;
+    }
+}
+
+async fn check_who_is_let_in(config: FaceConfig) {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let (face, cancelled) = (Face::new(Arc::new(MemoryStore::new()), FaceConfig::default()), CancellationToken::new());
+    let (face, cancelled) = (Face::new(Arc::new(MemoryStore::new()), config), CancellationToken::new());
     let server = tokio::spawn({
         let (tls, cancelled) = (server_config(&authority), cancelled.clone());
         async move { face.serve(listener, Some(tls), cancelled).await }

@@ -73,6 +73,11 @@ impl Server {
         self.members[client % self.members.len()].at.client
     }
 
+    /// Where all members are.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.at.client).collect()
+    }
+
     /// Waits until every member answers a linearizable read.
     async fn ready(&mut self) -> Result<Duration> {
         let begun = Instant::now();

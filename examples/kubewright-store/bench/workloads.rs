@@ -1,5 +1,6 @@
 //! What the servers are given to do.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,10 +42,10 @@ pub(crate) struct Measured {
     pub(crate) p99_ms: f64,
 }
 
-async fn connections(server: &Server, count: usize) -> Result<Vec<Client>> {
+async fn connections(server: &[SocketAddr], count: usize) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
     for n in 0..count {
-        clients.push(Client::connect(server.address(n)).await?);
+        clients.push(Client::connect(server[n % server.len()]).await?);
     }
     Ok(clients)
 }
@@ -66,7 +67,7 @@ enum Way {
 }
 
 impl Work {
-    async fn ways(self, server: &Server, clients: usize, connections: usize) -> Result<Vec<Way>> {
+    async fn ways(self, server: &[SocketAddr], clients: usize, connections: usize) -> Result<Vec<Way>> {
         let mut ways = Vec::new();
         let method = match self {
             Self::Put => "KV/Put",
@@ -75,7 +76,7 @@ impl Work {
         };
         if connections >= clients && !method.is_empty() {
             for n in 0..clients {
-                ways.push(Way::Own(Lean::connect(server.address(n), method).await?));
+                ways.push(Way::Own(Lean::connect(server[n % server.len()], method).await?));
             }
         } else {
             let open = self::connections(server, connections.clamp(1, clients)).await?;
@@ -116,6 +117,18 @@ impl Work {
     }
 }
 
+/// Answers how long each time took.
+async fn over_and_over(work: Work, mut way: Way, n: u64, over: &AtomicBool) -> Result<Vec<Duration>> {
+    let mut shuffle = Shuffle(0x9e37_79b9_7f4a_7c15 ^ (n + 1));
+    let mut times = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        work.once(&mut way, shuffle.next()).await?;
+        times.push(begun.elapsed());
+    }
+    Ok(times)
+}
+
 /// Lets so many clients do the same over and over, for so long.
 pub(crate) async fn repeat(
     server: &Server,
@@ -126,18 +139,21 @@ pub(crate) async fn repeat(
 ) -> Result<Measured> {
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for (n, mut way) in work.ways(server, clients, connections).await?.into_iter().enumerate() {
-        let over = over.clone();
-        tasks.spawn(async move {
-            let mut shuffle = Shuffle(0x9e37_79b9_7f4a_7c15 ^ (n as u64 + 1));
-            let mut times = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let begun = Instant::now();
-                work.once(&mut way, shuffle.next()).await?;
-                times.push(begun.elapsed());
-            }
-            Ok::<_, anyhow::Error>(times)
+    if clients == 1 {
+        // On a thread of its own: one of a pool's would wake another for every answer, to wait in its place.
+        let (server, over) = (server.addresses(), over.clone());
+        tasks.spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let way = work.ways(&server, 1, connections).await?.pop().context("no client")?;
+                over_and_over(work, way, 0, &over).await
+            })
         });
+    } else {
+        for (n, way) in work.ways(&server.addresses(), clients, connections).await?.into_iter().enumerate() {
+            let over = over.clone();
+            tasks.spawn(async move { over_and_over(work, way, n as u64, &over).await });
+        }
     }
     // The first moments are not counted: connections, caches, the first segment.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -162,7 +178,7 @@ pub(crate) async fn fill(server: &Server, keys: u64, at_a_time: u64) -> Result<(
     let mut progress = Progress::new("writing keys");
     let next = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
-    for mut client in connections(server, 16).await? {
+    for mut client in connections(&server.addresses(), 16).await? {
         let next = next.clone();
         tasks.spawn(async move {
             loop {

@@ -26,10 +26,11 @@ pub struct DiskConfig {
     pub txn_ops_max: usize,
     /// Let whoever commits while nobody else does write to the disk by itself, in place of the store's thread. This saves
     /// two switches between threads, which may be a third of the time that a commit takes; where the disk takes longer
-    /// than a millisecond it is not done, for it would save little. The caller's thread is taken out of its runtime for
-    /// as long as the disk needs, by [`tokio::task::block_in_place`], which works on runtimes of several threads (on
-    /// others this changes nothing), but never within a [`LocalSet`](tokio::task::LocalSet): do not use the store from
-    /// there then. Off.
+    /// than a millisecond it is not done, for it would save little. The caller's thread does nothing else for as long as
+    /// the disk needs. On a runtime of several threads it is taken out of it meanwhile, by
+    /// [`tokio::task::block_in_place`], which never works within a [`LocalSet`](tokio::task::LocalSet): do not use the
+    /// store from there then. On a runtime of one thread all its tasks wait: the threads of a
+    /// `Face` are made for that. Off.
     pub commit_in_place: bool,
     /// What leases go by. Tokio's clock.
     pub clock: Arc<dyn Clock>,

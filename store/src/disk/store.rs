@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -77,6 +77,8 @@ struct Inner {
     line: Arc<Line>,
     writer: Arc<Writer>,
     commit_in_place: bool,
+    /// How many commits are under way, if some may be made in place.
+    committing: AtomicUsize,
 }
 
 impl DiskStore {
@@ -153,8 +155,8 @@ impl DiskStore {
         });
         let thread = thread.map_err(|e| Error::unavailable(format!("cannot start: {e}")))?;
         let limits = Limits { request_bytes_max: config.request_bytes_max, txn_ops_max: config.txn_ops_max };
-        let commit_in_place = config.commit_in_place;
-        let inner = Inner { core, deadlines, gauges, limits, line, writer, commit_in_place };
+        let (commit_in_place, committing) = (config.commit_in_place, AtomicUsize::new(0));
+        let inner = Inner { core, deadlines, gauges, limits, line, writer, commit_in_place, committing };
         Ok((Arc::new(inner), thread))
     }
 
@@ -220,21 +222,37 @@ pub(crate) fn lock_directory(directory: &Path) -> Result<File, Error> {
 }
 
 impl Inner {
-    /// Writes a command on this thread if nobody else writes; gives it back otherwise.
-    fn commit_in_place(&self, command: Command, encoded: &[u8]) -> Result<Result<Outcome, Error>, Command> {
-        let is_threaded = Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
-        if !is_threaded {
+    /// Writes a command on this thread if nobody else wants to write; gives it back otherwise.
+    async fn commit_in_place(&self, command: Command, encoded: &[u8]) -> Result<Result<Outcome, Error>, Command> {
+        let Ok(runtime) = Handle::try_current().map(|handle| handle.runtime_flavor()) else { return Err(command) };
+        if !self.is_alone() || !self.writer.may_write_in_place() {
             return Err(command);
         }
-        self.writer.commit_in_place(&self.line, command, encoded, |write| tokio::task::block_in_place(write))
+        // Whatever else is ready now on this thread may want to commit too, and does so with one write then: first the
+        // calls that came by the same connection, which looks at all of its own at once, then other connections.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+            if !self.is_alone() {
+                return Err(command);
+            }
+        }
+        self.writer.commit_in_place(&self.line, command, encoded, |write| match runtime {
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(write),
+            _ => write(),
+        })
+    }
+
+    fn is_alone(&self) -> bool {
+        self.committing.load(Ordering::Relaxed) == 1
     }
 
     async fn submit(&self, mut command: Command) -> Result<Outcome, Error> {
         self.core.check_open()?;
         let mut encoded = Vec::new();
         encode_command(&command, &mut encoded);
+        let _under_way = self.commit_in_place.then(|| UnderWay::new(&self.committing));
         if self.commit_in_place && matches!(command, Command::Txn(_)) {
-            match self.commit_in_place(command, &encoded) {
+            match self.commit_in_place(command, &encoded).await {
                 Ok(outcome) => return outcome,
                 Err(again) => command = again,
             }
@@ -251,6 +269,22 @@ impl Inner {
                 Err(Error::Closed)
             }
         }
+    }
+}
+
+/// Counted while it is there.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

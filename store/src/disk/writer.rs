@@ -148,6 +148,11 @@ impl Writer {
         Ok(is_shared)
     }
 
+    /// Whether it looks as if [`Writer::commit_in_place`] would write.
+    pub(super) fn may_write_in_place(&self) -> bool {
+        self.log.try_lock().is_ok_and(|log| !log.is_shared && log.is_quick)
+    }
+
     /// Writes one command on the caller's thread, by `block`, unless somebody else writes or others do so often; gives it
     /// back then.
     pub(super) fn commit_in_place(

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
@@ -41,8 +41,13 @@ const HEADERS_MAX: u32 = 16 << 10;
 
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Serves a connection until the client ends it, or for a short while after it was cancelled.
-pub(super) async fn serve<S>(inner: Arc<Inner>, stream: S, cancelled: &CancellationToken) -> Result<(), h2::Error>
+/// Serves a connection until the client ends it, or for a short while after it was cancelled; counts its calls.
+pub(super) async fn serve<S>(
+    inner: Arc<Inner>,
+    stream: S,
+    cancelled: &CancellationToken,
+    count: Arc<AtomicU64>,
+) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -56,8 +61,8 @@ where
     let (calls, tasks) = (FuturesUnordered::new(), JoinSet::new());
     let (bell, places) = (Arc::new(Bell::default()), Arc::new(Semaphore::new(LARGE_MAX)));
     let waker = bell.clone().into();
-    let mut serving =
-        Serving { inner, connection: connection?, bell, waker, accepted: Vec::new(), calls, places, tasks };
+    let (connection, accepted) = (connection?, Vec::new());
+    let mut serving = Serving { inner, connection, bell, waker, accepted, calls, places, tasks, count };
     if let Some(ended) = cancelled.run_until_cancelled(poll_fn(|cx| serving.poll(cx))).await {
         return ended;
     }
@@ -107,6 +112,8 @@ struct Serving<S> {
     /// Places for large answers.
     places: Arc<Semaphore>,
     tasks: JoinSet<()>,
+    /// How many calls there were.
+    count: Arc<AtomicU64>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
@@ -133,6 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             if self.accepted.is_empty() {
                 return Poll::Pending;
             }
+            self.count.fetch_add(self.accepted.len() as u64, Ordering::Relaxed);
             self.bell.silence(true);
             for (request, respond) in self.accepted.drain(..) {
                 let inner = self.inner.clone();
@@ -309,7 +317,7 @@ mod tests {
         let (client, server) = tokio::io::duplex(64 << 10);
         let cancelled = CancellationToken::new();
         let told = cancelled.clone();
-        let serving = tokio::spawn(async move { serve(face.inner, server, &told).await });
+        let serving = tokio::spawn(async move { serve(face.inner, server, &told, Arc::default()).await });
         let (send, connection) = h2::client::handshake(client).await.expect("a connection");
         Served { store, send, connection: tokio::spawn(connection), serving, cancelled }
     }

@@ -1,6 +1,7 @@
 //! The listener.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::joined::Joined;
+use super::threads::Threads;
 use super::{Face, http2};
 
 /// How long a client may take over a TLS handshake, and then to say anything.
@@ -50,14 +52,18 @@ impl Face {
         });
         let room = Arc::new(Semaphore::new(self.inner.config.connections_max));
         let connections = TaskTracker::new();
+        let threads = self.threads(tls.clone(), &cancelled);
         loop {
             let accepted = async {
-                let place = room.clone().acquire_owned().await;
+                // Nobody closes it.
+                let place = room.clone().acquire_owned().await.ok();
                 (listener.accept().await, place)
             };
-            let (accepted, place) = tokio::select! {
+            let (accepted, Some(place)) = (tokio::select! {
                 () = cancelled.cancelled() => break,
                 accepted = accepted => accepted,
+            }) else {
+                break;
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -68,34 +74,62 @@ impl Face {
                     continue;
                 }
             };
+            if let Some(threads) = &threads {
+                threads.give(stream, place);
+                continue;
+            }
             let (face, tls, cancelled) = (self.clone(), tls.clone(), cancelled.clone());
             connections.spawn(async move {
-                face.connection(stream, tls, cancelled).await;
+                face.connection(stream, tls, cancelled, Arc::default()).await;
                 drop(place);
             });
         }
         connections.close();
         connections.wait().await;
+        if let Some(threads) = threads {
+            threads.end().await;
+        }
     }
 
-    async fn connection(self, stream: TcpStream, tls: Option<TlsAcceptor>, cancelled: CancellationToken) {
+    fn threads(&self, tls: Option<TlsAcceptor>, cancelled: &CancellationToken) -> Option<Threads> {
+        let count = self.inner.config.threads;
+        if count == 0 {
+            return None;
+        }
+        let started = Threads::start(count, self, tls, cancelled);
+        started.inspect_err(|error| tracing::warn!(%error, "no threads for the face; it does without")).ok()
+    }
+
+    /// Serves a connection to its end; counts its requests.
+    pub(super) async fn connection(
+        self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        cancelled: CancellationToken,
+        calls: Arc<AtomicU64>,
+    ) {
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
         watch_over(&stream);
-        let Some(tls) = tls else { return self.http(stream, cancelled).await };
+        let Some(tls) = tls else { return self.http(stream, cancelled, calls).await };
         match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.http(stream, cancelled).await,
+            Ok(Ok(stream)) => self.http(stream, cancelled, calls).await,
             Ok(Err(error)) => tracing::debug!(%error, "a client failed the tls handshake"),
             Err(_) => tracing::debug!("a client took too long over the tls handshake"),
         }
     }
 
-    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, cancelled: CancellationToken) {
+    async fn http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        cancelled: CancellationToken,
+        calls: Arc<AtomicU64>,
+    ) {
         let mut stream = Joined::new(stream);
         let first = tokio::time::timeout(HANDSHAKE, stream.speaks_http2());
         match cancelled.run_until_cancelled(first).await {
             Some(Ok(Ok(true))) => {
-                if let Err(error) = http2::serve(self.inner, stream, &cancelled).await {
+                if let Err(error) = http2::serve(self.inner, stream, &cancelled, calls).await {
                     tracing::debug!(%error, "a connection broke");
                 }
             }
