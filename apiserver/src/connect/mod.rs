@@ -4,6 +4,7 @@
 mod admit;
 mod dial;
 mod log;
+mod options;
 mod pod;
 mod proxy;
 mod upgrade;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::dial::{DialNode, KubeletTls, NodeStream};
+use self::options::Options;
 pub use self::pod::NodeAddress;
 pub use self::proxy::Proxy;
 pub(crate) use self::proxy::pass_on;
@@ -53,9 +55,10 @@ impl Connect {
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let context = request.extensions().get::<Context>();
-        let info = context.map(|context| context.info.clone());
-        let info = info.ok_or_else(|| Status::internal("the request has no context"))?;
+        let context = request.extensions().get::<Context>().cloned();
+        let context = context.ok_or_else(|| Status::internal("the request has no context"))?;
+        let info = &context.info;
+        let options = Options::of(info, request.uri().query().unwrap_or_default())?;
         let Some(dial) = &self.dial else {
             return Err(Status::unavailable(
                 "this API server has no way to reach kubelets: give its builder a node connection",
@@ -63,14 +66,14 @@ impl Connect {
         };
         let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, &info.name).await?;
         let node = self.node_of(&pod, &info.name)?;
-        admit::admit(&self.admission, &request).await?;
+        admit::admit(&self.admission, &context, &options).await?;
         match info.subresource.as_str() {
             "log" => log::stream(dial.as_ref(), &node, &pod, request.uri().query()).await,
             _ if self.tunnels.len() >= TUNNELS_MAX => {
                 Err(Status::too_many_requests("too many connections into pods are open; close some first", 1))
             }
             subresource => {
-                let path = pod::stream_path(subresource, &pod, request.uri().query())?;
+                let path = pod::stream_path(subresource, &pod, &options)?;
                 let (response, tunnel) = upgrade::open(dial.as_ref(), &node, &path, request).await?;
                 if let Some(tunnel) = tunnel {
                     let draining = self.draining.clone();

@@ -3,7 +3,7 @@
 use kubewright_api::status::Status;
 use serde_json::Value;
 
-use crate::request::query_pairs;
+use super::options::Options;
 
 /// Where a kubelet listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,31 +61,31 @@ pub(super) fn container<'a>(pod: &'a Value, asked: &str) -> Result<&'a str, Stat
 }
 
 /// The kubelet's path for `exec`, `attach` and `portforward`.
-pub(super) fn stream_path(subresource: &str, pod: &Value, query: Option<&str>) -> Result<String, Status> {
+pub(super) fn stream_path(subresource: &str, pod: &Value, options: &Options) -> Result<String, Status> {
     let (namespace, name) = (pod["metadata"]["namespace"].as_str(), pod["metadata"]["name"].as_str());
     let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
-    let options: Vec<(String, String)> = query_pairs(query.unwrap_or_default());
     let mut kept = Query::default();
     if subresource == "portforward" {
-        for (key, value) in options.iter().filter(|(key, _)| key == "ports") {
-            kept.push(key, value);
+        for port in &options.ports {
+            kept.push("ports", &port.to_string());
         }
         return Ok(format!("/portForward/{namespace}/{name}{kept}"));
     }
-    let asked = options.iter().rfind(|(key, _)| key == "container").map_or("", |(_, value)| value.as_str());
-    let container = container(pod, asked)?;
-    let on = |flag: &str| options.iter().any(|(key, value)| key == flag && matches!(value.as_str(), "true" | "1"));
-    if !["stdin", "stdout", "stderr"].into_iter().any(on) {
+    let container = container(pod, &options.container)?;
+    if !(options.stdin || options.stdout || options.stderr) {
         return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
-    for (ours, kubelets) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
-        // A terminal has no separate standard error.
-        if on(ours) && !(ours == "stderr" && on("tty")) {
+    // A terminal has no separate standard error.
+    let stderr = options.stderr && !options.tty;
+    for (kubelets, on) in
+        [("input", options.stdin), ("output", options.stdout), ("error", stderr), ("tty", options.tty)]
+    {
+        if on {
             kept.push(kubelets, "1");
         }
     }
-    for (key, value) in options.iter().filter(|(key, _)| key == "command") {
-        kept.push(key, value);
+    for word in &options.command {
+        kept.push("command", word);
     }
     Ok(format!("/{subresource}/{namespace}/{name}/{container}{kept}"))
 }
@@ -140,13 +140,17 @@ mod tests {
 
     #[test]
     fn paths_are_the_kubelets() {
-        let query = "container=a&command=sh&command=-c&command=echo%20hi&stdin=true&stdout=true&stderr=true&tty=true";
+        let command = ["sh", "-c", "echo hi"].map(str::to_owned).to_vec();
+        let all = Options { stdin: true, stdout: true, stderr: true, tty: true, ..Options::default() };
+        let options = Options { container: "a".into(), command, ..all };
         assert_eq!(
-            stream_path("exec", &pod(), Some(query)).unwrap(),
+            stream_path("exec", &pod(), &options).unwrap(),
             "/exec/n/p/a?input=1&output=1&tty=1&command=sh&command=-c&command=echo%20hi"
         );
-        assert_eq!(stream_path("portforward", &pod(), Some("ports=80")).unwrap(), "/portForward/n/p?ports=80");
-        assert_eq!(stream_path("exec", &pod(), Some("container=a")).unwrap_err().code, 400);
+        let options = Options { ports: vec![80], ..Options::default() };
+        assert_eq!(stream_path("portforward", &pod(), &options).unwrap(), "/portForward/n/p?ports=80");
+        let options = Options { container: "a".into(), ..Options::default() };
+        assert_eq!(stream_path("exec", &pod(), &options).unwrap_err().code, 400);
     }
 
     #[test]

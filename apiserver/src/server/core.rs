@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
+use kubewright_api::resources::Scope;
 use kubewright_api::status::Status;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -105,6 +106,9 @@ impl Core {
         if info.is_resource_request && info.verb == "proxy" {
             return no_such_page(info);
         }
+        if !self.is_routed(info) {
+            return no_such_page(info);
+        }
         let endpoint = self.endpoints.iter().find(|endpoint| endpoint.handles(info));
         if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.takes_any_encoding()) {
             return endpoint.call(request).await;
@@ -133,6 +137,27 @@ impl Core {
         answer.unwrap_or_else(|status| body::status(&status))
     }
 
+    /// Whether a path into a built-in group may be answered at all, by an endpoint or out of the registry.
+    fn is_routed(&self, info: &RequestInfo) -> bool {
+        if !info.is_resource_request {
+            return true;
+        }
+        let core = info.api_group.is_empty();
+        match kubewright_api::resources::find(&info.api_group, &info.api_version, &info.resource) {
+            Some(known) => {
+                let namespaced = known.scope == Scope::Namespaced;
+                let elsewhere = namespaced && info.namespace.is_empty() && !known.has_verb("list");
+                let beyond = info.parts.len() > 3 && !(core && info.subresource == "proxy");
+                is_in_scope(info, namespaced) && !elsewhere && !beyond
+            }
+            // Endpoints of the core group tell their requests by resource and subresource.
+            None if core && !info.subresource.is_empty() => {
+                self.registry.served("", &info.api_version, &info.resource).is_some()
+            }
+            None => true,
+        }
+    }
+
     async fn answer(
         &self,
         context: &Context,
@@ -141,12 +166,7 @@ impl Core {
     ) -> Result<Response<Body>, Status> {
         let info = &context.info;
         let handler = handlers::Handler { core: self, context, served };
-        if info.parts.len() > 3
-            || (served.info.namespaced() && !info.name_in_path().is_empty() && info.namespace.is_empty())
-        {
-            return Ok(no_such_page(info));
-        }
-        if !served.info.namespaced() && !info.namespace.is_empty() && info.resource != "namespaces" {
+        if info.parts.len() > 3 || !is_in_scope(info, served.info.namespaced()) {
             return Ok(no_such_page(info));
         }
         match (info.subresource.as_str(), info.name_in_path()) {
@@ -165,6 +185,16 @@ impl Core {
             },
             _ => Ok(no_such_page(info)),
         }
+    }
+}
+
+/// Whether a path names a resource where it lives. A path may say a namespace for what is in none, and who has rights in
+/// that namespace alone was then asked for less than what is done.
+fn is_in_scope(info: &RequestInfo, namespaced: bool) -> bool {
+    match (namespaced, info.namespace.is_empty()) {
+        (true, false) | (false, true) => true,
+        (true, true) => info.name_in_path().is_empty(),
+        (false, false) => info.resource == "namespaces" && info.namespace == info.name_in_path(),
     }
 }
 

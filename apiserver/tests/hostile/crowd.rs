@@ -1,6 +1,7 @@
 //! All of them at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -37,17 +38,22 @@ async fn a_crowd_of_bad_clients_leaves_room_for_good_ones() {
     let (before, clients, over) = (resident(), clients(), CancellationToken::new());
     // Threads of their own: what clients do takes the server's time only as it would from elsewhere.
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut crowd = JoinSet::new();
+    let (mut crowd, arrived) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for n in 0..clients {
-        let (served, over) = (Arc::clone(&served), over.clone());
-        let bad = async move { while over.run_until_cancelled(misbehave(&served, n)).await.is_some() {} };
+        let (served, over, arrived) = (Arc::clone(&served), over.clone(), Arc::clone(&arrived));
+        let bad = async move {
+            let mut first = Some(&*arrived);
+            while over.run_until_cancelled(misbehave(&served, n, first.take())).await.is_some() {}
+        };
         crowd.spawn_on(bad, threads.handle());
     }
-    // While they are at it, others come and are served; each has a bounded time.
-    let mut most = 0;
-    for _ in 0..20 {
+    // While they come, and once all of them are at it, others come and are served; each has a bounded time.
+    let (mut most, mut rounds, mut all) = (0, 0, None);
+    while all.is_none_or(|all| rounds < all + 20) {
         served.is_well().await;
         most = most.max(resident());
+        rounds += 1;
+        all = all.or_else(|| (arrived.load(Ordering::Relaxed) == clients).then_some(rounds));
     }
     over.cancel();
     while crowd.join_next().await.is_some() {}
@@ -55,16 +61,19 @@ async fn a_crowd_of_bad_clients_leaves_room_for_good_ones() {
     let grown = most.saturating_sub(before) >> 20;
     #[allow(clippy::print_stdout, reason = "what a run with many clients is for")]
     {
-        println!("{clients} clients: {grown} MiB more, theirs included");
+        println!("{clients} clients, {rounds} good ones served: {grown} MiB more, theirs included");
     }
     let allowed = 256 + clients / 3;
     assert!(grown < allowed, "{grown} MiB more than before, and not at most {allowed}");
     Arc::into_inner(served).expect("nobody else holds it").stop().await;
 }
 
-/// One of the ways to behave badly.
-async fn misbehave(served: &Served, n: usize) {
+/// One of the ways to behave badly. Counts itself as arrived when it has a connection for the first time.
+async fn misbehave(served: &Served, n: usize, arrived: Option<&AtomicUsize>) {
     let mut stream = served.http1().await;
+    if let Some(arrived) = arrived {
+        arrived.fetch_add(1, Ordering::Relaxed);
+    }
     match n % 6 {
         // Watches, and never reads.
         0 => {

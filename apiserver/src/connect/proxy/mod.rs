@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use self::target::{Candidate, Reach, Target};
+use super::options::Options;
 use super::{DialNode, NodeAddress, NodeStream, admit, upgrade};
 use crate::admission::Admission;
 use crate::body::{self, Body, BoxError};
@@ -66,11 +67,11 @@ impl Proxy {
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let context = request.extensions().get::<Context>();
-        let info = context.map(|context| context.info.clone());
-        let info = info.ok_or_else(|| Status::internal("the request has no context"))?;
-        admit::admit(&self.admission, &request).await?;
-        let path = target::rest_of_path(&request, &info);
+        let context = request.extensions().get::<Context>().cloned();
+        let context = context.ok_or_else(|| Status::internal("the request has no context"))?;
+        let info = &context.info;
+        admit::admit(&self.admission, &context, &Options::of(info, "")?).await?;
+        let path = target::rest_of_path(&request, info);
         let (tls, name, port) = target::proxied(&info.name);
         if info.resource == "nodes" {
             let node = self.objects.get(GroupResource::core("nodes"), "", name).await?;
@@ -86,7 +87,7 @@ impl Proxy {
             let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, name).await?;
             target::pod_target(&pod, port, self.reach)?
         } else {
-            self.service_target(&info, name, port).await?
+            self.service_target(info, name, port).await?
         };
         let Target { host, port } = &target;
         let connect = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect((host.as_str(), *port)));

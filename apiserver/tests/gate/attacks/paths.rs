@@ -82,6 +82,45 @@ async fn who_may_see_one_may_not_list_all_by_asking_twice() {
 }
 
 #[tokio::test]
+async fn who_rules_a_namespace_rules_nothing_outside_by_naming_it() {
+    let mut gate = Gate::open().await;
+    let binding = json!({"metadata": {"name": "b"}, "subjects": [{"kind": "User", "name": "alice"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}});
+    made(&gate.admin, "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", binding).await;
+    made(&gate.admin, "/api/v1/nodes", json!({"metadata": {"name": "n1"}})).await;
+    made(&gate.admin, "/api/v1/namespaces", json!({"metadata": {"name": "other"}})).await;
+    let alice = gate.as_user("alice");
+    assert_eq!(get(&alice, PODS).await.code, 200);
+    let review = json!({"spec": {"token": "x"}});
+    let access = json!({"spec": {"user": "bob", "nonResourceAttributes": {"path": "/", "verb": "get"}}});
+    let reviews = "/apis/authorization.k8s.io/v1";
+    let tried = [
+        ("node-proxy", Tried::get("/api/v1/namespaces/default/nodes/n1/proxy/run/kube-system/p/c")),
+        ("node-proxy-post", Tried::post("/api/v1/namespaces/default/nodes/n1/proxy/run/kube-system/p/c", &json!({}))),
+        ("node", Tried::get("/api/v1/namespaces/default/nodes/n1")),
+        ("nodes", Tried::get("/api/v1/namespaces/default/nodes")),
+        ("other-namespace", Tried::get("/api/v1/namespaces/default/namespaces/other")),
+        ("other-namespace-delete", Tried::delete("/api/v1/namespaces/default/namespaces/other")),
+        ("namespaces", Tried::get("/api/v1/namespaces/default/namespaces")),
+        ("namespaces-watch", Tried::get("/api/v1/watch/namespaces/default/namespaces")),
+        ("namespace-made", Tried::post("/api/v1/namespaces/default/namespaces", &json!({"metadata": {"name": "x"}}))),
+        ("token-review", Tried::post("/apis/authentication.k8s.io/v1/namespaces/default/tokenreviews", &review)),
+        ("access-review", Tried::post(&format!("{reviews}/namespaces/default/subjectaccessreviews"), &access)),
+        ("self-review", Tried::post(&format!("{reviews}/namespaces/default/selfsubjectaccessreviews"), &access)),
+        ("local-review-nowhere", Tried::post(&format!("{reviews}/localsubjectaccessreviews"), &access)),
+        ("version", Tried::post("/api/v9/namespaces/default/serviceaccounts/default/token", &json!({}))),
+        ("beyond", Tried::post("/api/v1/namespaces/default/serviceaccounts/default/token/more", &json!({}))),
+        ("component-status", Tried::get("/api/v1/namespaces/default/componentstatuses")),
+    ];
+    for (attack, tried) in tried {
+        gate.refuses(&format!("scope-{attack}"), &[403, 404], &alice, tried).await;
+    }
+    assert_eq!(get(&gate.admin, "/api/v1/namespaces/other").await.json()["metadata"]["deletionTimestamp"], Value::Null);
+    assert_eq!(get(&gate.admin, "/api/v1/namespaces/x").await.code, 404);
+    gate.close().await;
+}
+
+#[tokio::test]
 async fn nobody_gets_further_than_health() {
     let mut gate = Gate::open().await;
     let server = gate.server.clone();
