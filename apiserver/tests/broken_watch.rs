@@ -7,10 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream;
 use kubewright_apiserver::server::ApiServer;
-use kubewright_store::{
-    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, MemoryStore, Page, RangeOptions, ReadOptions,
-    Revision, Store, StoreStatus, Txn, WatchOptions, WatchStream,
-};
+use kubewright_store::{Error, KeyRange, MemoryStore, Revision, Store, WatchOptions, WatchStream, forward_store};
 
 /// Counts how often it was watched.
 #[derive(Default)]
@@ -18,17 +15,8 @@ struct Broken(MemoryStore, AtomicUsize);
 
 #[async_trait]
 impl Store for Broken {
-    async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
-        self.0.get(key, options).await
-    }
-
-    async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
-        self.0.range(range, options).await
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
-        self.0.commit(txn).await
-    }
+    forward_store!(|broken| &broken.0; get, range, commit, compact, status);
+    forward_store!(|broken| &broken.0; lease_grant, lease_keep_alive, lease_revoke, lease_status, leases);
 
     async fn watch(&self, _: KeyRange, _: Revision, _: WatchOptions) -> Result<WatchStream, Error> {
         // Who never waits is made to at last, so that the test ends.
@@ -36,34 +24,6 @@ impl Store for Broken {
             return Ok(WatchStream::new(stream::pending(), || {}));
         }
         Ok(WatchStream::new(stream::iter([Err(Error::unavailable("no key"))]), || {}))
-    }
-
-    async fn compact(&self, through: Revision) -> Result<(), Error> {
-        self.0.compact(through).await
-    }
-
-    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
-        self.0.lease_grant(id, ttl).await
-    }
-
-    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
-        self.0.lease_keep_alive(id).await
-    }
-
-    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        self.0.lease_revoke(id).await
-    }
-
-    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
-        self.0.lease_status(id).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        self.0.leases().await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, Error> {
-        self.0.status().await
     }
 }
 

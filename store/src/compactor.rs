@@ -102,10 +102,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::{
-        Committed, Entry, Key, KeyRange, Lease, LeaseId, LeaseStatus, ManualClock, MemoryStore, Page, RangeOptions,
-        ReadOptions, StoreExt, StoreStatus, Txn, WatchOptions, WatchStream,
-    };
+    use crate::{ManualClock, MemoryStore, StoreExt, StoreStatus, forward_store};
 
     async fn compacted(store: &MemoryStore, clock: &ManualClock) -> Revision {
         let before = store.status().await.expect("status").compacted;
@@ -155,45 +152,8 @@ mod tests {
 
     #[async_trait]
     impl Store for Away {
-        async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
-            self.0.get(key, options).await
-        }
-
-        async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
-            self.0.range(range, options).await
-        }
-
-        async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
-            self.0.commit(txn).await
-        }
-
-        async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
-            self.0.watch(range, from, options).await
-        }
-
-        async fn compact(&self, through: Revision) -> Result<(), Error> {
-            self.0.compact(through).await
-        }
-
-        async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
-            self.0.lease_grant(id, ttl).await
-        }
-
-        async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
-            self.0.lease_keep_alive(id).await
-        }
-
-        async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-            self.0.lease_revoke(id).await
-        }
-
-        async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
-            self.0.lease_status(id).await
-        }
-
-        async fn leases(&self) -> Result<Vec<Lease>, Error> {
-            self.0.leases().await
-        }
+        forward_store!(|away| &away.0; get, range, commit, watch, compact);
+        forward_store!(|away| &away.0; lease_grant, lease_keep_alive, lease_revoke, lease_status, leases);
 
         async fn status(&self) -> Result<StoreStatus, Error> {
             if self.1.swap(false, Ordering::Relaxed) {

@@ -48,7 +48,8 @@
 //! # Where next
 //!
 //! [`Store`] for the promises, [`StoreExt`] for conveniences, [`Txn`] for what a commit can do,
-//! [`WatchStream`] for watches, [`Membership`] for stores that several machines keep.
+//! [`WatchStream`] for watches, [`Membership`] for stores that several machines keep, [`forward_store!`] for
+//! wrappers.
 
 #[cfg(feature = "disk")]
 mod backup;
@@ -68,6 +69,7 @@ mod etcd;
 mod ext;
 #[cfg(feature = "face")]
 mod face;
+mod forward;
 mod key;
 mod lease;
 mod membership;

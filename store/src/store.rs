@@ -35,8 +35,9 @@ use crate::{
 /// # Writing a store, or a wrapper
 ///
 /// Every method is required, so that a wrapper cannot forget one: what is convenient lives in
-/// [`StoreExt`](crate::StoreExt). Options may grow; pass them on whole. The trait is object safe and
-/// implemented for `Arc` and `Box` of every store.
+/// [`StoreExt`](crate::StoreExt). What a wrapper only passes on it names in
+/// [`forward_store!`](crate::forward_store). Options may grow; pass them on whole. The trait is object
+/// safe and implemented for `Arc` and `Box` of every store.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The version of `key` at the revision asked for; `None` if the key is not there.
@@ -130,65 +131,13 @@ impl fmt::Debug for dyn Store {
     }
 }
 
-macro_rules! forward_store {
-    ($type:ty) => {
-        #[async_trait]
-        #[deny(clippy::missing_trait_methods)]
-        impl<T: Store + ?Sized> Store for $type {
-            async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
-                (**self).get(key, options).await
-            }
-
-            async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, Error> {
-                (**self).range(range, options).await
-            }
-
-            async fn commit(&self, txn: Txn) -> Result<Committed, Error> {
-                (**self).commit(txn).await
-            }
-
-            async fn watch(
-                &self,
-                range: KeyRange,
-                from: Revision,
-                options: WatchOptions,
-            ) -> Result<WatchStream, Error> {
-                (**self).watch(range, from, options).await
-            }
-
-            async fn compact(&self, through: Revision) -> Result<(), Error> {
-                (**self).compact(through).await
-            }
-
-            async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
-                (**self).lease_grant(id, ttl).await
-            }
-
-            async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
-                (**self).lease_keep_alive(id).await
-            }
-
-            async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-                (**self).lease_revoke(id).await
-            }
-
-            async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
-                (**self).lease_status(id).await
-            }
-
-            async fn leases(&self) -> Result<Vec<Lease>, Error> {
-                (**self).leases().await
-            }
-
-            async fn status(&self) -> Result<StoreStatus, Error> {
-                (**self).status().await
-            }
-        }
-    };
+impl<T: Store + ?Sized> Store for Arc<T> {
+    crate::forward_store!(|store| &**store);
 }
 
-forward_store!(Arc<T>);
-forward_store!(Box<T>);
+impl<T: Store + ?Sized> Store for Box<T> {
+    crate::forward_store!(|store| &**store);
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,14 @@
 //! A store that holds the values of some resources encrypted, over any other store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kubewright_store::{
-    Committed, Compare, CompareTarget, Entry, Error, Event, Key, KeyRange, Lease, LeaseId, LeaseStatus, Op, OpResult,
-    Page, RangeOptions, ReadOptions, Revision, Store, StoreStatus, Txn, WatchEvents, WatchOptions, WatchStream,
+    Committed, Compare, CompareTarget, Entry, Error, Event, Key, KeyRange, Op, OpResult, Page, RangeOptions,
+    ReadOptions, Revision, Store, Txn, WatchEvents, WatchOptions, WatchStream, forward_store,
 };
 
 use super::Encryption;
@@ -155,8 +154,10 @@ pub(crate) fn why_unreadable(value: &[u8]) -> Option<String> {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl Store for EncryptedStore {
+    forward_store!(|encrypted| &encrypted.inner; compact, status);
+    forward_store!(|encrypted| &encrypted.inner; lease_grant, lease_keep_alive, lease_revoke, lease_status, leases);
+
     async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
         let mut entry = self.inner.get(key, options).await?;
         open_all(&self.encryption, entry.as_mut_slice()).await?;
@@ -185,33 +186,5 @@ impl Store for EncryptedStore {
             async move { open_events(&encryption, batch?).await }
         });
         Ok(WatchStream::new(opened, move || progress.ask()))
-    }
-
-    async fn compact(&self, through: Revision) -> Result<(), Error> {
-        self.inner.compact(through).await
-    }
-
-    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
-        self.inner.lease_grant(id, ttl).await
-    }
-
-    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
-        self.inner.lease_keep_alive(id).await
-    }
-
-    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        self.inner.lease_revoke(id).await
-    }
-
-    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
-        self.inner.lease_status(id).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        self.inner.leases().await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, Error> {
-        self.inner.status().await
     }
 }

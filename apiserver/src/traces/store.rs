@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use kubewright_store::{
-    Committed, Entry, Error, Key, KeyRange, Lease, LeaseId, LeaseStatus, Page, RangeOptions, ReadOptions, Revision,
-    Store, StoreStatus, Txn, WatchOptions, WatchStream,
+    Committed, Entry, Error, Key, KeyRange, Page, RangeOptions, ReadOptions, Store, Txn, forward_store,
 };
 
 use super::*;
@@ -29,8 +28,10 @@ fn fault<T>(outcome: &Result<T, Error>) -> Option<String> {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl Store for TracedStore {
+    forward_store!(|traced| &traced.inner; watch, compact, status);
+    forward_store!(|traced| &traced.inner; lease_grant, lease_keep_alive, lease_revoke, lease_status, leases);
+
     async fn get(&self, key: &Key, options: ReadOptions) -> Result<Option<Arc<Entry>>, Error> {
         let span = self.span("Get etcd3", Vec::new());
         let outcome = self.inner.get(key, options).await;
@@ -50,37 +51,5 @@ impl Store for TracedStore {
         let outcome = self.inner.commit(txn).await;
         end(span, fault(&outcome));
         outcome
-    }
-
-    async fn watch(&self, range: KeyRange, from: Revision, options: WatchOptions) -> Result<WatchStream, Error> {
-        self.inner.watch(range, from, options).await
-    }
-
-    async fn compact(&self, through: Revision) -> Result<(), Error> {
-        self.inner.compact(through).await
-    }
-
-    async fn lease_grant(&self, id: Option<LeaseId>, ttl: Duration) -> Result<Lease, Error> {
-        self.inner.lease_grant(id, ttl).await
-    }
-
-    async fn lease_keep_alive(&self, id: LeaseId) -> Result<Lease, Error> {
-        self.inner.lease_keep_alive(id).await
-    }
-
-    async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, Error> {
-        self.inner.lease_revoke(id).await
-    }
-
-    async fn lease_status(&self, id: LeaseId) -> Result<LeaseStatus, Error> {
-        self.inner.lease_status(id).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        self.inner.leases().await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, Error> {
-        self.inner.status().await
     }
 }
