@@ -13,6 +13,8 @@ mod load;
 mod offline;
 mod progress;
 mod serve;
+#[path = "../side_by_side/mod.rs"]
+mod side_by_side;
 mod wire;
 
 use std::process::ExitCode;

@@ -1,23 +1,21 @@
 //! `bench`: this store and etcd, side by side: the same client, load and disk, in turn.
 
 mod servers;
-mod table;
 mod workloads;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use self::servers::{Kind, Server};
-use self::table::{Row, Table, Target};
 use self::workloads::Work;
 use crate::flags::Bench;
+use crate::side_by_side::{Goal, Table};
 
 pub(crate) async fn run(flags: Bench) -> Result<()> {
     std::fs::create_dir_all(&flags.dir).with_context(|| format!("cannot make {}", flags.dir.display()))?;
     let bench = Runner { flags: flags.clone(), seconds: Duration::from_secs(flags.seconds) };
-    let mut table = Table::default();
+    let mut table = Table::new("kubewright", "etcd");
     let result = bench.all(&mut table).await;
     println!("{table}");
     if let Some(path) = &flags.json {
@@ -103,7 +101,7 @@ impl Runner {
             let [rate] = self
                 .in_turn(async |server| Ok([workloads::repeat(server, Work::Put, 1, 1, self.seconds).await?.rate]))
                 .await?;
-            table.add(Row::new("put, 1 client", "puts/s", rate, Target::AtLeast(1.5)));
+            table.add_row("put, 1 client", "puts/s", &rate, Goal::Times(1.5));
         }
         let mut etcd_rate = None;
         if self.wants("put, 64 clients") {
@@ -114,9 +112,9 @@ impl Runner {
                 })
                 .await?;
             etcd_rate = rate.get(1).copied();
-            table.add(Row::new("put, 64 clients", "puts/s", rate, Target::AtLeast(3.0)));
-            table.add(Row::new("put, 64 clients: server CPU a put", "µs", cpu, Target::AtMost(0.2)));
-            table.add(Row::new("put, 64 clients: 99 % within", "ms", p99, Target::None));
+            table.add_row("put, 64 clients", "puts/s", &rate, Goal::Times(3.0));
+            table.add_row("put, 64 clients: server CPU a put", "µs", &cpu, Goal::Share(0.2));
+            table.add_row("put, 64 clients: 99 % within", "ms", &p99, Goal::None);
         }
         if self.wants("put in process, 64 writers") {
             let mut rates = Vec::new();
@@ -124,13 +122,8 @@ impl Runner {
                 rates.push(workloads::in_process(&self.flags.dir.join("in-process"), 64, self.seconds).await?);
             }
             rates.sort_by(f64::total_cmp);
-            let values = [rates[rates.len() / 2]].into_iter().chain(etcd_rate).collect();
-            table.add(Row::new(
-                "put in process, 64 writers (etcd: 64 clients)",
-                "puts/s",
-                values,
-                Target::AtLeast(10.0),
-            ));
+            let values: Vec<f64> = [rates[rates.len() / 2]].into_iter().chain(etcd_rate).collect();
+            table.add_row("put in process, 64 writers (etcd: 64 clients)", "puts/s", &values, Goal::Times(10.0));
         }
         Ok(())
     }
@@ -145,9 +138,9 @@ impl Runner {
                 Ok([found.rate, found.cpu_micros, found.p99_ms])
             })
             .await?;
-        table.add(Row::new("3 members: put, 64 clients", "puts/s", rate, Target::AtLeast(3.0)));
-        table.add(Row::new("3 members: CPU of all a put", "µs", cpu, Target::None));
-        table.add(Row::new("3 members: 99 % within", "ms", p99, Target::None));
+        table.add_row("3 members: put, 64 clients", "puts/s", &rate, Goal::Times(3.0));
+        table.add_row("3 members: CPU of all a put", "µs", &cpu, Goal::None);
+        table.add_row("3 members: 99 % within", "ms", &p99, Goal::None);
         Ok(())
     }
 
@@ -160,8 +153,8 @@ impl Runner {
                     Ok([found.rate, found.cpu_micros])
                 })
                 .await?;
-            table.add(Row::new("linearizable get, 64 clients", "gets/s", rate, Target::AtLeast(3.0)));
-            table.add(Row::new("linearizable get: server CPU a get", "µs", cpu, Target::None));
+            table.add_row("linearizable get, 64 clients", "gets/s", &rate, Goal::Times(3.0));
+            table.add_row("linearizable get: server CPU a get", "µs", &cpu, Goal::None);
         }
         if self.wants("linearizable get, 1 client") {
             let [rate] = self
@@ -170,7 +163,7 @@ impl Runner {
                     Ok([workloads::repeat(server, Work::Get, 1, 1, self.seconds).await?.rate])
                 })
                 .await?;
-            table.add(Row::new("linearizable get, 1 client", "gets/s", rate, Target::None));
+            table.add_row("linearizable get, 1 client", "gets/s", &rate, Goal::None);
         }
         if self.wants("range of 10,000 keys") {
             let [rate, cpu] = self
@@ -180,8 +173,8 @@ impl Runner {
                     Ok([found.rate, found.cpu_micros / 1e3])
                 })
                 .await?;
-            table.add(Row::new("range of 10,000 keys", "ranges/s", rate, Target::AtLeast(5.0)));
-            table.add(Row::new("range of 10,000 keys: server CPU", "ms", cpu, Target::None));
+            table.add_row("range of 10,000 keys", "ranges/s", &rate, Goal::Times(5.0));
+            table.add_row("range of 10,000 keys: server CPU", "ms", &cpu, Goal::None);
         }
         Ok(())
     }
@@ -196,10 +189,10 @@ impl Runner {
                 Ok([found.delivered_share * 100.0, found.p99_ms, found.catch_up_ms, found.cpu_share * 100.0])
             })
             .await?;
-        table.add(Row::new("1,000 watchers, 1,000 events/s: delivered in time", "%", rate, Target::First(99.0)));
-        table.add(Row::new("1,000 watchers: 99 % of deliveries within", "ms", lag, Target::None));
-        table.add(Row::new("1,000 watchers: all caught up after", "ms", catch_up, Target::None));
-        table.add(Row::new("1,000 watchers: server CPU", "% of a core", cpu, Target::None));
+        table.add_row("1,000 watchers, 1,000 events/s: delivered in time", "%", &rate, Goal::AtLeast(99.0));
+        table.add_row("1,000 watchers: 99 % of deliveries within", "ms", &lag, Goal::None);
+        table.add_row("1,000 watchers: all caught up after", "ms", &catch_up, Goal::None);
+        table.add_row("1,000 watchers: server CPU", "% of a core", &cpu, Goal::None);
         Ok(())
     }
 
@@ -219,18 +212,9 @@ impl Runner {
             server.stop().await?;
         }
         let name = |what: &str| format!("{keys} keys of 256 bytes: {what}");
-        table.add(Row::new(name("memory"), "MB", memory, Target::AtMost(0.5)));
-        table.add(Row::new(name("memory that is no file's"), "MB", anonymous, Target::None));
-        table.add(Row::new(name("restart"), "s", restart, Target::FirstAtMost(3.0)));
+        table.add_row(name("memory"), "MB", &memory, Goal::Share(0.5));
+        table.add_row(name("memory that is no file's"), "MB", &anonymous, Goal::None);
+        table.add_row(name("restart"), "s", &restart, Goal::AtMost(3.0));
         Ok(())
-    }
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::servers::Server;
 use crate::lean::Lean;
 use crate::progress::Progress;
+use crate::side_by_side::{quantile_ms, remove};
 use crate::wire::{self, Client, prefix_end};
 
 const VALUE: usize = 256;
@@ -169,8 +170,8 @@ pub(crate) async fn repeat(
     let whole = ended.duration_since(begun) + Duration::from_millis(300);
     let count = times.len() as f64 * took.as_secs_f64() / whole.as_secs_f64();
     times.sort_unstable();
-    let p99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();
-    Ok(Measured { rate: count / took.as_secs_f64(), cpu_micros: cpu * 1e6 / count, p99_ms: p99.as_secs_f64() * 1e3 })
+    let p99_ms = quantile_ms(&times, 0.99);
+    Ok(Measured { rate: count / took.as_secs_f64(), cpu_micros: cpu * 1e6 / count, p99_ms })
 }
 
 /// Writes so many keys once each, so many at a time.
@@ -203,7 +204,7 @@ pub(crate) async fn fill(server: &Server, keys: u64, at_a_time: u64) -> Result<(
 
 /// Puts into a store within this process.
 pub(crate) async fn in_process(directory: &Path, writers: usize, time: Duration) -> Result<f64> {
-    super::remove(directory)?;
+    remove(directory)?;
     let store = Arc::new(DiskStore::open(DiskConfig::new(directory)).await?);
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
@@ -228,7 +229,7 @@ pub(crate) async fn in_process(directory: &Path, writers: usize, time: Duration)
     }
     let rate = done as f64 / begun.elapsed().as_secs_f64();
     store.close().await;
-    super::remove(directory)?;
+    remove(directory)?;
     Ok(rate)
 }
 
@@ -269,8 +270,9 @@ pub(crate) async fn watchers(
                 }
                 left -= told.events as u64;
                 delivered.fetch_add(told.events as u64, Ordering::Relaxed);
-                let sent = told.last.and_then(|value| std::str::from_utf8(&value).ok()?.trim().parse::<u128>().ok());
-                lags.extend(sent.map(|sent| origin.elapsed().as_nanos().saturating_sub(sent)));
+                let sent = told.last.and_then(|value| std::str::from_utf8(&value).ok()?.trim().parse().ok());
+                let sent = sent.map(Duration::from_nanos);
+                lags.extend(sent.map(|sent| origin.elapsed().saturating_sub(sent)));
             }
             drop(client);
             Ok(lags)
@@ -294,7 +296,7 @@ pub(crate) async fn watchers(
     lags.sort_unstable();
     Ok(Watched {
         delivered_share: in_time,
-        p99_ms: lags.get(lags.len() * 99 / 100).copied().unwrap_or_default() as f64 / 1e6,
+        p99_ms: quantile_ms(&lags, 0.99),
         catch_up_ms: catch_up.as_secs_f64() * 1e3,
         cpu_share: cpu / (took + catch_up).as_secs_f64(),
     })

@@ -10,8 +10,8 @@ use tokio::task::LocalSet;
 
 use crate::client::{self, Connection, get, send};
 use crate::objects::configmaps;
-use crate::repeat::quantile;
 use crate::servers::Server;
+use crate::side_by_side::quantile_ms;
 
 /// What came of it.
 pub(crate) struct Watched {
@@ -74,8 +74,8 @@ pub(crate) async fn watch(server: &Server, watchers: usize, per_second: f64, sec
     let mut times = seen.times.take();
     times.sort_unstable();
     Ok(Watched {
-        p50_ms: quantile(&times, 0.5),
-        p99_ms: quantile(&times, 0.99),
+        p50_ms: quantile_ms(&times, 0.5),
+        p99_ms: quantile_ms(&times, 0.99),
         delivered: seen.events.get() as f64 / wanted as f64 * 100.0,
         changes_per_second: changes as f64 / took,
         cpu_share,

@@ -1,8 +1,7 @@
 //! How fast the API server is, beside kube-apiserver with etcd: the same client, load and machine, in turn.
 //!
 //! ```text
-//! cargo run --release -p kubewright-apiserver --features serve,pki --example apiserver_bench -- \
-//!     --kube-apiserver PATH --etcd PATH --json FILE
+//! cargo run --release --example apiserver_bench -- --kube-apiserver PATH --etcd PATH --json FILE
 //! ```
 //!
 //! Without the two paths our server is measured alone. Both servers run as processes of their own over TLS with client
@@ -18,7 +17,8 @@ mod pass;
 mod repeat;
 mod serve;
 mod servers;
-mod table;
+#[path = "../side_by_side/mod.rs"]
+mod side_by_side;
 mod watchers;
 
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ use clap::Parser;
 
 use crate::pass::Pass;
 use crate::servers::Kind;
-use crate::table::Table;
+use crate::side_by_side::Table;
 
 /// mimalloc gives memory back sooner and takes less time than the C library's allocator.
 #[global_allocator]
@@ -86,7 +86,7 @@ fn main() -> Result<()> {
 }
 
 async fn measure(flags: &Flags) -> Result<()> {
-    let mut table = Table::default();
+    let mut table = Table::new("ours", "upstream").less_is_better();
     let upstream = flags.kube_apiserver.clone().zip(flags.etcd.clone());
     let upstream = upstream.map(|(apiserver, etcd)| Kind::Upstream { apiserver, etcd });
     let mut result = Ok(());

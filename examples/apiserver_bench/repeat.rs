@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::client::{Connection, Place};
 use crate::servers::Server;
+use crate::side_by_side::quantile_ms;
 
 /// What came of it.
 pub(crate) struct Repeated {
@@ -51,8 +52,8 @@ pub(crate) async fn repeat(
     let count = times.len() as f64;
     Ok(Repeated {
         rate: count / took,
-        p50_ms: quantile(&times, 0.5),
-        p99_ms: quantile(&times, 0.99),
+        p50_ms: quantile_ms(&times, 0.5),
+        p99_ms: quantile_ms(&times, 0.99),
         cpu_micros: cpu * 1e6 / count,
     })
 }
@@ -76,19 +77,4 @@ pub(crate) async fn each(
     });
     futures::future::try_join_all(loops).await?;
     Ok(())
-}
-
-/// A quantile of sorted times, in milliseconds.
-pub(crate) fn quantile(sorted: &[Duration], share: f64) -> f64 {
-    if sorted.is_empty() {
-        return f64::NAN;
-    }
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index into what was counted"
-    )]
-    let at = ((sorted.len() as f64 - 1.0) * share).round() as usize;
-    sorted[at].as_secs_f64() * 1e3
 }

@@ -1,19 +1,16 @@
 //! The servers that are measured, each as a process of its own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use kubewright_apiserver::pki::{Pki, PkiConfig, Profile};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::client::{Connection, Place, get};
-
-/// How long a server may take to start or stop.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::side_by_side::{PATIENCE, Processes, etcd, free_addresses, remove};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
@@ -37,7 +34,7 @@ impl Kind {
 /// A server that runs, with a directory of its own.
 pub(crate) struct Server {
     directory: PathBuf,
-    processes: Vec<Child>,
+    processes: Processes,
     /// Who is bound to `cluster-admin`.
     pub(crate) place: Place,
     /// A member of `system:masters`.
@@ -53,16 +50,18 @@ impl Server {
         remove(&directory)?;
         std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let pki = Pki::load_or_create(directory.join("pki"), &PkiConfig::default(), Timestamp::now())?;
-        let [address, client, peer] = free_addresses()?;
+        let addresses = free_addresses(3)?;
+        let (address, client, peer) = (addresses[0], addresses[1], addresses[2]);
         let as_user = |name: &str, groups: &[&str]| -> Result<Place> {
             let certificate = pki.authority.issue(&Profile::client(name, groups), Timestamp::now())?;
             Place::new(address, pki.authority.certificate_pem(), &certificate)
         };
         let (place, admin) = (as_user("bench", &[])?, as_user("admin", &["system:masters"])?);
-        let mut processes = Vec::new();
-        if let Kind::Upstream { etcd, .. } = kind {
-            let mut etcd = etcd_command(etcd, &directory, client, peer);
-            processes.push(spawn(&mut etcd, &directory.join("etcd.log"))?);
+        let mut processes = Processes::default();
+        if let Kind::Upstream { etcd: program, .. } = kind {
+            let cluster = format!("default=http://{peer}");
+            let mut etcd = etcd(program, "default", &directory.join("etcd"), [client, peer], &cluster);
+            processes.start(&mut etcd, &directory.join("etcd.log"))?;
             // It is up before the clock starts.
             let begun = Instant::now();
             while tokio::net::TcpStream::connect(client).await.is_err() {
@@ -79,7 +78,7 @@ impl Server {
             Kind::Upstream { apiserver, .. } => upstream_command(apiserver, &directory, address, client),
         };
         let begun = Instant::now();
-        processes.push(spawn(&mut command, &directory.join("log"))?);
+        processes.start(&mut command, &directory.join("log"))?;
         let mut server = Self { directory, processes, place, admin, started: Duration::ZERO };
         server.ready(begun).await?;
         server.started = begun.elapsed();
@@ -92,11 +91,7 @@ impl Server {
             if let Ok(Ok(200)) = tokio::time::timeout(Duration::from_secs(5), answer).await {
                 return Ok(());
             }
-            for process in &mut self.processes {
-                if let Some(status) = process.try_wait()? {
-                    bail!("a server ended at its start: {status}; see {}", self.directory.display());
-                }
-            }
+            self.processes.check().with_context(|| format!("see {}", self.directory.display()))?;
             anyhow::ensure!(begun.elapsed() < PATIENCE, "not ready; see {}", self.directory.display());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -104,58 +99,23 @@ impl Server {
 
     /// Stops it and removes what it wrote.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        // The API server before its store.
-        for process in self.processes.iter_mut().rev() {
-            let id = process.id().context("a server ended by itself")?;
-            // The standard library can only kill.
-            let status = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
-            anyhow::ensure!(status.success(), "cannot stop process {id}");
-            tokio::time::timeout(PATIENCE, process.wait()).await.context("a server does not stop")??;
-        }
+        self.processes.stop().await?;
         remove(&self.directory)
-    }
-
-    /// What the kernel tells of the processes in files of this name.
-    fn proc(&self, file: &str) -> Result<Vec<String>> {
-        let read = |process: &Child| {
-            let id = process.id().context("a server ended by itself")?;
-            Ok(std::fs::read_to_string(format!("/proc/{id}/{file}"))?)
-        };
-        self.processes.iter().map(read).collect()
     }
 
     /// Its CPU time so far, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let mut ticks = 0.0;
-        for stat in self.proc("stat")? {
-            let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-            let fields: Vec<&str> = after_name.split_whitespace().collect();
-            for at in [11, 12] {
-                ticks += fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no times in stat")?;
-            }
-        }
-        // The kernel tells it in hundredths of a second, whatever its own ticks.
-        Ok(ticks / 100.0)
+        self.processes.cpu_seconds()
     }
 
     /// Its resident memory in MB: of the API server, and of its store where that is another process.
     pub(crate) fn memory(&self) -> Result<f64> {
-        self.status_field("VmRSS:")
+        self.processes.memory("VmRSS")
     }
 
     /// The most that it ever was.
     pub(crate) fn memory_peak(&self) -> Result<f64> {
-        self.status_field("VmHWM:")
-    }
-
-    fn status_field(&self, name: &str) -> Result<f64> {
-        let mut total = 0.0;
-        for status in self.proc("status")? {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-            total += number.with_context(|| format!("no {name} in status"))? * 1024.0 / 1e6;
-        }
-        Ok(total)
+        self.processes.memory("VmHWM")
     }
 }
 
@@ -179,46 +139,4 @@ fn upstream_command(program: &Path, directory: &Path, address: SocketAddr, etcd:
         command.arg(format!("--{flag}={value}"));
     }
     command
-}
-
-fn etcd_command(program: &Path, directory: &Path, client: SocketAddr, peer: SocketAddr) -> Command {
-    let mut command = Command::new(program);
-    for (flag, value) in [
-        ("data-dir", directory.join("etcd").display().to_string()),
-        ("listen-client-urls", format!("http://{client}")),
-        ("advertise-client-urls", format!("http://{client}")),
-        ("listen-peer-urls", format!("http://{peer}")),
-        ("initial-advertise-peer-urls", format!("http://{peer}")),
-        ("initial-cluster", format!("default=http://{peer}")),
-        ("log-level", "error".to_owned()),
-        ("quota-backend-bytes", (8_u64 << 30).to_string()),
-    ] {
-        command.arg(format!("--{flag}={value}"));
-    }
-    command
-}
-
-fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
-    let log = std::fs::File::create(log)?;
-    command.stdout(Stdio::null()).stderr(log).stdin(Stdio::null()).kill_on_drop(true);
-    command.spawn().context("cannot start a server")
-}
-
-/// Addresses that nobody uses. Held until all are chosen, so that they differ.
-fn free_addresses() -> Result<[SocketAddr; 3]> {
-    let held = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
-    for (address, listener) in addresses.iter_mut().zip(held) {
-        *address = listener?.local_addr()?;
-    }
-    Ok(addresses)
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
 }

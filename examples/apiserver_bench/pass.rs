@@ -10,7 +10,7 @@ use crate::collections::{self, JSON, PROTOBUF};
 use crate::objects::{configmap, configmaps, pod};
 use crate::repeat::{Repeated, each, repeat};
 use crate::servers::{Kind, Server};
-use crate::table::{Goal, Table};
+use crate::side_by_side::{Goal, Table};
 use crate::{Flags, watchers};
 
 /// How many objects are in the collection that is listed.
@@ -32,7 +32,7 @@ struct Column<'a> {
 
 impl Column<'_> {
     fn add(&mut self, name: impl Into<String>, unit: &'static str, value: f64, goal: Goal) {
-        self.table.add(self.is_ours, name, unit, value, goal);
+        self.table.add(usize::from(!self.is_ours), name, unit, value, goal);
     }
 
     fn rate(&mut self, name: &str, unit: &'static str, found: &Repeated, goal: Goal) {
@@ -58,16 +58,16 @@ impl Pass<'_> {
 
     async fn measure(&self, server: &Server, column: &mut Column<'_>) -> Result<()> {
         if self.wants("start") {
-            column.add("start to ready", "ms", server.started.as_secs_f64() * 1e3, Goal::Less(10.0));
+            column.add("start to ready", "ms", server.started.as_secs_f64() * 1e3, Goal::TimesLess(10.0));
             tokio::time::sleep(IDLE).await;
-            column.add("idle memory, store included", "MB", server.memory()?, Goal::Less(8.0));
+            column.add("idle memory, store included", "MB", server.memory()?, Goal::TimesLess(8.0));
         }
         prepare(server).await?;
         if self.wants("create") {
             let path = configmaps("create");
             let request = |n: usize| json_request("POST", &path, &configmap(&format!("c-{n}"), n));
             let found = repeat(server, self.flags.connections, self.seconds, request).await?;
-            column.rate(&format!("create, {} connections", self.flags.connections), "/s", &found, Goal::Faster(5.0));
+            column.rate(&format!("create, {} connections", self.flags.connections), "/s", &found, Goal::Times(5.0));
         }
         if ["get", "list", "update", "apply", "delete"].iter().any(|part| self.wants(part)) {
             self.collection(server, column).await?;
@@ -88,12 +88,12 @@ impl Pass<'_> {
         each(&server.place, 32, LISTED, |n| json_request("POST", &path, &configmap(&format!("c-{n}"), n))).await?;
         if self.wants("get") {
             let found = repeat(server, many, self.seconds, |n| get(&name(n))).await?;
-            column.rate(&format!("get, {many} connections"), "/s", &found, Goal::Faster(5.0));
+            column.rate(&format!("get, {many} connections"), "/s", &found, Goal::Times(5.0));
             let found = repeat(server, 1, self.seconds, |n| get(&name(n))).await?;
-            column.rate("get, 1 connection", "/s", &found, Goal::Faster(5.0));
+            column.rate("get, 1 connection", "/s", &found, Goal::Times(5.0));
             let cached = |n: usize| get(&format!("{}?resourceVersion=0", name(n)));
             let found = repeat(server, many, self.seconds, cached).await?;
-            column.rate(&format!("get of any version, {many} connections"), "/s", &found, Goal::Faster(5.0));
+            column.rate(&format!("get of any version, {many} connections"), "/s", &found, Goal::Times(5.0));
         }
         if self.wants("list") {
             for (what, query, accept) in [
@@ -102,7 +102,7 @@ impl Pass<'_> {
                 ("list of 100 of them by label, JSON", "?labelSelector=app%3Dapp-7", JSON),
             ] {
                 let (took, length) = collections::list(server, &format!("{path}{query}"), accept, 20).await?;
-                column.add(what, "ms", took, Goal::Less(5.0));
+                column.add(what, "ms", took, Goal::TimesLess(5.0));
                 column.add(format!("{what}: length"), "KB", length as f64 / 1e3, Goal::None);
             }
         }
@@ -113,7 +113,7 @@ impl Pass<'_> {
                 json_request("PUT", &name(n), &object)
             };
             let found = repeat(server, many, self.seconds, request).await?;
-            column.rate(&format!("update, {many} connections"), "/s", &found, Goal::Faster(5.0));
+            column.rate(&format!("update, {many} connections"), "/s", &found, Goal::Times(5.0));
         }
         if self.wants("apply") {
             let request = |n: usize| {
@@ -126,11 +126,11 @@ impl Pass<'_> {
                 send("PATCH", &target, APPLY, object.to_string().as_bytes())
             };
             let found = repeat(server, many, self.seconds, request).await?;
-            column.rate(&format!("server-side apply, {many} connections"), "/s", &found, Goal::Faster(3.0));
+            column.rate(&format!("server-side apply, {many} connections"), "/s", &found, Goal::Times(3.0));
         }
         if self.wants("delete") {
             let took = collections::delete(server, &path).await?;
-            column.add("deletecollection of 5,000", "ms", took.as_secs_f64() * 1e3, Goal::Less(20.0));
+            column.add("deletecollection of 5,000", "ms", took.as_secs_f64() * 1e3, Goal::TimesLess(20.0));
         }
         Ok(())
     }
