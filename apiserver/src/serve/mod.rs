@@ -13,6 +13,7 @@
 //! # Ok(()) }
 //! ```
 
+mod connection;
 mod files;
 mod limits;
 mod opening;
@@ -22,16 +23,11 @@ mod tls;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -39,15 +35,13 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
+use self::connection::Connection;
 pub use files::{FollowedTls, TlsFiles};
 pub use limits::Limits;
-use opening::Opening;
-use stall::Stall;
 pub(crate) use tls::certificates;
 pub use tls::{Tls, TlsError};
 
-use crate::authn::PeerCertificates;
-use crate::body::{Body, BoxError};
+use crate::body::Body;
 use crate::layers::Metrics;
 
 /// Stands for any service in examples; it cannot be made.
@@ -130,8 +124,8 @@ impl Listener {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        let service: AnyService = BoxCloneSyncService::new(service);
-        let (limits, protocols) = (self.limits, Arc::new(Protocols::new(&self.limits)));
+        let limits = self.limits;
+        let connection = Connection::new(BoxCloneSyncService::new(service), limits, self.metrics, shutdown.clone());
         let slots = Arc::new(Semaphore::new(limits.connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -154,39 +148,10 @@ impl Listener {
                     continue;
                 }
             };
-            let (tls, service) = (TlsAcceptor::from(self.tls.config()), service.clone());
-            let (protocols, shutdown) = (Arc::clone(&protocols), shutdown.clone());
-            let metrics = self.metrics.clone();
+            let (tls, connection) = (TlsAcceptor::from(self.tls.config()), connection.clone());
             connections.spawn(async move {
                 let _slot = slot;
-                let handshake = tokio::time::timeout(limits.handshake_timeout, accept(tls, stream, limits));
-                let handshake = tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    handshake = handshake => handshake,
-                };
-                if let (Some(metrics), Err(_) | Ok(Err(_))) = (&metrics, &handshake) {
-                    metrics.handshake_failed();
-                }
-                let (stream, certificates) = match handshake {
-                    Ok(Ok(accepted)) => accepted,
-                    Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-                    Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
-                };
-                let service = hyper::service::service_fn(move |request| {
-                    call(service.clone(), request, certificates.clone(), peer)
-                });
-                // As the handshake agreed: nobody has to guess by what comes first.
-                let done = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    let stream = TokioIo::new(Opening::new(stream, limits.headers_timeout));
-                    let connection = protocols.http2.serve_connection(stream, service);
-                    drive(connection, http2::Connection::graceful_shutdown, &shutdown).await
-                } else {
-                    let connection = protocols.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
-                    drive(connection, http1::UpgradeableConnection::graceful_shutdown, &shutdown).await
-                };
-                if let Err(error) = done {
-                    tracing::debug!(%peer, %error, "connection failed");
-                }
+                connection.serve(tls, stream, peer).await;
             });
         }
         drop(self.socket);
@@ -196,71 +161,4 @@ impl Listener {
         }
         connections.shutdown().await;
     }
-}
-
-type AnyService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
-type Accepted = (tokio_rustls::server::TlsStream<Stall<TcpStream>>, Option<PeerCertificates>);
-
-/// Drives a connection to its end; when the server goes down, to the end of the requests that are under way.
-async fn drive<C>(connection: C, finish: fn(Pin<&mut C>), shutdown: &CancellationToken) -> hyper::Result<()>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let mut connection = pin!(connection);
-    tokio::select! {
-        done = connection.as_mut() => return done,
-        () = shutdown.cancelled() => {}
-    }
-    finish(connection.as_mut());
-    connection.await
-}
-
-/// How connections are spoken to.
-struct Protocols {
-    http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
-}
-
-impl Protocols {
-    fn new(limits: &Limits) -> Self {
-        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
-        let headers_bytes_max = usize::try_from(limits.headers_bytes_max).unwrap_or(usize::MAX);
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.headers_timeout)
-            .max_buf_size(headers_bytes_max.max(HTTP1_BUFFER_MIN));
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_max)
-            .max_header_list_size(limits.headers_bytes_max)
-            .max_pending_accept_reset_streams(limits.resets_max)
-            .keep_alive_interval(limits.keep_alive_interval)
-            .keep_alive_timeout(limits.keep_alive_timeout);
-        Self { http1, http2 }
-    }
-}
-
-/// What hyper needs at least.
-const HTTP1_BUFFER_MIN: usize = 8 << 10;
-
-async fn accept(tls: TlsAcceptor, stream: TcpStream, limits: Limits) -> io::Result<Accepted> {
-    limits.apply(&stream)?;
-    let stream = tls.accept(Stall::new(stream, limits.stall_timeout)).await?;
-    let certificates = PeerCertificates::new(stream.get_ref().1.peer_certificates());
-    Ok((stream, certificates))
-}
-
-async fn call(
-    mut service: AnyService,
-    request: Request<Incoming>,
-    certificates: Option<PeerCertificates>,
-    peer: SocketAddr,
-) -> Result<Response<Body>, Infallible> {
-    let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-    if let Some(certificates) = certificates {
-        request.extensions_mut().insert(certificates);
-    }
-    request.extensions_mut().insert(peer);
-    std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-    service.call(request).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Flavor, descriptions, operations, schemas};
+use super::{Flavor, descriptions, operations, pages, schemas};
 use crate::custom::{self, Openapi};
 use crate::registry::ResourceInfo;
 
@@ -24,7 +24,7 @@ pub(super) fn v3(rows: &[Row]) -> Value {
 }
 
 /// The document of version 3 of a page that tells what there is.
-pub(super) fn v3_of_page(page: &operations::Page) -> Value {
+pub(super) fn v3_of_page(page: &pages::Page) -> Value {
     let (mut paths, mut wanted) = (Map::new(), BTreeSet::new());
     page.add(Flavor::V3, &mut paths, &mut wanted);
     v3_of(paths, schemas::closure(wanted, Flavor::V3))
@@ -60,9 +60,9 @@ fn parts(rows: &[Row], flavor: Flavor) -> (Map<String, Value>, Map<String, Value
     let mut wanted = BTreeSet::new();
     let mut own = Map::new();
     let versions = rows.iter().map(|(row, _)| (row.group.to_string(), row.version.to_string()));
-    let mut pages = operations::version_pages(versions);
+    let mut pages = pages::of_versions(versions);
     if flavor == Flavor::V2 {
-        pages.extend(operations::pages(rows.iter().map(|(row, _)| row.group.to_string())));
+        pages.extend(pages::of_server(rows.iter().map(|(row, _)| row.group.to_string())));
     }
     pages.iter().for_each(|page| page.add(flavor, &mut paths, &mut wanted));
     for (row, schema) in rows {

@@ -3,7 +3,10 @@
 mod descriptions;
 mod document;
 mod merge;
+mod names;
+mod operation;
 mod operations;
+mod pages;
 mod protobuf;
 mod schemas;
 
@@ -113,9 +116,9 @@ impl OpenApi {
     }
 
     /// The page of that path that tells what there is.
-    fn page(&self, path: &str) -> Option<operations::Page> {
+    fn page(&self, path: &str) -> Option<pages::Page> {
         let groups = groups(&self.resources.infos().0).into_iter().map(|group| group.name);
-        operations::pages(groups).into_iter().find(|page| page.path.trim_matches('/') == path)
+        pages::of_server(groups).into_iter().find(|page| page.path.trim_matches('/') == path)
     }
 
     /// The resources of the group and version of that path.
@@ -163,7 +166,7 @@ impl OpenApi {
         self.document("index", || {
             let mut paths = Map::new();
             let own: Vec<String> = groups(&self.resources.infos().0).into_iter().map(|group| group.name).collect();
-            for page in operations::pages(own.into_iter()) {
+            for page in pages::of_server(own.into_iter()) {
                 let path = page.path.trim_matches('/');
                 let place = format!("/openapi/v3/{path}?hash={}", page_hash(path));
                 paths.insert(path.to_owned(), json!({"serverRelativeURL": place}));

@@ -1,13 +1,13 @@
-//! FlowSchemas and PriorityLevelConfigurations.
+//! FlowSchemas.
 
 use kubewright_api::field::{FieldError, FieldErrors};
 use kubewright_api::names;
 use serde_json::{Value, json};
 
-use super::edit::{default_number, default_to, ensure, with};
-use super::kind::{Kind, Part, empty_status};
-use super::read::Field;
-use super::same::same;
+use super::fixed;
+use crate::kinds::edit::{default_number, ensure};
+use crate::kinds::kind::{Kind, Part, empty_status};
+use crate::kinds::read::Field;
 use crate::registry::Column;
 use crate::table::{AGE, NAME, text, text_of};
 
@@ -28,7 +28,7 @@ pub(crate) static FLOW_SCHEMAS: Kind = Kind {
     ..Kind::PLAIN
 };
 
-fn schema(object: &Value, errors: &mut FieldErrors) {
+pub(super) fn schema(object: &Value, errors: &mut FieldErrors) {
     let schema = Field::of(object);
     let spec = schema.field("spec");
     fixed(&schema, schema_that_must_be, errors);
@@ -81,17 +81,8 @@ fn schema(object: &Value, errors: &mut FieldErrors) {
     }
 }
 
-/// The cluster's own objects are what they must be, so that nobody locks themselves out.
-fn fixed(object: &Field<'_>, must_be: fn(&str) -> Option<Value>, errors: &mut FieldErrors) {
-    let (name, spec) = (object.at("metadata.name").text(), object.field("spec"));
-    if let Some(wanted) = must_be(name)
-        && !same(spec.value(), Some(&wanted))
-    {
-        spec.invalid(errors, format!("spec of '{name}' must equal the fixed value"));
-    }
-}
-
-fn schema_that_must_be(name: &str) -> Option<Value> {
+/// The one spec that a FlowSchema of that name may have, if there is one.
+pub(super) fn schema_that_must_be(name: &str) -> Option<Value> {
     let (precedence, method, groups): (_, _, &[&str]) = match name {
         "exempt" => (1, Value::Null, &["system:masters"]),
         "catch-all" => (10_000, json!({"type": "ByUser"}), &["system:unauthenticated", "system:authenticated"]),
@@ -110,13 +101,6 @@ fn schema_that_must_be(name: &str) -> Option<Value> {
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
         }],
     }))
-}
-
-fn level_that_must_be(name: &str) -> Option<Value> {
-    let limited = json!({
-        "nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"},
-    });
-    (name == "catch-all").then(|| json!({"type": "Limited", "limited": limited}))
 }
 
 fn subject(subject: &Field<'_>, errors: &mut FieldErrors) {
@@ -233,173 +217,3 @@ static SCHEMA_COLUMNS: [Column; 6] = [
         json!(dangling.map_or_else(|| "?".to_owned(), |condition| text_of(&condition["status"])))
     }),
 ];
-
-/// PriorityLevelConfigurations.
-pub(crate) static PRIORITY_LEVELS: Kind = Kind {
-    default: |object| {
-        with(object, "spec.exempt", |exempt| {
-            default_to(exempt, "nominalConcurrencyShares", 0);
-            default_to(exempt, "lendablePercent", 0);
-        });
-        with(object, "spec.limited", |limited| {
-            default_to(limited, "nominalConcurrencyShares", 30);
-            default_to(limited, "lendablePercent", 0);
-            with(limited, "limitResponse.queuing", |queuing| {
-                default_number(queuing, "handSize", 8);
-                default_number(queuing, "queues", 64);
-                default_number(queuing, "queueLengthLimit", 50);
-            });
-        });
-    },
-    status: Some(empty_status),
-    validate: level,
-    subresources: &[("status", &Part::STATUS)],
-    columns: &LEVEL_COLUMNS,
-    generation: true,
-    ..Kind::PLAIN
-};
-
-fn level(object: &Value, errors: &mut FieldErrors) {
-    let level = Field::of(object);
-    let spec = level.field("spec");
-    let (kind, exempt, limited) = (spec.field("type"), spec.field("exempt"), spec.field("limited"));
-    if (level.at("metadata.name").text() == "exempt") != (kind.text() == "Exempt") {
-        kind.invalid_value(errors, kind.text(), "must be 'Exempt' if and only if `name` is 'exempt'");
-    }
-    fixed(&level, level_that_must_be, errors);
-    match kind.text() {
-        "Exempt" => {
-            if limited.is_set() {
-                limited.forbidden(errors, "must be nil if the type is not Limited");
-            }
-            exempt.field("nominalConcurrencyShares").not_negative(errors);
-            percent(&exempt.field("lendablePercent"), errors);
-        }
-        "Limited" => {
-            if exempt.is_set() {
-                exempt.forbidden(errors, "must be nil if the type is Limited");
-            }
-            if limited.is_set() {
-                limits(&limited, errors);
-            } else {
-                limited.required(errors, "must not be empty when type is Limited");
-            }
-        }
-        _ => errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), &["Exempt", "Limited"])),
-    }
-}
-
-fn percent(field: &Field<'_>, errors: &mut FieldErrors) {
-    if field.opt_int().is_some_and(|percent| !(0..=100).contains(&percent)) {
-        field.invalid(errors, "must be between 0 and 100, inclusive");
-    }
-}
-
-fn limits(limited: &Field<'_>, errors: &mut FieldErrors) {
-    let shares = limited.field("nominalConcurrencyShares");
-    if shares.int() < 0 {
-        shares.invalid(errors, "must be a non-negative integer");
-    }
-    let response = limited.field("limitResponse");
-    let (kind, queuing) = (response.field("type"), response.field("queuing"));
-    match kind.text() {
-        "Reject" if queuing.is_set() => {
-            queuing.forbidden(errors, "must be nil if limited.limitResponse.type is not Limited")
-        }
-        "Reject" => {}
-        "Queue" if !queuing.is_set() => {
-            queuing.required(errors, "must not be empty if limited.limitResponse.type is Limited");
-        }
-        "Queue" => queues(&queuing, errors),
-        _ => errors.push(FieldError::not_supported_in_order(&kind.path(), kind.text(), &["Queue", "Reject"])),
-    }
-    percent(&limited.field("lendablePercent"), errors);
-    let borrowing = limited.field("borrowingLimitPercent");
-    if borrowing.int() < 0 {
-        borrowing.invalid(errors, "if specified, must be a non-negative integer");
-    }
-}
-
-/// How many bits of a flow's hash it takes to deal a hand of so many out of so many queues.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "both are small")]
-fn entropy_bits(queues: i64, hand: i64) -> i64 {
-    ((queues as f64).log2() * hand as f64).ceil() as i64
-}
-
-/// How many bits a flow's hash is good for.
-const HASH_BITS_MAX: i64 = 60;
-
-fn queues(queuing: &Field<'_>, errors: &mut FieldErrors) {
-    let (length, queues, hand) =
-        (queuing.field("queueLengthLimit"), queuing.field("queues"), queuing.field("handSize"));
-    for field in [&length, &queues] {
-        if field.int() <= 0 {
-            field.invalid_value(errors, field.int(), "must be positive");
-        }
-    }
-    if queues.int() > 10_000_000 {
-        queues.invalid(errors, "must not be greater than 10000000");
-    }
-    let (all, some) = (queues.int(), hand.int());
-    if some <= 0 {
-        hand.invalid_value(errors, some, "must be positive");
-    } else if some > all {
-        hand.invalid(errors, format!("should not be greater than queues ({all})"));
-    } else if entropy_bits(all, some) > HASH_BITS_MAX {
-        let why = format!("required entropy bits of deckSize {all} and handSize {some} should not be greater than");
-        hand.invalid(errors, format!("{why} {HASH_BITS_MAX}"));
-    }
-}
-
-static LEVEL_COLUMNS: [Column; 7] = [
-    NAME,
-    text("Type", "Whether it is limited.", |object, _| json!(text_of(&object["spec"]["type"]))),
-    text("NominalConcurrencyShares", "Its share of what runs at once.", |object, _| {
-        limited(object, |limited| &limited["nominalConcurrencyShares"])
-    }),
-    text("Queues", "How many queues it has.", |object, _| {
-        limited(object, |limited| &limited["limitResponse"]["queuing"]["queues"])
-    }),
-    text("HandSize", "How many queues a flow may use.", |object, _| {
-        limited(object, |limited| &limited["limitResponse"]["queuing"]["handSize"])
-    }),
-    text("QueueLengthLimit", "How long a queue may get.", |object, _| {
-        limited(object, |limited| &limited["limitResponse"]["queuing"]["queueLengthLimit"])
-    }),
-    AGE,
-];
-
-fn limited(object: &Value, of: fn(&Value) -> &Value) -> Value {
-    match of(&object["spec"]["limited"]) {
-        Value::Null => json!("<none>"),
-        value => value.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_clusters_own_objects_are_what_they_must_be() {
-        let check = |rule: fn(&Value, &mut FieldErrors), name: &str, spec: Value, expected: &[&str]| {
-            let mut errors = FieldErrors::new();
-            rule(&json!({"metadata": {"name": name}, "spec": spec}), &mut errors);
-            let details: Vec<&str> = errors.iter().map(|error| error.detail.as_str()).collect();
-            assert_eq!(details, expected, "{name}");
-        };
-        for name in ["exempt", "catch-all"] {
-            let good = schema_that_must_be(name).unwrap();
-            let mut bad = good.clone();
-            bad["rules"] = json!([]);
-            check(schema, name, good, &[]);
-            check(schema, name, bad, &[&format!("spec of '{name}' must equal the fixed value")]);
-        }
-        let good = level_that_must_be("catch-all").unwrap();
-        let mut bad = good.clone();
-        bad["limited"]["nominalConcurrencyShares"] = json!(6);
-        check(level, "catch-all", good, &[]);
-        check(level, "catch-all", bad, &["spec of 'catch-all' must equal the fixed value"]);
-        check(level, "exempt", json!({"type": "Exempt", "exempt": {"lendablePercent": 10}}), &[]);
-    }
-}

@@ -1,5 +1,7 @@
 //! Putting a server together.
 
+mod start;
+
 use std::net::SocketAddr;
 #[cfg(feature = "serve")]
 use std::path::PathBuf;
@@ -8,35 +10,27 @@ use std::time::Duration;
 
 use kubewright_api::status::Status;
 use kubewright_store::Store;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::core::{Core, Settings};
+use super::Parts;
+use super::core::Settings;
 use super::options::{Authorities, Options};
-use super::standard::Standard;
-use super::{ApiServer, Parts};
-use crate::admission::{AdmissionConfig, PodSecurityConfig, PolicyStatuses};
+use crate::admission::{AdmissionConfig, PodSecurityConfig};
 use crate::allocate::{AddressRange, PortRange};
-use crate::audit::{AuditConfig, Auditor};
-#[cfg(feature = "serve")]
-use crate::authn::ClientAuthorities;
+use crate::audit::AuditConfig;
 use crate::authn::token::Issuer;
 use crate::authn::{Anonymous, Authenticator, StructuredAuthentication, TokenWebhookConfig};
 use crate::authz::{Authorizer, StructuredAuthorization};
 #[cfg(feature = "serve")]
 use crate::connect::DialNode;
-use crate::custom::{Converter, Definitions};
 use crate::discovery::Check;
 #[cfg(feature = "encryption")]
 use crate::encryption::Encryption;
 use crate::environment::{Environment, SystemEnvironment};
 use crate::fairness::FairnessConfig;
 use crate::objects::GroupResource;
-use crate::objects::Objects;
 use crate::registry::OwnResource;
 use crate::registry::cache::Limits;
-use crate::registry::table::{Choice, Resources};
-use crate::registry::{OwnObjects, Registry};
+use crate::registry::table::Choice;
 use crate::remote::Remote;
 use crate::request::User;
 
@@ -63,7 +57,7 @@ pub enum BuildError {
 
 type Customize = Box<dyn FnOnce(&mut Parts) + Send>;
 
-/// Builds an [`ApiServer`].
+/// Builds an [`ApiServer`](super::ApiServer).
 #[must_use]
 pub struct Builder {
     store: Arc<dyn Store>,
@@ -360,120 +354,4 @@ impl Builder {
         self.customize.push(Box::new(change));
         self
     }
-
-    /// Reads the store and starts the server. Must be called on a tokio runtime.
-    ///
-    /// # Errors
-    /// The store cannot be read, or the objects that every server has cannot be written.
-    pub async fn build(mut self) -> Result<ApiServer, BuildError> {
-        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        #[cfg(feature = "traces")]
-        if let Some(traces) = &self.options.traces {
-            self.store = Arc::new(crate::traces::TracedStore::new(self.store, traces.clone()));
-            let remote = crate::traces::TracedRemote::new(Arc::clone(&self.options.remote), traces.clone());
-            self.options.remote = Arc::new(remote);
-        }
-        let (draining, store) = (cancel.child_token(), Arc::clone(&self.store));
-        let unready = cancel.child_token();
-        #[cfg(feature = "encryption")]
-        if let Some(encryption) = self.options.encryption.clone() {
-            self.store = encryption.store(self.store);
-            self.options.checks.push(Arc::new(encryption.clone()));
-            tasks.spawn(encryption.run(cancel.clone()));
-        }
-        let environment = Arc::clone(&self.environment);
-        let resources = Arc::new(Resources::new(&self.choice, self.limits));
-        let registry =
-            Registry::start(self.store, environment, resources, self.settings.history, &tasks, cancel.clone())
-                .await
-                .map_err(|error| BuildError::Store { reason: error.to_string() })?;
-        let objects: Arc<dyn Objects> = Arc::new(OwnObjects::new(Arc::clone(&registry)));
-        let auditor = self.options.audit.take().map(|config| Auditor::start(config, &tasks, &cancel));
-        let remote = Arc::clone(&self.options.remote);
-        #[cfg(feature = "serve")]
-        trust_clients(&mut self.options, &tasks, &cancel).await?;
-        if let Some(authentication) = self.options.authentication.clone() {
-            tasks.spawn(authentication.run(cancel.clone()));
-        }
-        if let Some(authorization) = self.options.authorization.clone() {
-            tasks.spawn(authorization.run(cancel.clone()));
-        }
-        let standard = Standard::new(self.options, &objects, &self.environment);
-        let standard = standard.map_err(|problem| BuildError::Configuration { problem })?;
-        if let Some(auditor) = &auditor {
-            auditor.measure(standard.audit_metrics.clone());
-        }
-        let mut parts = Parts {
-            objects,
-            environment: self.environment,
-            authorizer: Arc::clone(&standard.authorizer),
-            admission: Vec::new(),
-            endpoints: Vec::new(),
-            registry,
-        };
-        if !self.bare {
-            standard.install(&mut parts, store, &unready, &draining);
-            tasks.spawn(PolicyStatuses::new(Arc::clone(&parts.objects)).run(cancel.clone()));
-            if let Some(availability) = standard.availability(&parts) {
-                tasks.spawn(availability.run(cancel.clone()));
-            }
-        }
-        for change in self.customize {
-            change(&mut parts);
-        }
-        standard.measure_admission(&mut parts);
-        let fairness = if self.bare { None } else { standard.fairness(&parts) };
-        if let Some(fairness) = &fairness {
-            let keeper = fairness.keeper(Arc::clone(&parts.objects));
-            tasks.spawn(keeper.run(Arc::clone(&parts.environment), cancel.clone()));
-        }
-        let gate = Arc::new(standard.gate(&parts, fairness, draining.clone(), auditor));
-        let bootstrapped = if self.bare { Ok(()) } else { standard.bootstrap(&parts).await };
-        if !self.bare && parts.objects.serves(GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions")) {
-            let definitions = Definitions::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment));
-            tasks.spawn(definitions.run(cancel.clone()));
-        }
-        if let Some(local) = standard.local_services(&parts).filter(|_| !self.bare) {
-            tasks.spawn(local.run(cancel.clone()));
-        }
-        let converter = Converter::new(Arc::clone(&parts.objects), Arc::clone(&parts.environment), remote);
-        let core = Arc::new(Core::new(parts, self.settings, converter, tasks, cancel, unready, draining));
-        if !self.bare {
-            core.spawn(standard.extension_authentication().run(Arc::clone(&core.objects), core.cancel.clone()));
-        }
-        if let Err(status) = bootstrapped {
-            core.shutdown().await;
-            return Err(BuildError::Bootstrap(status));
-        }
-        let stack = gate.stack(gate.by_credentials(), &core);
-        Ok(ApiServer { core, gate, stack })
-    }
-}
-
-/// Reads the authorities of clients and of front proxies, and has their files followed.
-#[cfg(feature = "serve")]
-async fn trust_clients(
-    options: &mut Options,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
-) -> Result<(), BuildError> {
-    let read = async |authorities: &Authorities| {
-        let read = match authorities {
-            Authorities::Text(pem) => ClientAuthorities::new(pem),
-            Authorities::File(path) => {
-                ClientAuthorities::from_file(path.clone(), cancel.clone()).await.map(|(authorities, followed)| {
-                    tasks.spawn(followed);
-                    authorities
-                })
-            }
-        };
-        read.map_err(|error| BuildError::Configuration { problem: error.reason })
-    };
-    if let Some(authorities) = &options.client_authorities {
-        options.client_trust = Some(read(authorities).await?);
-    }
-    if let Some((authorities, names)) = &options.front_proxy {
-        options.proxy_trust = Some((read(authorities).await?, names.clone()));
-    }
-    Ok(())
 }
