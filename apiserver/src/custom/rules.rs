@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::metrics;
 use super::structural::{ListType, Structural};
 use super::types::{Declared, declare};
-use super::validate::correlated;
+use super::validate::Before;
 use crate::cel::{self, Budget, Env, Program, Type};
 
 /// Longer messages of `messageExpression` are not used.
@@ -144,10 +144,11 @@ impl Run<'_> {
             }
             Value::Array(list) => {
                 let Some((items, kind)) = &rules.items else { return };
+                // The elements of other lists cannot be told apart over time.
+                let before = old.filter(|_| matches!(kind, ListType::Map(_)));
+                let before = Before::of(before, kind);
                 for (at, inner) in list.iter().enumerate() {
-                    // The elements of other lists cannot be told apart over time.
-                    let before = old.filter(|_| matches!(kind, ListType::Map(_)));
-                    let before = before.and_then(|old| correlated(old, inner, at, kind));
+                    let before = before.as_ref().and_then(|before| before.element(inner, at));
                     self.node(items, inner, before, &path.index(at), false);
                 }
             }

@@ -1,5 +1,7 @@
 //! Holding an object against its schema.
 
+use std::collections::{HashMap, HashSet};
+
 use kubewright_api::field::{FieldError, FieldErrors, Path};
 use serde_json::{Number, Value};
 
@@ -69,9 +71,10 @@ impl Walk<'_> {
                 }
             }
             Value::Array(list) => {
-                for (at, inner) in list.iter().enumerate() {
-                    if let Some(items) = &schema.items {
-                        let before = old.and_then(|old| correlated(old, inner, at, &schema.list));
+                if let Some(items) = &schema.items {
+                    let before = Before::of(old, &schema.list);
+                    for (at, inner) in list.iter().enumerate() {
+                        let before = before.as_ref().and_then(|before| before.element(inner, at));
                         self.value(inner, before, items, &path.index(at), false);
                     }
                 }
@@ -232,7 +235,7 @@ impl Walk<'_> {
             ListType::Set => list.to_vec(),
             ListType::Map(keys) => list.iter().map(|element| key_of(element, keys)).collect(),
         };
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (at, key) in keys.into_iter().enumerate() {
             if !seen.insert(key.to_string()) {
                 self.errors.push(FieldError::duplicate(&path.index(at), key));
@@ -251,16 +254,41 @@ fn key_of(element: &Value, keys: &[String]) -> Value {
     Value::Object(keys.iter().filter_map(|key| Some((key.clone(), element.get(key)?.clone()))).collect())
 }
 
-/// What a list's element was before: of a map that with the same keys, of a set the same element.
-pub(super) fn correlated<'o>(old: &'o Value, element: &Value, at: usize, kind: &ListType) -> Option<&'o Value> {
-    let list = old.as_array()?;
-    match kind {
-        ListType::Map(keys) => {
-            let key = key_of(element, keys);
-            list.iter().find(|other| key_of(other, keys) == key)
+/// What the elements of a list were before: of a map those with the same keys, of a set the same elements. Found by an
+/// index: looking through the old list for each new element would take a time that grows with the square of their length.
+pub(super) struct Before<'o> {
+    list: &'o [Value],
+    /// Of maps and sets: the places of elements by what identifies them.
+    places: HashMap<String, usize>,
+    kind: &'o ListType,
+}
+
+impl<'o> Before<'o> {
+    /// `None` if there was no list.
+    pub(super) fn of(old: Option<&'o Value>, kind: &'o ListType) -> Option<Self> {
+        let list = old?.as_array()?;
+        let mut places = HashMap::new();
+        if !matches!(kind, ListType::Atomic) {
+            for (at, element) in list.iter().enumerate() {
+                places.entry(identity(element, kind)).or_insert(at);
+            }
         }
-        ListType::Set => list.iter().find(|other| *other == element),
-        ListType::Atomic => list.get(at).filter(|other| *other == element),
+        Some(Self { list, places, kind })
+    }
+
+    /// What the element at that place was.
+    pub(super) fn element(&self, element: &Value, at: usize) -> Option<&'o Value> {
+        match self.kind {
+            ListType::Atomic => self.list.get(at).filter(|other| *other == element),
+            kind => self.list.get(*self.places.get(&identity(element, kind))?),
+        }
+    }
+}
+
+fn identity(element: &Value, kind: &ListType) -> String {
+    match kind {
+        ListType::Map(keys) => key_of(element, keys).to_string(),
+        ListType::Set | ListType::Atomic => element.to_string(),
     }
 }
 
