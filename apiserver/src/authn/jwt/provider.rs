@@ -1,14 +1,16 @@
 //! Where an issuer's keys come from: its discovery document says where they are; they are fetched once, kept, and
 //! fetched again when a token comes that none of them signed, or when they have grown old.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use http::{Request, Uri, header};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::keys::KeySet;
 use super::metrics::JwtMetrics;
@@ -16,12 +18,15 @@ use crate::authn::config::IssuerConfig;
 use crate::environment::Environment;
 use crate::remote::{Remote, Target};
 
-/// How long one fetch may take.
+/// How long one request to an issuer may take.
 pub(super) const FETCH_LIMIT: Duration = Duration::from_secs(30);
-/// Fetches are at least so far apart, in milliseconds: tokens signed by nobody must not become a flood at the issuer's.
+/// A fetch begins at least so long after the last one ended, in milliseconds: tokens signed by nobody must not become a
+/// flood at the issuer's.
 const FETCH_GAP_MS: i64 = 1000;
 /// Keys older than this are fetched anew before they are used: one that was taken out of the set must not live on.
 const KEYS_AGE_SECONDS_MAX: i64 = 600;
+/// So long a token waits for old keys to be fetched anew. Then those that are known count, until the issuer answers.
+const REFRESH_WAIT: Duration = Duration::from_secs(1);
 
 /// Keys, and when they were fetched.
 #[derive(Clone)]
@@ -30,16 +35,34 @@ struct Fetched {
     at: Timestamp,
 }
 
-/// The last attempt, and what came of it.
+/// A fetch that all who need it wait for together. It goes on when one of them asks, and needs no task of its own.
+type Fetch = Shared<BoxFuture<'static, Result<Fetched, String>>>;
+
 #[derive(Default)]
-struct Attempt {
-    at: Option<Timestamp>,
+struct Attempts {
+    under_way: Option<(Fetch, Instant)>,
+    /// When the last one ended.
+    ended: Option<Timestamp>,
     failed: Option<String>,
-    keys_url: Option<Uri>,
+}
+
+/// What to do for newer keys.
+enum Newer {
+    Known(Fetched),
+    /// It was just tried.
+    Failed(String),
+    /// Wait for this, which began then.
+    Fetching(Fetch, Instant),
 }
 
 /// An issuer's keys.
 pub(super) struct Provider {
+    source: Arc<Source>,
+    attempts: Mutex<Attempts>,
+}
+
+/// Where keys come from, and those that came last.
+struct Source {
     issuer: String,
     discovery: String,
     authorities: Option<Arc<str>>,
@@ -47,8 +70,7 @@ pub(super) struct Provider {
     environment: Arc<dyn Environment>,
     metrics: Arc<OnceLock<JwtMetrics>>,
     current: RwLock<Option<Fetched>>,
-    /// One fetch at a time; who waits for it takes its outcome.
-    fetching: Mutex<Attempt>,
+    keys_url: Mutex<Option<Uri>>,
 }
 
 impl Provider {
@@ -58,7 +80,7 @@ impl Provider {
         environment: Arc<dyn Environment>,
         metrics: Arc<OnceLock<JwtMetrics>>,
     ) -> Self {
-        Self {
+        let source = Source {
             metrics,
             issuer: issuer.url.clone(),
             discovery: issuer.discovery(),
@@ -66,8 +88,9 @@ impl Provider {
             remote,
             environment,
             current: RwLock::new(None),
-            fetching: Mutex::default(),
-        }
+            keys_url: Mutex::default(),
+        };
+        Self { source: Arc::new(source), attempts: Mutex::default() }
     }
 
     /// Checks a signature with the issuer's keys.
@@ -89,42 +112,83 @@ impl Provider {
         self.fresh().await.map(drop)
     }
 
+    /// An issuer that is away, or does not answer, does not lock out those whose keys are known.
     async fn fresh(&self) -> Result<Fetched, String> {
-        let Some(known) = self.known() else { return self.fetch(None).await };
-        if self.environment.now().as_second() - known.at.as_second() < KEYS_AGE_SECONDS_MAX {
+        let Some(known) = self.source.known() else { return self.fetch(None).await };
+        if self.source.environment.now().as_second() - known.at.as_second() < KEYS_AGE_SECONDS_MAX {
             return Ok(known);
         }
-        match self.fetch(Some(known.at)).await {
-            Ok(newer) => Ok(newer),
-            Err(reason) => {
-                // An issuer that is away for a while does not lock everyone out.
-                tracing::warn!(issuer = self.issuer, reason, "the issuer's keys could not be fetched anew");
-                Ok(known)
+        Ok(match self.newer(Some(known.at)) {
+            Newer::Known(newer) => newer,
+            Newer::Failed(_) => known,
+            Newer::Fetching(fetch, begun) => {
+                let wait = REFRESH_WAIT.saturating_sub(begun.elapsed());
+                match tokio::time::timeout(wait, self.outcome(fetch)).await {
+                    Ok(Ok(newer)) => newer,
+                    Ok(Err(_)) | Err(_) => known,
+                }
             }
-        }
-    }
-
-    fn known(&self) -> Option<Fetched> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        })
     }
 
     /// Fetches keys, unless someone has since `than`, or just tried.
     async fn fetch(&self, than: Option<Timestamp>) -> Result<Fetched, String> {
-        let mut attempt = self.fetching.lock().await;
-        let known = self.known();
-        if let Some(known) = known.clone().filter(|known| Some(known.at) > than) {
-            return Ok(known);
+        match self.newer(than) {
+            Newer::Known(newer) => Ok(newer),
+            Newer::Failed(reason) => Err(reason),
+            Newer::Fetching(fetch, _) => self.outcome(fetch).await,
         }
-        let now = self.environment.now();
-        if attempt.at.is_some_and(|at| now.as_millisecond() - at.as_millisecond() < FETCH_GAP_MS) {
-            return match (&attempt.failed, known) {
-                (None, Some(known)) => Ok(known),
-                (failed, _) => Err(failed.clone().unwrap_or_else(|| "the keys were not fetched".into())),
+    }
+
+    fn newer(&self, than: Option<Timestamp>) -> Newer {
+        let mut attempts = self.attempts();
+        if let Some((fetch, begun)) = &attempts.under_way {
+            return Newer::Fetching(fetch.clone(), *begun);
+        }
+        let known = self.source.known();
+        if let Some(known) = known.clone().filter(|known| Some(known.at) > than) {
+            return Newer::Known(known);
+        }
+        let now = self.source.environment.now().as_millisecond();
+        if attempts.ended.is_some_and(|ended| now - ended.as_millisecond() < FETCH_GAP_MS) {
+            return match (&attempts.failed, known) {
+                (None, Some(known)) => Newer::Known(known),
+                (failed, _) => Newer::Failed(failed.clone().unwrap_or_else(|| "the keys were not fetched".into())),
             };
         }
-        attempt.at = Some(now);
-        let outcome = self.fetch_keys(&mut attempt.keys_url).await;
-        attempt.failed = outcome.as_ref().err().cloned();
+        let (source, begun) = (Arc::clone(&self.source), Instant::now());
+        let fetch = async move { source.fetch().await }.boxed().shared();
+        attempts.under_way = Some((fetch.clone(), begun));
+        Newer::Fetching(fetch, begun)
+    }
+
+    /// Waits for a fetch. The first to hear of its end notes it.
+    async fn outcome(&self, fetch: Fetch) -> Result<Fetched, String> {
+        let outcome = fetch.clone().await;
+        let mut attempts = self.attempts();
+        if attempts.under_way.take_if(|(under_way, _)| under_way.ptr_eq(&fetch)).is_some() {
+            attempts.ended = Some(self.source.environment.now());
+            attempts.failed = outcome.as_ref().err().cloned();
+            if let Err(reason) = &outcome {
+                tracing::warn!(issuer = self.source.issuer, reason, "an issuer's keys could not be fetched");
+            }
+        }
+        outcome
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    fn known(&self) -> Option<Fetched> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn fetch(&self) -> Result<Fetched, String> {
+        let (now, known) = (self.environment.now(), self.known());
+        let outcome = self.fetch_keys().await;
         if let Some(metrics) = self.metrics.get() {
             let text = outcome.as_ref().ok().map(|keys| keys.text());
             let before = known.as_ref().map(|known| known.keys.text());
@@ -135,19 +199,24 @@ impl Provider {
         Ok(fetched)
     }
 
-    async fn fetch_keys(&self, keys_url: &mut Option<Uri>) -> Result<KeySet, String> {
-        let url = match keys_url {
-            Some(url) => url.clone(),
+    fn keys_url(&self) -> MutexGuard<'_, Option<Uri>> {
+        self.keys_url.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch_keys(&self) -> Result<KeySet, String> {
+        let known = self.keys_url().clone();
+        let url = match known {
+            Some(url) => url,
             None => {
                 let url = self.discover().await?;
-                *keys_url = Some(url.clone());
+                *self.keys_url() = Some(url.clone());
                 url
             }
         };
         let keys = async { KeySet::parse(self.get(&url).await?) }.await;
         if keys.is_err() {
             // Perhaps they have moved: ask again where they are.
-            *keys_url = None;
+            *self.keys_url() = None;
         }
         keys
     }

@@ -34,6 +34,8 @@ impl Environment for Clock {
 struct IssuerSite {
     keys: Mutex<Vec<Value>>,
     away: std::sync::atomic::AtomicBool,
+    /// It takes what is asked and never answers.
+    hangs: std::sync::atomic::AtomicBool,
     fetches: AtomicUsize,
     /// The token that carries distributed claims, and the `Authorization` header that it was asked for with.
     claims: Mutex<(String, String)>,
@@ -44,6 +46,9 @@ impl Remote for IssuerSite {
     async fn send(&self, target: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, RemoteError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(RemoteError::unreachable("connection refused"));
+        }
+        if self.hangs.load(Ordering::Relaxed) {
+            return std::future::pending().await;
         }
         assert_eq!(target.url.scheme_str(), Some("https"));
         let body = match request.uri().path() {
@@ -255,6 +260,35 @@ async fn keys_are_rotated_and_grow_old() {
     test.site.keys.lock().unwrap().clear();
     test.clock.0.fetch_add(1, Ordering::Relaxed);
     assert!(test.ask_token(&later).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_hangs_locks_nobody_out() {
+    let test = test(BY_CLAIMS);
+    let mut claims = claims();
+    claims["exp"] = (NOW + 7200).into();
+    assert!(test.ask(&claims).await.unwrap().is_some());
+    test.site.hangs.store(true, Ordering::Relaxed);
+    test.clock.0.fetch_add(3600, Ordering::Relaxed);
+    let begun = tokio::time::Instant::now();
+    let asked = futures::future::join_all((0..20).map(|_| test.ask(&claims))).await;
+    assert!(asked.into_iter().all(|found| found.unwrap().is_some()));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Who comes while it is known to hang does not wait.
+    for _ in 0..20 {
+        assert!(test.ask(&claims).await.unwrap().is_some());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // Whose key is not known waits for the one fetch that is under way, however many they are.
+    let stranger = token(&SigningKey::generate().unwrap(), "ES256", &claims);
+    let asked = futures::future::join_all((0..20).map(|_| test.ask_token(&stranger))).await;
+    assert!(asked.into_iter().all(|found| found.unwrap_err().contains("no answer in time")));
+    assert!(begun.elapsed() < Duration::from_secs(61), "{:?}", begun.elapsed());
+    // Once it answers again, what was taken away is believed no more.
+    test.site.hangs.store(false, Ordering::Relaxed);
+    test.site.keys.lock().unwrap().clear();
+    test.clock.0.fetch_add(1, Ordering::Relaxed);
+    assert!(test.ask(&claims).await.is_err());
 }
 
 #[tokio::test]
