@@ -61,6 +61,30 @@ async fn through_roles_and_bindings() {
     gate.close().await;
 }
 
+/// Who may make one role larger may not make it anew.
+#[tokio::test]
+async fn through_a_name_that_is_free() {
+    let mut gate = Gate::open().await;
+    let rule = |verbs: &[&str], names: &[&str]| {
+        json!({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"],
+        "verbs": verbs, "resourceNames": names})
+    };
+    let rules = json!([rule(&["create", "update"], &[]), rule(&["escalate"], &["mine"])]);
+    made(&gate.admin, &format!("{RBAC}/clusterroles"), json!({"metadata": {"name": "keeper"}, "rules": rules})).await;
+    let binding = json!({"metadata": {"name": "keepers"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "keeper"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "carol"}]});
+    made(&gate.admin, &format!("{RBAC}/clusterrolebindings"), binding).await;
+    let carol = gate.as_user("carol");
+    let (all_roles, mine) = (format!("{RBAC}/clusterroles"), json!({"metadata": {"name": "mine"}, "rules": all()}));
+    gate.refuses("role-of-a-free-name", &[403], &carol, Tried::post(&all_roles, &mine)).await;
+    made(&carol, &all_roles, json!({"metadata": {"name": "mine"}, "rules": []})).await;
+    let one = format!("{all_roles}/mine");
+    let grown = common::send(&carol, Method::PUT, &one, "application/json", mine.to_string()).await;
+    assert_eq!(grown.code, 200, "that is what the right is for");
+    gate.close().await;
+}
+
 /// A signing request for that name and group; who makes it needs no key that anybody else would trust.
 fn signing(name: &str, common_name: &str, group: &str, signer: &str) -> Value {
     let attribute = |id: u8, text: &str| {
