@@ -149,7 +149,9 @@ impl QueueSet {
 
     fn trim(&mut self) {
         let wanted = if let Treatment::Queue { queues, .. } = self.treatment { queues } else { 0 };
-        while self.queues.len() > wanted && self.queues.last().is_some_and(|queue| !queue.is_active()) {
+        // Requests that are over and linger still have their seats in their queue.
+        let is_empty = |queue: &Queue| !queue.is_active() && queue.seats_in_use == 0;
+        while self.queues.len() > wanted && self.queues.last().is_some_and(is_empty) {
             self.queues.pop();
         }
     }
@@ -261,8 +263,8 @@ impl QueueSet {
     fn release(&mut self, id: u64, now: Duration) {
         let Some(request) = self.requests.remove(&id) else { return };
         self.seats_in_use -= request.width.seats();
-        if let Some(at) = request.queue {
-            self.queues[at].seats_in_use -= request.width.seats();
+        if let Some(queue) = request.queue.and_then(|at| self.queues.get_mut(at)) {
+            queue.seats_in_use -= request.width.seats();
         }
         self.trim();
         self.note_demand(now);

@@ -120,6 +120,27 @@ fn seats_linger_after_a_write() {
 }
 
 #[test]
+fn queues_stay_while_something_lingers_in_them() {
+    let write = Width { initial: 1, last: 2, linger: ms(50) };
+    for fewer in [Treatment::Queue { queues: 1, hand: 1, length_max: 1 }, Treatment::Reject, Treatment::Exempt] {
+        let mut set = QueueSet::new(queuing(10), 100, ms(0));
+        for id in 0..20 {
+            assert_eq!(set.arrive(id, id * 7, write, ms(0)).0, Arrival::Runs);
+        }
+        for id in 0..20 {
+            set.finish(id, ms(1));
+        }
+        set.configure(fewer, 100, ms(2));
+        assert_eq!(set.seats_in_use, 40);
+        set.configure(queuing(10), 100, ms(3));
+        set.configure(fewer, 100, ms(4));
+        set.tick(ms(60));
+        assert_eq!((set.seats_in_use, set.requests.len()), (0, 0));
+        assert!(set.queues.len() <= 1, "{} are left", set.queues.len());
+    }
+}
+
+#[test]
 fn more_seats_let_more_run_and_fewer_queues_are_emptied_first() {
     let mut set = QueueSet::new(queuing(10), 1, ms(0));
     for id in 0..5 {
