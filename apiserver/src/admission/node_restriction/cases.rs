@@ -370,6 +370,9 @@ async fn nodes_change_themselves_only() {
             "{operation:?} {name} {object_name}"
         );
     }
+    let object = json!({"metadata": {"generateName": SELF}});
+    let asked = Asked { operation: Operation::Create, target: "/nodes", namespace: "", name: "", object, old: None };
+    assert!(says(nodes(), Grants("", ""), asked).await.contains("is not allowed to modify node \"\""));
 }
 
 /// A request for a token, in a world where pod `p` has that volume.

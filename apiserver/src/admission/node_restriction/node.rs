@@ -47,7 +47,9 @@ pub(super) fn may_set_label(key: &str) -> bool {
 }
 
 pub(super) fn check_node(node: &str, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
-    let requested = if a.name.is_empty() { a.display_name() } else { a.name };
+    // Whatever a name is generated from names no node.
+    let named = a.object["metadata"]["name"].as_str().unwrap_or_default();
+    let requested = if a.name.is_empty() { named } else { a.name };
     if requested != node {
         return Err(a.forbidden(format!("node {node:?} is not allowed to modify node {requested:?}")));
     }
