@@ -48,9 +48,11 @@ pub fn apply(
         for entry in entries.iter().filter(|entry| !entry.is_of(manager)) {
             others.add(&entry.fields);
         }
-        prune(&mut new, &dropped, &others, typed);
+        prune(&mut new, &dropped, &others, typed, false);
     }
-    let comparison = Comparison::of(Some(live), Some(&new), typed);
+    // What the endpoint sets back is in nobody's way: a configuration with the status of an object that was read, say.
+    let Comparison { set, removed } = Comparison::of(Some(live), Some(&new), typed);
+    let comparison = Comparison { set: managed::owned(set, manager), removed: managed::owned(removed, manager) };
     if !force {
         check_conflicts(&entries, &comparison, manager, &client_side::taken_over(live, manager, typed))?;
     }
@@ -217,29 +219,33 @@ fn places(list: &[Step]) -> BTreeMap<&Step, usize> {
 }
 
 /// Removes the fields of `dropped` that nobody in `others` owns. Says whether nothing of the value is left.
-fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed<'_>) -> bool {
+///
+/// An element of a list or a value of a map (`is_one_of_many`) goes whole if nobody else owns it itself, whoever owns
+/// something in it: what is left would lack what tells it from the others.
+fn prune(value: &mut Value, dropped: &FieldSet, others: &FieldSet, typed: Typed<'_>, is_one_of_many: bool) -> bool {
     if dropped.is_empty() {
         return false;
     }
-    if dropped.here && others.is_empty() {
+    if dropped.here && (others.is_empty() || (is_one_of_many && !others.here)) {
         return true;
     }
     let nobody = FieldSet::default();
-    let goes = |step: &Step, value: &mut Value, typed: Typed<'_>| {
+    let goes = |step: &Step, value: &mut Value, typed: Typed<'_>, is_one_of_many: bool| {
         let Some(dropped) = dropped.at(step) else { return false };
-        prune(value, dropped, others.at(step).unwrap_or(&nobody), typed)
+        prune(value, dropped, others.at(step).unwrap_or(&nobody), typed, is_one_of_many)
     };
     match (typed.merges(value), &mut *value) {
         (Merges::ByField, Value::Object(fields)) => {
-            fields.retain(|name, value| !goes(&Step::Field(name.clone()), value, typed.field(name)));
+            fields
+                .retain(|name, value| !goes(&Step::Field(name.clone()), value, typed.field(name), !typed.names(name)));
             fields.is_empty() && others.is_empty()
         }
         (Merges::ByKeys(keys), Value::Array(elements)) => {
-            elements.retain_mut(|element| !goes(&Step::key(element, keys), element, typed.element()));
+            elements.retain_mut(|element| !goes(&Step::key(element, keys), element, typed.element(), true));
             elements.is_empty() && others.is_empty()
         }
         (Merges::ByValue, Value::Array(elements)) => {
-            elements.retain_mut(|element| !goes(&Step::value(element), element, typed.element()));
+            elements.retain_mut(|element| !goes(&Step::value(element), element, typed.element(), true));
             elements.is_empty() && others.is_empty()
         }
         _ => dropped.here && others.is_empty(),
@@ -393,6 +399,50 @@ mod tests {
         let refused = run(Some(&live), &config(Some(4), "i", &["a"]), "m", false).unwrap_err();
         assert!(refused.message.contains("before-first-apply"), "{}", refused.message);
     }
+    #[test]
+    fn what_the_endpoint_sets_back_is_no_conflict() {
+        let once = run(None, &config(Some(3), "i", &["a"]), "one", false).unwrap();
+        let mut live = once.clone();
+        live["status"] = json!({"replicas": 3, "readyReplicas": 3});
+        let status = Manager { operation: Operation::Update, subresource: "status", ..manager("controller") };
+        managed::note_update(&mut live, Some(&once), &ty(), &status);
+        let mut again = config(Some(3), "i", &["a"]);
+        again["status"] = json!({"replicas": 2, "conditions": []});
+        for force in [false, true] {
+            let applied = run(Some(&live), &again, "one", force).unwrap();
+            let entries = applied["metadata"]["managedFields"].as_array().unwrap();
+            let of = |name: &str| entries.iter().find(|entry| entry["manager"] == name).unwrap();
+            assert_eq!(
+                of("controller")["fieldsV1"]["f:status"],
+                json!({"f:readyReplicas": {}, "f:replicas": {}}),
+                "{force}"
+            );
+            assert!(of("one")["fieldsV1"].get("f:status").is_none());
+        }
+    }
+
+    /// Of what is left nobody could tell which element it is.
+    #[test]
+    fn elements_go_whole_though_another_owns_a_part_of_them() {
+        let containers = |list: Value| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+                "spec": {"template": {"spec": {"containers": list}}}})
+        };
+        let both = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]));
+        let one = run(None, &both, "one", false).unwrap();
+        let mut set = one.clone();
+        set["spec"]["template"]["spec"]["containers"][1]["image"] = "2".into();
+        let update = Manager { operation: Operation::Update, ..manager("two") };
+        managed::note_update(&mut set, Some(&one), &ty(), &update);
+        let left = run(Some(&set), &containers(json!([{"name": "a", "image": "1"}])), "one", false).unwrap();
+        assert_eq!(left["spec"]["template"]["spec"]["containers"], json!([{"name": "a", "image": "1"}]));
+        assert!(!left["metadata"]["managedFields"].to_string().contains("two"), "{left:#}");
+        // Who applied the element, too, keeps it, as it is.
+        let shared = run(Some(&one), &both, "three", false).unwrap();
+        let kept = run(Some(&shared), &containers(json!([{"name": "a", "image": "1"}])), "one", false).unwrap();
+        assert_eq!(kept["spec"]["template"]["spec"]["containers"][1], json!({"name": "b", "image": "1"}));
+    }
+
     /// By looking through the lists for each element this would take minutes.
     #[test]
     fn long_lists_merge_at_once() {

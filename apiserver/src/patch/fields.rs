@@ -91,7 +91,10 @@ impl FieldSet {
         match (typed.merges(value), value) {
             (Merges::ByField, Value::Object(fields)) if !fields.is_empty() => {
                 for (name, value) in fields {
-                    set.below.insert(Step::Field(name.clone()), Self::of(value, typed.field(name)));
+                    let mut field = Self::of(value, typed.field(name));
+                    // A value of a map is owned as an element of a list is.
+                    field.here |= !typed.names(name);
+                    set.below.insert(Step::Field(name.clone()), field);
                 }
             }
             (Merges::ByKeys(keys), Value::Array(elements)) if !elements.is_empty() => {

@@ -107,6 +107,20 @@ impl<'s> Typed<'s> {
         }
     }
 
+    /// Whether the type has a field of that name, and it is not one of many values that a map may hold.
+    pub(super) fn names(&self, name: &str) -> bool {
+        if let Some(ty) = self.object() {
+            return ty.field(name).is_some();
+        }
+        match self.node {
+            Node::Custom(schema, root) => {
+                schema.properties.contains_key(name)
+                    || ((root || schema.embedded) && matches!(name, "apiVersion" | "kind" | "metadata"))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether that field of a built-in object is there even if nothing is in it: so it is with what upstream keeps as a
     /// part of the object, and not as something the object refers to.
     pub(super) fn is_part(&self, name: &str) -> bool {
