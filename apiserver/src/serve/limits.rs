@@ -12,8 +12,11 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Most connections at once (default: 10,000); further ones wait to be accepted.
+    /// Most connections at once (default: 10,000). When there are so many and another client comes, the one that has been
+    /// idle for longest is closed of those whose clients never showed who they are; if there is none, it waits.
     pub connections_max: usize,
+    /// How long an HTTP/2 connection may stay without a request (default: 90 s).
+    pub idle_timeout: Duration,
     /// How long a client may take for the TLS handshake (default: 10 s).
     pub handshake_timeout: Duration,
     /// How long a client may take to send the headers of a request, and how long an HTTP/1.1 connection may stay
@@ -43,6 +46,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            idle_timeout: Duration::from_secs(90),
             handshake_timeout: Duration::from_secs(10),
             headers_timeout: Duration::from_secs(32),
             headers_bytes_max: 64 << 10,

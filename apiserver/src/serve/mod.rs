@@ -17,6 +17,7 @@ mod connection;
 mod files;
 mod limits;
 mod opening;
+mod slots;
 mod stall;
 mod tls;
 
@@ -27,8 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use self::connection::Connection;
+use self::slots::Slots;
 pub use files::{FollowedTls, TlsFiles};
 pub use limits::Limits;
 pub(crate) use tls::certificates;
@@ -126,33 +127,29 @@ impl Listener {
     {
         let limits = self.limits;
         let connection = Connection::new(BoxCloneSyncService::new(service), limits, self.metrics, shutdown.clone());
-        let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let slots = Arc::new(Slots::new(limits.connections_max));
         let mut connections = JoinSet::new();
+        let mut waiting: Option<(TcpStream, SocketAddr)> = None;
         loop {
-            let accepted = tokio::select! {
+            tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(_) = connections.join_next() => continue,
-                accepted = async {
-                    // Never closed.
-                    let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-                    self.socket.accept().await.map(|(stream, peer)| (slot, stream, peer))
-                } => accepted,
-            };
-            let (slot, stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    // Out of descriptors, most likely: they come back as connections close.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
+                Some(_) = connections.join_next() => {}
+                accepted = self.socket.accept(), if waiting.is_none() => match accepted {
+                    Ok(accepted) => waiting = Some(accepted),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        // Out of descriptors, most likely: they come back as connections close.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                slot = slots.take(), if waiting.is_some() => {
+                    if let Some((stream, peer)) = waiting.take() {
+                        let tls = TlsAcceptor::from(self.tls.config());
+                        connections.spawn(connection.clone().serve(slot, tls, stream, peer));
+                    }
                 }
-            };
-            let (tls, connection) = (TlsAcceptor::from(self.tls.config()), connection.clone());
-            connections.spawn(async move {
-                let _slot = slot;
-                connection.serve(tls, stream, peer).await;
-            });
+            }
         }
         drop(self.socket);
         let finish = async { while connections.join_next().await.is_some() {} };
