@@ -9,51 +9,103 @@
 //!
 //! Source: `staging/src/k8s.io/apimachinery/pkg/util/validation/field` of Kubernetes.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 /// Where in an object a field is, such as `spec.containers[0].image`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(String);
+///
+/// It is written out only when it is told. The names in it come from clients, and there may be many fields below a long
+/// one.
+#[derive(Clone, Default)]
+pub struct Path(Option<Arc<Step>>);
+
+struct Step {
+    parent: Path,
+    to: To,
+}
+
+enum To {
+    Child(Box<str>),
+    Element(usize),
+    Key(Box<str>),
+}
 
 impl Path {
     /// A path of one name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self(name.to_owned())
+        if name.is_empty() { Self::root() } else { Self::root().then(To::Child(name.into())) }
     }
 
     /// The object itself.
     #[must_use]
     pub const fn root() -> Self {
-        Self(String::new())
+        Self(None)
     }
 
     /// A field below.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self::new(name) } else { Self(format!("{}.{name}", self.0)) }
+        if self.0.is_none() { Self::new(name) } else { self.then(To::Child(name.into())) }
     }
 
     /// An element of a list.
     #[must_use]
     pub fn index(&self, at: usize) -> Self {
-        Self(format!("{}[{at}]", self.0))
+        self.then(To::Element(at))
     }
 
     /// A value of a map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        self.then(To::Key(key.into()))
+    }
+
+    fn then(&self, to: To) -> Self {
+        Self(Some(Arc::new(Step { parent: self.clone(), to })))
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+        let mut steps: Vec<&To> = Vec::new();
+        let mut path = self;
+        while let Some(step) = &path.0 {
+            steps.push(&step.to);
+            path = &step.parent;
+        }
+        if steps.is_empty() {
+            return f.write_str("<nil>");
+        }
+        for (at, to) in steps.into_iter().rev().enumerate() {
+            match to {
+                To::Child(name) if at == 0 => f.write_str(name)?,
+                To::Child(name) => write!(f, ".{name}")?,
+                To::Element(at) => write!(f, "[{at}]")?,
+                To::Key(key) => write!(f, "[{key}]")?,
+            }
+        }
+        Ok(())
     }
 }
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Path({self})")
+    }
+}
+
+/// Paths that read the same are the same.
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Path {}
 
 /// Which kind of rule a field breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -216,13 +268,9 @@ pub type FieldErrors = Vec<FieldError>;
 /// How upstream joins several faults: alone as it is, several in brackets, each once.
 #[must_use]
 pub fn aggregate(errors: &[FieldError]) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for error in errors {
-        let text = error.to_string();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+    let mut seen = HashSet::with_capacity(errors.len());
+    let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.retain(|text| seen.insert(text.clone()));
     if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) }
 }
 
@@ -247,5 +295,13 @@ mod tests {
         }
         let errors = [FieldError::required(&path, ""), FieldError::required(&path.child("x"), "y")];
         assert_eq!(aggregate(&errors), "[spec.ports[2]: Required value, spec.ports[2].x: Required value: y]");
+    }
+    #[test]
+    fn paths_are_written_as_upstream_writes_them() {
+        assert_eq!(Path::root().to_string(), "<nil>");
+        assert_eq!(Path::root().index(1).to_string(), "[1]");
+        assert_eq!(Path::root().child("a").child("b").index(0).key("c/d").child("e").to_string(), "a.b[0][c/d].e");
+        assert_eq!(Path::new("a.b"), Path::new("a").child("b"));
+        assert_ne!(Path::new("a"), Path::root());
     }
 }

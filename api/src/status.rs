@@ -75,6 +75,20 @@ pub struct StatusDetails {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+/// So many faults are told, and so many bytes of them: an object of some MB can have hundreds of thousands.
+const FAULTS_MAX: usize = 1000;
+const FAULTS_BYTES_MAX: usize = 1 << 20;
+
+fn told(errors: &[FieldError]) -> &[FieldError] {
+    let mut bytes = 0;
+    let fits = |error: &&FieldError| {
+        let fits = bytes < FAULTS_BYTES_MAX;
+        bytes += error.to_string().len();
+        fits
+    };
+    &errors[..errors.iter().take(FAULTS_MAX).take_while(fits).count()]
+}
+
 fn is_none(code: &u16) -> bool {
     *code == 0
 }
@@ -183,9 +197,11 @@ impl Status {
         Self::failure(409, "Conflict", message).about(group, resource, name)
     }
 
-    /// 422: the object breaks these rules. `kind` and `group` are the object's kind and group.
+    /// 422: the object breaks these rules. `kind` and `group` are the object's kind and group. Of many faults only the
+    /// first are told: a thousand, or a MiB.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let errors = told(errors);
         let mut message = format!("{} {name:?} is invalid", qualified(group, kind));
         if !errors.is_empty() {
             message.push_str(&format!(": {}", aggregate(errors)));
@@ -334,5 +350,17 @@ mod tests {
         assert_eq!((cause.reason.as_str(), cause.field.as_str()), ("FieldValueInvalid", "spec.replicas"));
         let wire = serde_json::to_value(&status).unwrap();
         assert_eq!(serde_json::from_value::<Status>(wire).unwrap(), status);
+    }
+    #[test]
+    fn of_many_faults_the_first_are_told() {
+        let path = Path::new("spec").child(&"x".repeat(10_000));
+        let faults = |count: usize| -> Vec<FieldError> {
+            (0..count).map(|at| FieldError::required(&path.index(at), "")).collect()
+        };
+        let told = |count: usize| Status::invalid("", "Pod", "p", &faults(count)).details.unwrap().causes.len();
+        assert_eq!((told(1), told(100), told(100_000)), (1, 100, 105));
+        let short: Vec<FieldError> =
+            (0..100_000).map(|at| FieldError::required(&Path::new("a").index(at), "")).collect();
+        assert_eq!(Status::invalid("", "Pod", "p", &short).details.unwrap().causes.len(), FAULTS_MAX);
     }
 }

@@ -3,7 +3,7 @@
 mod info;
 
 pub use info::RequestInfo;
-pub(crate) use info::query_pairs;
+pub(crate) use info::{is_true, query_pairs};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,25 +62,53 @@ pub struct Warnings(Arc<Mutex<Notes>>);
 #[derive(Debug, Default)]
 struct Notes {
     warnings: Vec<String>,
+    /// Of all warnings together, in characters.
+    length: usize,
+    /// The same, of each no more than is told of one among too many.
+    length_cut: usize,
     annotations: BTreeMap<String, String>,
     deprecated: bool,
     waited: Duration,
 }
 
+/// So long are all warnings together, in characters, and each of them where that is too little.
+const WARNINGS_MAX: usize = 4096;
+const WARNING_CUT_MAX: usize = 256;
+
+fn cut(warning: &mut String) {
+    if let Some((end, _)) = warning.char_indices().nth(WARNING_CUT_MAX) {
+        warning.truncate(end);
+    }
+}
+
 impl Warnings {
-    /// Adds a warning, once.
+    /// Adds a warning, once. Together they are told to the length of 4096 characters, as upstream does it: when there are
+    /// more, of each the first 256, and what is then still too much is left out.
     pub fn add(&self, warning: impl Into<String>) {
-        let warning = warning.into();
+        let mut warning = warning.into();
         let mut notes = self.notes();
-        if !notes.warnings.contains(&warning) {
-            notes.warnings.push(warning);
+        if warning.is_empty() || notes.length_cut >= WARNINGS_MAX || notes.warnings.contains(&warning) {
+            return;
         }
+        let length = warning.chars().count();
+        notes.length += length;
+        notes.length_cut += length.min(WARNING_CUT_MAX);
+        if length > WARNINGS_MAX {
+            cut(&mut warning);
+        }
+        notes.warnings.push(warning);
     }
 
     /// Takes all warnings.
     #[must_use]
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.notes().warnings)
+        let mut notes = self.notes();
+        let mut warnings = std::mem::take(&mut notes.warnings);
+        if notes.length > WARNINGS_MAX {
+            warnings.iter_mut().for_each(cut);
+        }
+        (notes.length, notes.length_cut) = (0, 0);
+        warnings
     }
 
     /// Notes something for the audit log; what was noted first under a key stays.

@@ -10,6 +10,8 @@ mod paths;
 #[cfg(feature = "serve")]
 #[path = "standard/proxy.rs"]
 mod proxy;
+#[path = "standard/terminating.rs"]
+mod terminating;
 
 use std::sync::Arc;
 

@@ -3,6 +3,9 @@
 
 use serde_json::Value;
 
+/// So many filters may be within one another: they are read, run and dropped by recursion.
+const FILTERS_MAX: usize = 16;
+
 /// A path.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct JsonPath(Vec<Step>);
@@ -19,6 +22,14 @@ enum Step {
 impl JsonPath {
     /// Reads a path.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_within(text, 0)
+    }
+
+    /// Reads a path that is so many filters deep.
+    fn parse_within(text: &str, filters: usize) -> Result<Self, String> {
+        if filters > FILTERS_MAX {
+            return Err(format!("filters may be {FILTERS_MAX} deep within one another"));
+        }
         let text = text.trim();
         let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
         let mut rest = text.strip_prefix('$').unwrap_or(text);
@@ -26,7 +37,7 @@ impl JsonPath {
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('[') {
                 let end = closing(after).ok_or_else(|| format!("unterminated array in {text:?}"))?;
-                steps.push(bracketed(&after[..end])?);
+                steps.push(bracketed(&after[..end], filters)?);
                 rest = &after[end + 1..];
             } else {
                 let after = rest.strip_prefix('.').unwrap_or(rest);
@@ -119,7 +130,7 @@ fn unquote(text: &str) -> Option<&str> {
     quoted('\'').or_else(|| quoted('"'))
 }
 
-fn bracketed(inner: &str) -> Result<Step, String> {
+fn bracketed(inner: &str, filters: usize) -> Result<Step, String> {
     let inner = inner.trim();
     if inner == "*" {
         return Ok(Step::Every);
@@ -129,7 +140,7 @@ fn bracketed(inner: &str) -> Result<Step, String> {
     }
     if let Some(filter) = inner.strip_prefix("?(").and_then(|filter| filter.strip_suffix(')')) {
         let split = ["==", "!="].into_iter().find_map(|operator| Some((operator, filter.split_once(operator)?)));
-        let path = |text: &str| JsonPath::parse(text.trim().trim_start_matches('@'));
+        let path = |text: &str| JsonPath::parse_within(text.trim().trim_start_matches('@'), filters + 1);
         return match split {
             Some((operator, (left, right))) => {
                 let right = right.trim();
@@ -192,6 +203,9 @@ mod tests {
             assert_eq!(found, expected, "{path}");
         }
         assert!(JsonPath::parse(".a[").is_err());
+        let nested = |depth: usize| format!(".a{}{}", "[?(@.a".repeat(depth), ")]".repeat(depth));
+        assert!(JsonPath::parse(&nested(FILTERS_MAX)).is_ok());
+        assert!(JsonPath::parse(&nested(100_000)).unwrap_err().contains("16 deep"));
         let mut made = json!({});
         JsonPath::parse(".spec.replicas").unwrap().set(&mut made, json!(3));
         assert_eq!(made, json!({"spec": {"replicas": 3}}));

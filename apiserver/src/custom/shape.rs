@@ -5,7 +5,7 @@ use kubewright_api::schema;
 use serde_json::{Map, Value};
 
 use super::structural::Structural;
-use crate::object::schema as check;
+use crate::object::{schema as check, tell};
 
 /// The fields of every object, whatever its schema.
 const TYPE_META: [&str; 3] = ["apiVersion", "kind", "metadata"];
@@ -36,7 +36,7 @@ fn prune_value(value: &mut Value, schema: &Structural, resource: bool, path: &Pa
                 }
             }
             for name in dropped {
-                unknown.push(path.child(&name).to_string());
+                tell(unknown, || path.child(&name).to_string());
                 fields.remove(&name);
             }
         }
@@ -84,7 +84,9 @@ fn coerce(
                 let mut dropped = Vec::new();
                 check::normalize(ty, metadata, &mut dropped)?;
                 let metadata_path = path.child("metadata");
-                unknown.extend(dropped.iter().map(|name| metadata_path.child(name).to_string()));
+                for name in dropped {
+                    tell(unknown, || metadata_path.child(&name).to_string());
+                }
             }
             for (name, value) in fields.iter_mut() {
                 if !(resource && name == "metadata")

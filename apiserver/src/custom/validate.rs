@@ -162,7 +162,7 @@ impl Walk<'_> {
             }
         }
         if let Some(factor) = checks.multiple_of.filter(|factor| *factor != 0.0)
-            && ((value / factor).fract()).abs() > 1e-9
+            && !is_multiple(value, factor)
         {
             self.invalid(path, given.clone(), format!("{name} in body should be a multiple of {factor}"));
         }
@@ -242,6 +242,13 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Whether a quotient is a whole number, but for what is lost in the arithmetic.
+fn is_multiple(value: f64, factor: f64) -> bool {
+    let quotient = if factor < 1.0 { 1.0 / factor * value } else { value / factor };
+    let whole = quotient.round();
+    (quotient - whole).abs() <= 1e-9 * whole.abs()
 }
 
 fn accepts(value: &Value, schema: &Structural) -> bool {
@@ -367,5 +374,38 @@ mod tests {
             errors.len()
         };
         assert_eq!((check(json!({"a": "long", "b": "y"})), check(json!({"a": "other", "b": "y"}))), (0, 1));
+    }
+    #[test]
+    fn multiples_of_fractions_are_found() {
+        for (value, factor, expected) in [
+            (0.3, 0.1, true),
+            (0.25, 0.1, false),
+            (1e9, 0.01, true),
+            (7.0, 2.0, false),
+            (-0.7, 0.1, true),
+            (0.0, 3.0, true),
+            (1e-12, 1.0, false),
+        ] {
+            assert_eq!(is_multiple(value, factor), expected, "{value} {factor}");
+        }
+    }
+
+    /// By looking through the old list for each new element this would take minutes.
+    #[test]
+    fn long_lists_are_compared_at_once() {
+        let items = json!({"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}});
+        for (kind, element) in [
+            (
+                json!({"type": "array", "items": items, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}),
+                (|n: usize| json!({"k": n.to_string(), "v": 1})) as fn(usize) -> Value,
+            ),
+            (json!({"type": "array", "items": {"type": "integer"}, "x-kubernetes-list-type": "set"}), |n| json!(n)),
+        ] {
+            let schema = Structural::read(&json!({"type": "object", "properties": {"l": kind}}));
+            let list = |from: usize, to: usize| json!({"l": (from..to).map(element).collect::<Value>()});
+            let mut errors = FieldErrors::new();
+            validate(&list(10_000, 60_000), Some(&list(0, 50_000)), &schema, &mut errors);
+            assert_eq!(errors, []);
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! Keys that occur more than once in a YAML document, with their lines, as Go's parser tells of them.
 
+use std::collections::HashSet;
+
+use super::tell;
+
 /// One message for each key that its mapping has already. Mappings in flow style are left out.
 pub(super) fn repeated_keys(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     // Mappings around the line: how far their keys are indented, and the keys so far.
-    let mut open: Vec<(usize, Vec<&str>)> = Vec::new();
+    let mut open: Vec<(usize, HashSet<&str>)> = Vec::new();
     let mut scalar_within: Option<usize> = None;
     for (at, line) in text.lines().enumerate() {
         let mut rest = line.trim_start();
@@ -28,11 +32,11 @@ pub(super) fn repeated_keys(text: &str) -> Vec<String> {
         let Some((key, value)) = key_of(rest) else { continue };
         open.retain(|(of, _)| *of <= indent);
         match open.last_mut().filter(|(of, _)| *of == indent) {
-            Some((_, keys)) if keys.contains(&key) => {
-                found.push(format!("line {}: key {key:?} already set in map", at + 1));
+            Some((_, keys)) if keys.contains(key) => {
+                tell(&mut found, || format!("line {}: key {key:?} already set in map", at + 1));
             }
-            Some((_, keys)) => keys.push(key),
-            None => open.push((indent, vec![key])),
+            Some((_, keys)) => drop(keys.insert(key)),
+            None => open.push((indent, HashSet::from([key]))),
         }
         if value.starts_with(['|', '>']) {
             scalar_within = Some(indent);

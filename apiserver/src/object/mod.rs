@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod convert;
 pub mod decode;
+pub(crate) mod depth;
 mod duplicates;
 mod order;
 pub mod parse;
@@ -14,6 +15,21 @@ pub mod typed;
 pub mod yaml;
 
 use serde_json::Value;
+
+/// So many faults of a document are told, as upstream tells them, and so many bytes of them: it can have very many, each
+/// at a very long path.
+const FAULTS_MAX: usize = 100;
+const FAULTS_BYTES_MAX: usize = 64 << 10;
+
+/// Adds a fault to those that are told, once.
+pub(crate) fn tell(faults: &mut Vec<String>, fault: impl FnOnce() -> String) {
+    if faults.len() < FAULTS_MAX && faults.iter().map(String::len).sum::<usize>() < FAULTS_BYTES_MAX {
+        let fault = fault();
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+}
 
 /// A string of the metadata; empty if it is not there.
 #[must_use]

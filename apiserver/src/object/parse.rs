@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use kubewright_api::field::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::duplicates::repeated_keys;
-use super::syntax;
+use super::{syntax, tell};
 
 /// A document and the fields that occur more than once in it; the last one counts.
 #[derive(Debug, Default)]
@@ -25,7 +24,7 @@ pub struct Parsed {
 pub fn json(bytes: &[u8]) -> Result<Parsed, String> {
     let mut duplicates = Vec::new();
     let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let seed = Node { path: &Path::root(), duplicates: &mut duplicates };
+    let seed = Node { place: None, duplicates: &mut duplicates };
     let parsed = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     let value = parsed.map_err(|error| go_words(&error, bytes))?;
     Ok(Parsed { value, duplicates: duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect() })
@@ -37,7 +36,7 @@ pub fn json(bytes: &[u8]) -> Result<Parsed, String> {
 /// What is wrong.
 pub fn yaml(bytes: &[u8]) -> Result<Parsed, String> {
     let mut duplicates = Vec::new();
-    let seed = Node { path: &Path::root(), duplicates: &mut duplicates };
+    let seed = Node { place: None, duplicates: &mut duplicates };
     let parser = serde_yaml_ng::Deserializer::from_slice(bytes);
     let value = seed.deserialize(parser).map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
     let mut told = Vec::new();
@@ -67,8 +66,33 @@ fn go_words(error: &serde_json::Error, bytes: &[u8]) -> String {
 }
 
 struct Node<'a> {
-    path: &'a Path,
+    place: Option<&'a Place<'a>>,
     duplicates: &'a mut Vec<String>,
+}
+
+/// Where in a document a value is. It is written out only when it is told: there may be very many values below a very
+/// long name.
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Field(&'a str),
+    Element(usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Field(name) if self.parent.is_none() => f.write_str(name),
+            Step::Field(name) => write!(f, ".{name}"),
+            Step::Element(at) => write!(f, "[{at}]"),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -125,8 +149,8 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = self.path.index(list.len());
-            match seq.next_element_seed(Node { path: &path, duplicates: self.duplicates })? {
+            let place = Place { parent: self.place, step: Step::Element(list.len()) };
+            match seq.next_element_seed(Node { place: Some(&place), duplicates: self.duplicates })? {
                 Some(value) => list.push(value),
                 None => return Ok(list.into()),
             }
@@ -136,11 +160,12 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            let path = self.path.child(&key);
-            let value = access.next_value_seed(Node { path: &path, duplicates: self.duplicates })?;
-            if map.insert(key, value).is_some() {
-                self.duplicates.push(path.to_string());
+            let place = Place { parent: self.place, step: Step::Field(&key) };
+            let value = access.next_value_seed(Node { place: Some(&place), duplicates: self.duplicates })?;
+            if map.contains_key(&key) {
+                tell(self.duplicates, || place.to_string());
             }
+            map.insert(key, value);
         }
         Ok(map.into())
     }
@@ -164,5 +189,19 @@ mod tests {
     fn faults_are_told_as_go_tells_them() {
         assert_eq!(json(b"{\"a\":").unwrap_err(), "unexpected end of JSON input");
         assert_eq!(json(b"{\"a\":x}").unwrap_err(), "invalid character 'x' looking for beginning of value");
+    }
+    /// Written out, the paths of all these keys and elements would be some hundred GB.
+    #[test]
+    fn names_cost_once_however_much_is_below_them() {
+        let (name, many) = ("x".repeat(1 << 20), 200_000);
+        let text = format!(r#"{{"{name}": {{"l": [{}1], {}"a": 1}}}}"#, "1,".repeat(many), r#""a": 1, "#.repeat(many));
+        let parsed = json(text.as_bytes()).unwrap();
+        assert_eq!(parsed.duplicates, [format!("duplicate field \"{name}.a\"")]);
+        assert_eq!(parsed.value[&name]["l"].as_array().map(Vec::len), Some(many + 1));
+        let text = format!(
+            r#"{{"a": {{{}"z": 1}}}}"#,
+            (0..many).map(|n| format!(r#""{n}": 1, "{n}": 1, "#)).collect::<String>()
+        );
+        assert_eq!(json(text.as_bytes()).unwrap().duplicates.len(), 100);
     }
 }

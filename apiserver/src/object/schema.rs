@@ -6,6 +6,7 @@ use kubewright_api::schema::{Shape, Type};
 use serde_json::Value;
 
 use super::parse::go_kind;
+use super::tell;
 
 /// Brings a document into its type's form: drops unknown fields (and lists them), drops nulls and empty optional
 /// lists, writes quantities and times in their one way.
@@ -36,7 +37,7 @@ impl Walk<'_> {
         let mut dropped = Vec::new();
         for (name, value) in fields.iter_mut() {
             let Some(field) = ty.field(name) else {
-                self.unknown.push(path.child(name).to_string());
+                tell(self.unknown, || path.child(name).to_string());
                 dropped.push(name.clone());
                 continue;
             };

@@ -2,6 +2,7 @@
 //! object out.
 
 pub mod apply;
+mod bounds;
 mod client_side;
 pub mod declared;
 mod fields;
@@ -21,20 +22,15 @@ pub use strategic::strategic;
 /// Operations that one JSON patch may hold, as upstream limits them.
 const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 
-/// How much all copies of one JSON patch may come to, in bytes of JSON, as upstream limits them. Copies of copies double.
-const JSON_PATCH_COPIED_MAX: usize = 3 * 1024 * 1024;
-
 /// Why a JSON patch cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Misfit {
     /// An operation does not fit the object.
     #[error(transparent)]
     Operation(#[from] json_patch::PatchError),
-    /// Its copies come to more than is allowed.
-    #[error(
-        "Unable to complete the copy, the accumulated size increase of copy is {0}, exceeding the limit {JSON_PATCH_COPIED_MAX}"
-    )]
-    Copies(usize),
+    /// It would make more of the object than is allowed.
+    #[error(transparent)]
+    Bounds(#[from] bounds::Exceeded),
 }
 
 impl Misfit {
@@ -77,7 +73,7 @@ fn does_not_fit(error: impl std::fmt::Display) -> Status {
 /// Applies the operations one by one. A test for null holds where nothing is, as it does upstream: kube-rs adds
 /// finalizers that way.
 pub(crate) fn apply_operations(object: &mut Value, patch: &json_patch::Patch) -> Result<(), Misfit> {
-    let mut copied = 0;
+    let mut bounds = bounds::Bounds::of(object);
     for (at, operation) in patch.0.iter().enumerate() {
         if let json_patch::PatchOperation::Test(test) = operation
             && test.value.is_null()
@@ -86,41 +82,13 @@ pub(crate) fn apply_operations(object: &mut Value, patch: &json_patch::Patch) ->
         {
             continue;
         }
-        if let json_patch::PatchOperation::Copy(copy) = operation
-            && let Some(source) = object.pointer(copy.from.as_str())
-        {
-            copied += size_of(source);
-            if copied > JSON_PATCH_COPIED_MAX {
-                return Err(Misfit::Copies(copied));
-            }
-        }
+        bounds.check(object, operation)?;
         json_patch::patch(object, std::slice::from_ref(operation)).map_err(|mut error| {
             error.operation = at;
             error
         })?;
     }
     Ok(())
-}
-
-/// How long a value is as JSON.
-fn size_of(value: &Value) -> usize {
-    struct Count(usize);
-
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut count = Count(0);
-    // Counting does not fail, and every value can be written.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
 }
 
 /// Applies a merge patch (RFC 7386).
@@ -155,6 +123,31 @@ mod tests {
         let refused = json(&json!({"data": {"text": "a".repeat(100)}}), patch.as_bytes()).unwrap_err();
         assert_eq!(refused.code, 422);
         assert!(refused.details.unwrap().causes[0].message.contains("exceeding the limit 3145728"));
+    }
+
+    /// Moving one part into the deepest place of another, in turn, adds to the depth each time.
+    #[test]
+    fn moves_and_copies_make_nothing_deep() {
+        let deep = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        let path = |root: &str, depth: usize| format!("{root}{}", "/a".repeat(depth));
+        let add = |to: &str| format!(r#"{{"op":"add","path":"{to}","value":{}}}"#, deep(100));
+        let then = |op: &str, from: &str, to: &str| format!(r#"{{"op":"{op}","from":"{from}","path":"{to}"}}"#);
+        for (second, why) in [
+            (then("move", "/x", &path("/y", 99)), "levels deep"),
+            (then("copy", "/x", &path("/x", 99)), "levels deep"),
+            (add(&path("/x", 100)), "levels deep"),
+        ] {
+            let patch = format!("[{},{},{second}]", add("/x"), add("/y"));
+            let refused = json(&json!({}), patch.as_bytes()).unwrap_err();
+            assert_eq!(refused.code, 422);
+            let told = &refused.details.unwrap().causes[0].message;
+            assert!(told.contains(why), "{second}: {told}");
+        }
+        // To and fro is no deeper than it was.
+        let to_and_fro =
+            (0..200).map(|n| if n % 2 == 0 { then("move", "/x", "/y/b") } else { then("move", "/y/b", "/x") });
+        let patch = format!("[{},{},{}]", add("/x"), add("/y"), to_and_fro.collect::<Vec<_>>().join(","));
+        assert!(json(&json!({}), patch.as_bytes()).is_ok());
     }
 
     #[test]

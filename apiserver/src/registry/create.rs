@@ -15,7 +15,7 @@ use super::{Registry, Reservation, errors, ownership};
 use crate::admission::Operation;
 use crate::environment::{name_suffix, new_uid, time};
 use crate::kinds::validate::meta;
-use crate::object::{self, codec, metadata_mut};
+use crate::object::{self, codec, depth, metadata_mut};
 
 /// How often a generated name that is taken is replaced by another.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -29,6 +29,12 @@ impl Registry {
 
     /// The same; `notes` says whether the registry notes who owns the fields, or the object says it already.
     pub(super) async fn create_as(&self, call: &Call<'_>, object: Value, notes: bool) -> Result<Written, Status> {
+        if call.storage().schema.custom().is_some() && !call.served.info.has_verb("create") {
+            // An apply or an update that would create comes this way; who creates was refused before.
+            let (info, name) = (&call.served.info, object::name(&object));
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::forbidden(&info.group, &info.plural, name, why));
+        }
         let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
         for _ in 1..if generated { GENERATE_ATTEMPTS } else { 1 } {
             match self.try_create(call, object.clone(), notes).await {
@@ -42,12 +48,15 @@ impl Registry {
     async fn try_create(&self, call: &Call<'_>, mut object: Value, notes: bool) -> Result<Written, Status> {
         let (storage, strategy, context) = (call.storage(), call.served.strategy(), call.context());
         let versioned = object::resource_version(&object) != 0;
-        self.begin(call, &mut object)?;
+        let uid = new_uid(&*self.environment);
+        identify(call, &mut object, &uid)?;
         // What admission and the server itself set is nobody's.
         if notes {
             ownership::note(call, None, &mut object, None);
         }
         let mut object = call.admit(Operation::Create, object, None).await?;
+        // It was authorized, and is counted, as what it was: a webhook does not move it elsewhere.
+        identify(call, &mut object, &uid)?;
         self.name(&mut object);
         strategy.prepare_for_create(&context, &mut object);
         let mut reservation = match storage.hook.get() {
@@ -76,33 +85,6 @@ impl Registry {
         written
     }
 
-    /// Checks what the request may not say, and sets what only the server says.
-    fn begin(&self, call: &Call<'_>, object: &mut Value) -> Result<(), Status> {
-        let storage = call.storage();
-        let own = object::namespace(object);
-        if storage.info.namespaced() && !own.is_empty() && own != call.namespace {
-            let why = "the namespace of the provided object does not match the namespace sent on the request";
-            return Err(Status::bad_request(why));
-        }
-        object["apiVersion"] = call.api_version().into();
-        object["kind"] = (*storage.info.kind).into();
-        let metadata = metadata_mut(object);
-        for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
-            metadata.remove(field);
-        }
-        if storage.info.namespaced() {
-            metadata.insert("namespace".into(), call.namespace.into());
-        } else if metadata.get("namespace").is_some_and(|namespace| namespace == "") {
-            metadata.remove("namespace");
-        }
-        metadata.insert("uid".into(), new_uid(&*self.environment).into());
-        metadata.insert("creationTimestamp".into(), time(call.now).into());
-        if call.served.strategy().tracks_generation() {
-            metadata.insert("generation".into(), 1.into());
-        }
-        Ok(())
-    }
-
     fn name(&self, object: &mut Value) {
         let base = object::meta_str(object, "generateName");
         if object::name(object).is_empty() && !base.is_empty() {
@@ -119,6 +101,7 @@ impl Registry {
         let storage = call.storage();
         let name = object::name(&object).to_owned();
         let key = storage.key_of(object::namespace(&object), &name);
+        depth::check(&object)?;
         if call.dry_run {
             return match self.store.get(&key, Default::default()).await.map_err(errors::of_store)? {
                 Some(_) => Err(call.already_exists(&name)),
@@ -126,6 +109,7 @@ impl Registry {
             };
         }
         let object = call.for_store(object).await?;
+        depth::check(&object)?;
         let stored = bytes::Bytes::from(codec::encode(&object));
         let lease = match storage.strategy.time_to_live() {
             Some(seconds) => Some(self.leases.current(&*self.store, seconds, call.now).await?),
@@ -146,6 +130,39 @@ impl Registry {
         self.settle(storage, committed.revision.get()).await?;
         Ok(Written::stored(storage, object, &stored, committed.revision.get()))
     }
+}
+
+/// Checks what the request may not say, and sets what only the server says.
+fn identify(call: &Call<'_>, object: &mut Value, uid: &str) -> Result<(), Status> {
+    let storage = call.storage();
+    let own = object::namespace(object);
+    if storage.info.namespaced() && !own.is_empty() && own != call.namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
+    }
+    // Whoever creates by POST names nothing but the object.
+    let (name, is_named) = (object::name(object), call.options["kind"] != "CreateOptions" && !call.name.is_empty());
+    if is_named && !name.is_empty() && name != call.name {
+        let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
+        return Err(Status::bad_request(why));
+    }
+    object["apiVersion"] = call.api_version().into();
+    object["kind"] = (*storage.info.kind).into();
+    let metadata = metadata_mut(object);
+    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        metadata.remove(field);
+    }
+    if storage.info.namespaced() {
+        metadata.insert("namespace".into(), call.namespace.into());
+    } else if metadata.get("namespace").is_some_and(|namespace| namespace == "") {
+        metadata.remove("namespace");
+    }
+    metadata.insert("uid".into(), uid.into());
+    metadata.insert("creationTimestamp".into(), time(call.now).into());
+    if call.served.strategy().tracks_generation() {
+        metadata.insert("generation".into(), 1.into());
+    }
+    Ok(())
 }
 
 /// What was reserved is in the store's hands, unless it is asked only what would be.

@@ -13,7 +13,7 @@ use super::strategy::Strategy;
 use super::{Registry, errors, ownership};
 use crate::admission::Operation;
 use crate::kinds::validate::meta;
-use crate::object::{self, codec, metadata_mut};
+use crate::object::{self, codec, depth, metadata_mut};
 
 /// Makes the new object of the current one: in the stored version, or the request's where a webhook converts.
 pub(crate) type CurrentToNew<'a> = dyn Fn(Option<&Value>) -> Result<Value, Status> + Send + Sync + 'a;
@@ -112,6 +112,7 @@ impl Registry {
     async fn store_change(&self, call: &Call<'_>, entry: &Arc<Entry>, new: Value) -> Result<Attempt, Status> {
         let storage = call.storage();
         let new = call.for_store(new).await?;
+        depth::check(&new)?;
         let stored = bytes::Bytes::from(codec::encode(&new));
         if stored == entry.value {
             return Ok(Attempt::Done(Box::new(Written::of_entry(storage, entry)?)));
@@ -180,13 +181,13 @@ fn keep_system_fields(call: &Call<'_>, rules: UpdateRules, new: &mut Value, old:
     }
     let metadata = metadata_mut(new);
     metadata.remove("selfLink");
-    for field in ["resourceVersion", "generation"] {
+    for field in ["resourceVersion", "generation", "creationTimestamp"] {
         match old["metadata"].get(field) {
             Some(value) => metadata.insert(field.into(), value.clone()),
             None => metadata.remove(field),
         };
     }
-    for field in ["uid", "creationTimestamp", "namespace", "name"] {
+    for field in ["uid", "namespace", "name"] {
         if metadata.get(field).is_none_or(|value| value.is_null() || value == "")
             && let Some(value) = old["metadata"].get(field)
         {

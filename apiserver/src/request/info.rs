@@ -1,5 +1,7 @@
 //! Verb, resource and name of a request, as upstream's `RequestInfoFactory` reads them.
 
+use std::collections::HashSet;
+
 use http::Method;
 
 /// What a request asks for.
@@ -101,14 +103,13 @@ impl RequestInfo {
 
     fn read_query(&mut self, query: &str) {
         // Of what is given twice the first counts, here as for those who answer.
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (key, value) in query_pairs(query) {
-            if seen.contains(&key) {
+            if !seen.insert(key.clone()) {
                 continue;
             }
-            seen.push(key.clone());
             match key.as_str() {
-                "watch" if self.verb == "list" && !matches!(value.as_str(), "0" | "false") => {
+                "watch" if self.verb == "list" && is_true(&value) => {
                     self.verb = "watch".into();
                 }
                 "labelSelector" => self.label_selector = value,
@@ -138,6 +139,12 @@ fn verb_of(method: &Method) -> &'static str {
         Method::DELETE => "delete",
         _ => "",
     }
+}
+
+/// Whether a parameter that is given is so for its value, as upstream reads it: clients of Python write `False`.
+#[must_use]
+pub(crate) fn is_true(value: &str) -> bool {
+    value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
 /// The pairs of a query string, decoded, in order.
@@ -197,7 +204,9 @@ mod tests {
         check(Method::PUT, "/api/v1/namespaces/a/finalize", ["update", "", "v1", "a", "namespaces", "finalize", "a"]);
         check(get.clone(), "/api/v1/namespaces/a/pods", ["list", "", "v1", "a", "pods", "", ""]);
         check(get.clone(), "/api/v1/pods?watch=true", ["watch", "", "v1", "", "pods", "", ""]);
-        check(get.clone(), "/api/v1/pods?watch=0", ["list", "", "v1", "", "pods", "", ""]);
+        for (value, verb) in [("0", "list"), ("False", "list"), ("FALSE", "list"), ("", "watch"), ("True", "watch")] {
+            check(get.clone(), &format!("/api/v1/pods?watch={value}"), [verb, "", "v1", "", "pods", "", ""]);
+        }
         check(get.clone(), "/api/v1/watch/namespaces/a/pods", ["watch", "", "v1", "a", "pods", "", ""]);
         check(
             get,

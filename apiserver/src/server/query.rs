@@ -6,7 +6,7 @@ use kubewright_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::object::decode::FieldValidation;
-use crate::request::query_pairs;
+use crate::request::{is_true, query_pairs};
 use crate::table::IncludeObject;
 
 /// How long the name of a field manager may be.
@@ -26,7 +26,7 @@ impl Query {
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {
-        self.0.iter().find(|(name, _)| name == key).is_some_and(|(_, value)| !matches!(value.as_str(), "false" | "0"))
+        self.0.iter().find(|(name, _)| name == key).is_some_and(|(_, value)| is_true(value))
     }
 
     fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
@@ -131,7 +131,7 @@ impl ListOptions {
             resource_version: parse_version(version)?,
             version_match: parse_match(query.get("resourceVersionMatch"))?,
             bookmarks: query.flag("allowWatchBookmarks"),
-            send_initial_events: (!initial.is_empty()).then_some(!matches!(initial, "false" | "0")),
+            send_initial_events: (!initial.is_empty()).then(|| is_true(initial)),
             timeout_seconds: query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok()),
         };
         let faults = options.faults(watch, version);

@@ -122,6 +122,31 @@ async fn policies_change_objects_both_ways() {
     server.shutdown().await;
 }
 
+/// What is let in was authorized, counted and looked at in its namespace.
+#[tokio::test]
+async fn what_a_policy_changes_stays_where_it_is() {
+    let (server, admin) = servers().await;
+    let mutation = json!({"patchType": "JSONPatch", "jsonPatch": {"expression":
+        "[JSONPatch{op: 'add', path: '/metadata/deletionTimestamp', value: '2026-01-01T00:00:00Z'}, \
+          JSONPatch{op: 'add', path: '/metadata/uid', value: 'own'}] + (object.metadata.name == 'moved' ? \
+         [JSONPatch{op: 'replace', path: '/metadata/namespace', value: 'kube-system'}] : [])"}});
+    let policy = json!({"metadata": {"name": "moves"}, "spec": {
+        "matchConstraints": rules("configmaps", ""), "reinvocationPolicy": "Never", "mutations": [mutation]}});
+    let binding = json!({"metadata": {"name": "moves"}, "spec": {"policyName": "moves"}});
+    for (resource, object) in [("mutatingadmissionpolicies", policy), ("mutatingadmissionpolicybindings", binding)] {
+        made(&admin, &format!("{GROUP}/{resource}"), object).await;
+    }
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let refused = send_json(&admin, Method::POST, maps, &json!({"metadata": {"name": "moved"}})).await;
+    assert_eq!(refused.code, 400, "{:?}", refused.bytes);
+    assert!(refused.fault().2.contains("does not match the namespace sent on the request"), "{:?}", refused.fault());
+    assert_eq!(get(&admin, "/api/v1/namespaces/kube-system/configmaps/moved").await.code, 404);
+    let made_map = made(&admin, maps, json!({"metadata": {"name": "m"}})).await;
+    assert_eq!(made_map["metadata"]["deletionTimestamp"], Value::Null);
+    assert_ne!(made_map["metadata"]["uid"], "own");
+    server.shutdown().await;
+}
+
 /// What an expression gives must be what the kind of mutation needs: where its type tells, the policy is refused, else the
 /// request is, and a policy that may fail is passed over.
 #[tokio::test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Answer, Events, get, get_as, json, send};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const TRAINS: &str = "/apis/rail.example.com/v1/namespaces/default/trains";
+pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(super) const TRAINS: &str = "/apis/rail.example.com/v1/namespaces/default/trains";
 
 fn definition() -> Value {
     let wagons = json!({"type": "array", "maxItems": 20, "x-kubernetes-list-type": "map",
@@ -39,12 +39,12 @@ fn definition() -> Value {
             "versions": [version("v1", true), version("v1beta1", false)]}})
 }
 
-fn train(name: &str, spec: Value) -> Value {
+pub(super) fn train(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "rail.example.com/v1", "kind": "Train", "metadata": {"name": name}, "spec": spec})
 }
 
 /// Waits until a definition has a condition.
-async fn wait_for(server: &ApiServer, name: &str, condition: &str) {
+pub(super) async fn wait_for(server: &ApiServer, name: &str, condition: &str) {
     let uri = format!("{DEFINITIONS}?watch=true&fieldSelector=metadata.name%3D{name}");
     let mut events = Events::open(server, &uri, "").await;
     while let Some(event) = events.next().await {
@@ -56,7 +56,7 @@ async fn wait_for(server: &ApiServer, name: &str, condition: &str) {
     panic!("the watch ended before {name} was {condition}");
 }
 
-async fn defined() -> ApiServer {
+pub(super) async fn defined() -> ApiServer {
     let server = super::standard().await.as_user(User::admin());
     let answer = json(&server, Method::POST, DEFINITIONS, &definition()).await;
     assert_eq!(answer.code, 201, "{:?}", answer.fault());
@@ -64,11 +64,11 @@ async fn defined() -> ApiServer {
     server
 }
 
-async fn create(server: &ApiServer, name: &str, spec: Value) -> Answer {
+pub(super) async fn create(server: &ApiServer, name: &str, spec: Value) -> Answer {
     json(server, Method::POST, TRAINS, &train(name, spec)).await
 }
 
-async fn apply(server: &ApiServer, manager: &str, config: &Value) -> Answer {
+pub(super) async fn apply(server: &ApiServer, manager: &str, config: &Value) -> Answer {
     let uri = format!("{TRAINS}/{}?fieldManager={manager}", config["metadata"]["name"].as_str().unwrap());
     send(server, Method::PATCH, &uri, "application/apply-patch+yaml", config.to_string()).await
 }
