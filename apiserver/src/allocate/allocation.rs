@@ -74,9 +74,13 @@ impl Allocation<'_> {
             self.check_asked_ports(service)?;
             self.fill_in_ports(service)?;
         }
-        if claims::wants_health_check_port(service) && claims::number(&service["spec"]["healthCheckNodePort"]) == 0 {
-            let port = self.free_port(&Path::new("spec").child("healthCheckNodePort"))?;
-            service["spec"]["healthCheckNodePort"] = port.into();
+        if claims::wants_health_check_port(service) {
+            let (path, field) =
+                (Path::new("spec").child("healthCheckNodePort"), &mut service["spec"]["healthCheckNodePort"]);
+            match claims::number(field) {
+                0 => *field = self.free_port(&path)?.into(),
+                asked => self.check_asked_port(asked, &path)?,
+            }
         }
         Ok(())
     }
@@ -84,22 +88,26 @@ impl Allocation<'_> {
     fn check_asked_ports(&mut self, service: &Value) -> Result<(), FieldError> {
         for (at, port) in claims::ports(service).enumerate() {
             let asked = claims::number(&port["nodePort"]);
-            if asked == 0 || self.held.ports.contains(&asked) || self.fresh.ports.contains(&asked) {
-                continue;
+            if asked != 0 && !self.fresh.ports.contains(&asked) {
+                self.check_asked_port(asked, &Path::new("spec").child("ports").index(at).child("nodePort"))?;
             }
-            let path = Path::new("spec").child("ports").index(at).child("nodePort");
-            if !self.allocator.ports.contains(asked) {
-                let why = format!(
-                    "provided port is not in the valid range. The range of valid ports is {}",
-                    self.allocator.ports
-                );
-                return Err(FieldError::invalid(&path, asked, why));
-            }
-            if self.taken.has_port(asked) {
-                return Err(FieldError::invalid(&path, asked, "provided port is already allocated"));
-            }
-            self.fresh.ports.insert(asked);
         }
+        Ok(())
+    }
+
+    fn check_asked_port(&mut self, asked: u16, path: &Path) -> Result<(), FieldError> {
+        if self.held.ports.contains(&asked) {
+            return Ok(());
+        }
+        let range = &self.allocator.ports;
+        if !range.contains(asked) {
+            let why = format!("provided port is not in the valid range. The range of valid ports is {range}");
+            return Err(FieldError::invalid(path, asked, why));
+        }
+        if self.taken.has_port(asked) || self.fresh.ports.contains(&asked) {
+            return Err(FieldError::invalid(path, asked, "provided port is already allocated"));
+        }
+        self.fresh.ports.insert(asked);
         Ok(())
     }
 

@@ -115,3 +115,23 @@ async fn protocols_share_a_node_port_and_headless_services_have_no_address() {
     assert!(allocator.before(&mut headless, None, false).await.unwrap().is_none());
     assert_eq!(headless["spec"]["ipFamilyPolicy"], "SingleStack");
 }
+
+#[tokio::test]
+async fn a_port_for_health_checks_that_is_asked_for_is_reserved_as_others_are() {
+    let allocator = allocator("10.0.0.0/24", "30000-30010");
+    let local = |port: u16, node_port: u16| {
+        json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port,
+            "ports": [{"port": 80, "nodePort": node_port}]})
+    };
+    let _held = allocator.before(&mut service(local(30001, 30002)), None, false).await.unwrap().unwrap();
+    for (port, node_port, why) in [
+        (30001, 30003, "spec.healthCheckNodePort: Invalid value: 30001: provided port is already allocated"),
+        (30002, 30003, "spec.healthCheckNodePort: Invalid value: 30002: provided port is already allocated"),
+        (30004, 30001, "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated"),
+        (30004, 30004, "spec.healthCheckNodePort: Invalid value: 30004: provided port is already allocated"),
+        (80, 30003, "spec.healthCheckNodePort: Invalid value: 80: provided port is not in the valid range"),
+    ] {
+        let told = refused(&allocator, local(port, node_port)).await;
+        assert!(told.contains(why), "{told}");
+    }
+}

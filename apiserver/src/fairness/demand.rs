@@ -85,10 +85,10 @@ pub(super) struct Shares {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded numbers of seats, none negative")]
 #[allow(clippy::cast_precision_loss, reason = "seats are few")]
 pub(super) fn bounds(levels: &[Shares], seats: usize) -> Vec<Bounds> {
-    let total: u32 = levels.iter().map(|level| level.nominal).sum();
+    let total: u64 = levels.iter().map(|level| u64::from(level.nominal)).sum();
     let percent = |of: f64, percent: u32| (of * f64::from(percent) / 100.0).round() as usize;
     let bound = |level: &Shares| {
-        let share = seats as f64 * f64::from(level.nominal) / f64::from(total.max(1));
+        let share = seats as f64 * f64::from(level.nominal) / total.max(1) as f64;
         let nominal = share.ceil() as usize;
         let min = nominal - percent(nominal as f64, level.lendable_percent).min(nominal);
         let max = level.borrowing_percent.map_or(seats, |limit| nominal + percent(nominal as f64, limit));

@@ -73,7 +73,7 @@ struct Node<'a> {
 /// Where in a document a value is. It is written out only when it is told: there may be very many values below a very
 /// long name.
 struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
+    parent: Option<&'a Self>,
     step: Step<'a>,
 }
 

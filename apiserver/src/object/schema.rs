@@ -146,7 +146,7 @@ fn quantity(value: &mut Value) -> Result<(), String> {
     };
     let pattern = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$";
     let parsed: Quantity =
-        text.parse().map_err(|_| format!("quantities must match the regular expression '{pattern}'"))?;
+        text.trim().parse().map_err(|_| format!("quantities must match the regular expression '{pattern}'"))?;
     *value = parsed.to_string().into();
     Ok(())
 }

@@ -202,7 +202,7 @@ pub(super) struct Leases {
 const LEASE_SHARED: Duration = Duration::from_secs(60);
 
 impl Leases {
-    async fn current(&self, store: &dyn Store, seconds: u32, now: Timestamp) -> Result<LeaseId, Status> {
+    pub(super) async fn current(&self, store: &dyn Store, seconds: u32, now: Timestamp) -> Result<LeaseId, Status> {
         let mut leases = self.by_seconds.lock().await;
         if let Some((since, id)) = leases.get(&seconds)
             && now >= *since

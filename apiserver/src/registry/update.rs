@@ -120,7 +120,12 @@ impl Registry {
         if call.dry_run {
             return Ok(Attempt::Done(Box::new(Written::imagined(new))));
         }
-        let put = Op::Put(Put::new(entry.key.clone(), stored.clone()).lease(entry.lease));
+        // What vanishes by itself lives on for as long again.
+        let lease = match storage.strategy.time_to_live() {
+            Some(seconds) => Some(self.leases.current(&*self.store, seconds, call.now).await?),
+            None => entry.lease,
+        };
+        let put = Op::Put(Put::new(entry.key.clone(), stored.clone()).lease(lease));
         let txn = Txn::new()
             .when(Compare::mod_revision(entry.key.clone(), entry.mod_revision))
             .then(put)

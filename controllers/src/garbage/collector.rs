@@ -25,7 +25,8 @@ use crate::queue::WorkQueue;
 /// How often it looks for new resources.
 const RESYNC: Duration = Duration::from_secs(30);
 const WORKERS: usize = 20;
-/// How many owners are remembered as absent; UIDs are never used again, so that it holds for ever.
+/// How many owners are remembered as absent. UIDs are never used again, so that it holds for ever: of an owner where a
+/// reference says that it is. Elsewhere there may be one of that UID; references lie.
 const ABSENT_REMEMBERED: usize = 1000;
 
 pub(super) struct Collector {
@@ -38,7 +39,7 @@ struct Shared {
     graph: Mutex<Graph>,
     queue: WorkQueue<Work>,
     resources: Mutex<Vec<Served>>,
-    absent: Mutex<VecDeque<String>>,
+    absent: Mutex<VecDeque<Identity>>,
 }
 
 struct Monitor {
@@ -293,9 +294,6 @@ impl Shared {
 
     /// What became of an owner; `None` if its kind isn't served or can't own the dependent.
     async fn owner(&self, reference: &OwnerReference, namespace: &str) -> Result<Option<Owner>, Error> {
-        if lock(&self.absent).contains(&reference.uid) {
-            return Ok(Some(Owner::Absent));
-        }
         if let Some(item) = lock(&self.graph).get(&reference.uid) {
             let usable = item.identity.namespace.is_empty() || item.identity.namespace == namespace;
             if usable {
@@ -303,6 +301,9 @@ impl Shared {
             }
         }
         let identity = coordinates(reference, namespace);
+        if lock(&self.absent).contains(&identity) {
+            return Ok(Some(Owner::Absent));
+        }
         let Some(served) = self.served(&identity) else { return Ok(None) };
         if served.namespaced && namespace.is_empty() {
             return Ok(None);
@@ -312,7 +313,7 @@ impl Shared {
             Some(_) => Owner::Present,
             None => {
                 let mut absent = lock(&self.absent);
-                absent.push_back(reference.uid.clone());
+                absent.push_back(identity);
                 if absent.len() > ABSENT_REMEMBERED {
                     absent.pop_front();
                 }

@@ -234,8 +234,11 @@ fn merge_objects(old: Vec<Value>, patch: &[Value], key: &str, element: Holder) -
     Ok(order(merged, &plain, &old, &id))
 }
 
-/// The elements without directives, and the keys of those that are to be deleted; `None` if the list is to be replaced.
-fn read_directives<'a>(patch: &'a [Value], key: &str) -> Result<Option<(Vec<&'a Value>, HashSet<String>)>, Status> {
+/// The elements of a patch without directives, and the keys of those that are to be deleted.
+type Elements<'a> = (Vec<&'a Value>, HashSet<String>);
+
+/// What a patch says of the elements of a list; `None` if the list is to be replaced.
+fn read_directives<'a>(patch: &'a [Value], key: &str) -> Result<Option<Elements<'a>>, Status> {
     let (mut plain, mut deleted, mut replace) = (Vec::new(), HashSet::new(), false);
     for item in patch {
         match item.get(DIRECTIVE).map(|directive| directive.as_str()) {
