@@ -40,6 +40,8 @@ async fn pages_show_one_revision() {
     assert_eq!(names(&second), ["c02", "c03"]);
     assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
     let token = second["metadata"]["continue"].as_str().unwrap();
+    let versioned = get(&server, &format!("{CONFIGMAPS}?limit=2&continue={token}&resourceVersion=1")).await;
+    assert_eq!(versioned.fault().2, "specifying resource version is not allowed when using continue");
     let third = get(&server, &format!("{CONFIGMAPS}?limit=2&continue={token}")).await.json();
     assert_eq!((names(&third), third["metadata"].get("continue")), (vec!["c04"], None));
     let now = get(&server, CONFIGMAPS).await.json();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Secret};
-use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
 use kubewright::testing::{self, EXIT_CODE, Error, Fault, TestCluster};
 use serde::de::DeserializeOwned;
@@ -165,6 +165,11 @@ async fn events_are_forgotten_after_an_hour() {
     let event: Event =
         of(json!({"metadata": {"name": "e"}, "involvedObject": involved, "reason": "R", "type": "Normal"}));
     events.create(&PostParams::default(), &event).await.unwrap();
+    cluster.advance(Duration::from_secs(3000)).await;
+    assert!(events.get_opt("e").await.unwrap().is_some());
+    // Counted up, it lives for another hour.
+    let again = Patch::Merge(json!({"count": 2}));
+    events.patch("e", &PatchParams::default(), &again).await.unwrap();
     cluster.advance(Duration::from_secs(3000)).await;
     assert!(events.get_opt("e").await.unwrap().is_some());
     cluster.advance(Duration::from_secs(1200)).await;

@@ -2,6 +2,7 @@
 
 mod aggregated;
 mod chosen;
+mod garbage;
 mod janitor;
 mod kit;
 mod mirror;

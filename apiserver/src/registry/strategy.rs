@@ -83,6 +83,12 @@ pub trait Scaling: Send + Sync {
     fn current_replicas(&self, object: &Value) -> i64;
     /// The label selector of the pods, as text; may be empty.
     fn selector(&self, object: &Value) -> String;
+
+    /// Where the wanted replicas should be, if they are not there (default: they always are).
+    fn missing_replicas(&self, object: &Value) -> Option<&str> {
+        let _ = object;
+        None
+    }
 }
 
 impl Scaling for Scale {

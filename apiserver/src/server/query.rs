@@ -135,7 +135,14 @@ impl ListOptions {
             timeout_seconds: query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok()),
         };
         let faults = options.faults(watch, version);
-        if faults.is_empty() { Ok(options) } else { Err(invalid("ListOptions", &faults)) }
+        if !faults.is_empty() {
+            return Err(invalid("ListOptions", &faults));
+        }
+        if !watch && !options.continue_token.is_empty() && options.resource_version.is_some_and(|version| version != 0)
+        {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        Ok(options)
     }
 
     fn faults(&self, watch: bool, version: &str) -> FieldErrors {

@@ -26,6 +26,9 @@ impl Handler<'_> {
         if parts.method == Method::GET {
             let storage = &self.served.storage;
             let object = Registry::defaulted(storage, self.in_home_form().await?);
+            if let Some(path) = scale.missing_replicas(&object) {
+                return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
+            }
             return Ok(representation.document(StatusCode::OK, &scale_of(scale, &object)));
         }
         let validation = query.field_validation("UpdateOptions")?;
