@@ -61,6 +61,57 @@ async fn patches_that_double() {
     gate.close().await;
 }
 
+/// What is too deep could not be read again, and would overflow the stack where it is followed.
+#[tokio::test]
+async fn objects_that_are_too_deep() {
+    let mut gate = Gate::open().await;
+    let (admin, revisions) = (gate.admin.clone(), "/apis/apps/v1/namespaces/default/controllerrevisions");
+    let deep = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!({"a": inner}));
+    let revision = |name: &str, depth: usize| json!({"metadata": {"name": name}, "revision": 1, "data": deep(depth)});
+    let why = gate.refuses("deep-object", &[400], &admin, Tried::post(revisions, &revision("deep", 124))).await;
+    assert!(why.contains("nested too deeply"), "{why}");
+    made(&admin, revisions, revision("r", 100)).await;
+    let one = format!("{revisions}/r");
+    let below = |root: &str, depth: usize| format!("{root}{}", "/a".repeat(depth));
+    let moves: Vec<Value> = (0..2000)
+        .flat_map(|n| {
+            let (from, to) = if n % 2 == 0 { ("/x", "/y") } else { ("/y", "/x") };
+            let add = json!({"op": "add", "path": from, "value": deep(60)});
+            [add, json!({"op": "move", "from": to, "path": below(from, 60)})]
+        })
+        .collect();
+    for (attack, patch) in [
+        ("deep-in-steps", json!([{"op": "add", "path": below("/data", 100), "value": deep(100)}])),
+        ("deep-by-moves", [vec![json!({"op": "add", "path": "/y", "value": deep(60)})], moves].concat().into()),
+        ("deep-by-copies", json!([{"op": "copy", "from": "/data", "path": below("/data", 100)}])),
+    ] {
+        let tried = Tried::sent(Method::PATCH, &one, "application/json-patch+json", patch.to_string());
+        gate.refuses(attack, &[422], &admin, tried).await;
+    }
+    assert_eq!(common::send(&admin, Method::DELETE, &one, "", "").await.code, 200);
+    gate.close().await;
+}
+
+/// Told in full, what is wrong with these bodies would be some hundred GB.
+#[tokio::test]
+async fn names_that_are_told_again_and_again() {
+    let gate = Gate::open().await;
+    let (name, many) = ("n".repeat(1 << 20), 30_000);
+    let fields: String = (0..many).map(|n| format!(r#""f{n}": 1, "f{n}": 2, "#)).collect();
+    let list = "1, ".repeat(many);
+    let body =
+        format!(r#"{{"metadata": {{"name": "m"}}, "{name}": {{"l": [{list}1], {fields}"z": 1}}, {fields}"z": 1}}"#);
+    let answer = common::send(&gate.admin, Method::POST, MAPS, "application/json", body.clone()).await;
+    assert_eq!(answer.code, 201);
+    let warnings: usize = answer.headers.get_all("warning").iter().map(http::HeaderValue::len).sum();
+    assert!(warnings < 8192, "{warnings}");
+    let strict =
+        common::send(&gate.admin, Method::POST, &format!("{MAPS}?fieldValidation=Strict"), "application/json", body)
+            .await;
+    assert_eq!(strict.code, 400);
+    gate.close().await;
+}
+
 #[tokio::test]
 async fn options_of_the_wrong_type_delete_nothing() {
     let mut gate = Gate::open().await;
