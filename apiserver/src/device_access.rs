@@ -1,12 +1,16 @@
-//! Who may ask for administrative access to devices: claims in namespaces that are labelled for it.
+//! Who may ask for administrative access to devices: claims in namespaces that are labelled for it. And who may write
+//! which part of a claim's [status].
+
+mod status;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kubewright_api::field::{FieldError, Path};
+use kubewright_api::field::{FieldError, FieldErrors, Path};
 use kubewright_api::status::Status;
 use serde_json::Value;
 
+use crate::authz::{Attributes, Authorizer};
 use crate::object;
 use crate::objects::{GroupResource, Objects};
 use crate::registry::{CommitHook, Reservation};
@@ -20,17 +24,21 @@ pub(crate) struct DeviceAccess {
     kind: &'static str,
     /// Where the requests are.
     requests: &'static str,
+    /// Decides who may write which part of the status.
+    authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 impl DeviceAccess {
     /// For claims.
-    pub(crate) fn of_claims(objects: Arc<dyn Objects>) -> Self {
-        Self { objects, kind: "ResourceClaim", requests: "/spec/devices/requests" }
+    pub(crate) fn of_claims(objects: Arc<dyn Objects>, authorizer: Arc<dyn Authorizer>) -> Self {
+        let requests = "/spec/devices/requests";
+        Self { objects, kind: "ResourceClaim", requests, authorizer: Some(authorizer) }
     }
 
     /// For templates of claims.
     pub(crate) fn of_templates(objects: Arc<dyn Objects>) -> Self {
-        Self { objects, kind: "ResourceClaimTemplate", requests: "/spec/spec/devices/requests" }
+        let requests = "/spec/spec/devices/requests";
+        Self { objects, kind: "ResourceClaimTemplate", requests, authorizer: None }
     }
 
     /// Where access is asked for, or given, that wasn't before. What is asked for never changes.
@@ -53,6 +61,15 @@ impl DeviceAccess {
 
 #[async_trait]
 impl CommitHook for DeviceAccess {
+    async fn unauthorized(&self, request: &Attributes, object: &Value, old: &Value) -> FieldErrors {
+        match &self.authorizer {
+            Some(authorizer) if request.subresource == "status" => {
+                status::unauthorized(&**authorizer, request, object, old).await
+            }
+            _ => FieldErrors::new(),
+        }
+    }
+
     async fn before(
         &self,
         object: &mut Value,

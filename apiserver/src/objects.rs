@@ -36,6 +36,13 @@ impl<'a> GroupResource<'a> {
 pub trait Observer: Send + Sync + 'static {
     /// An object was created or changed (`Some`), or deleted (`None`).
     fn changed(&self, namespace: &str, name: &str, object: Option<&Value>);
+
+    /// An object is there, but it can't be read any more: its key was taken away, or its bytes are broken. Nobody knows
+    /// what it says. Whoever grants something by it takes it for deleted, as here; whoever refuses something by it must
+    /// not. When it can be read again, [`changed`](Self::changed) tells.
+    fn unreadable(&self, namespace: &str, name: &str) {
+        self.changed(namespace, name, None);
+    }
 }
 
 /// The server's objects, in their storage version, without authorization and admission.
@@ -48,6 +55,16 @@ pub trait Objects: Send + Sync + 'static {
 
     /// All objects of a resource, or those of one namespace, out of the watch cache.
     fn cached_list(&self, resource: GroupResource<'_>, namespace: Option<&str>) -> Vec<Value>;
+
+    /// Whether everything that is stored of a resource, or in one namespace of it, can be read: what can't be is in
+    /// neither [`cached`](Self::cached) nor [`cached_list`](Self::cached_list).
+    ///
+    /// # Errors
+    /// 500 about the first object that can't be.
+    fn readable(&self, resource: GroupResource<'_>, namespace: Option<&str>) -> Result<(), Status> {
+        let _ = (resource, namespace);
+        Ok(())
+    }
 
     /// Whether the resource is served at all.
     fn serves(&self, resource: GroupResource<'_>) -> bool {

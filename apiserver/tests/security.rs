@@ -6,6 +6,8 @@ mod common;
 mod attacks;
 #[path = "gate/audit.rs"]
 mod audit;
+#[path = "gate/claims.rs"]
+mod claims;
 #[path = "gate/configured.rs"]
 mod configured;
 #[path = "gate/limited.rs"]

@@ -23,9 +23,12 @@ plugin! {
 
 impl LimitRanger {
     /// The items of all limit ranges of the namespace.
-    fn limits(&self, a: &AdmissionAttributes<'_>) -> Vec<Value> {
-        let ranges = self.objects.cached_list(GroupResource::core("limitranges"), Some(a.namespace));
-        ranges.iter().flat_map(|range| range["spec"]["limits"].as_array().cloned().unwrap_or_default()).collect()
+    fn limits(&self, a: &AdmissionAttributes<'_>) -> Result<Vec<Value>, Status> {
+        let ranges = GroupResource::core("limitranges");
+        self.objects.readable(ranges, Some(a.namespace))?;
+        let ranges = self.objects.cached_list(ranges, Some(a.namespace));
+        let limits = ranges.iter().flat_map(|range| range["spec"]["limits"].as_array().cloned().unwrap_or_default());
+        Ok(limits.collect())
     }
 }
 
@@ -200,7 +203,7 @@ impl Admission for LimitRanger {
 
     async fn admit(&self, a: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
         if a.resource == "pods" {
-            let limits = self.limits(a);
+            let limits = self.limits(a)?;
             if !limits.is_empty() {
                 default_pod(&mut a.object, &limits);
             }
@@ -209,7 +212,7 @@ impl Admission for LimitRanger {
     }
 
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
-        let limits = self.limits(a);
+        let limits = self.limits(a)?;
         let mut faults =
             if a.resource == "pods" { check_pod(&a.object, &limits) } else { check_claim(&a.object, &limits) };
         let mut told = BTreeSet::new();

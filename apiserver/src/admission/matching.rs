@@ -267,6 +267,13 @@ impl Matcher {
     }
 }
 
+/// Refuses while some of what configures admission can't be read, in upstream's words for when it was not read yet.
+pub(super) fn ready(objects: &dyn Objects, resources: &[&str], a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+    let group = "admissionregistration.k8s.io";
+    let readable = resources.iter().try_for_each(|name| objects.readable(GroupResource::new(group, name), None));
+    readable.map_err(|_| a.forbidden("not yet ready to handle request"))
+}
+
 /// Whether a request configures admission itself: no webhook and no policy may stand in its way.
 pub(super) fn configures_admission(a: &AdmissionAttributes<'_>) -> bool {
     a.group == "admissionregistration.k8s.io"

@@ -59,8 +59,10 @@ impl ResourceQuota {
     }
 
     /// Those of the namespace.
-    fn quotas(&self, a: &AdmissionAttributes<'_>) -> Vec<Value> {
-        self.objects.cached_list(GroupResource::core("resourcequotas"), Some(a.namespace))
+    fn quotas(&self, a: &AdmissionAttributes<'_>) -> Result<Vec<Value>, Status> {
+        let quotas = GroupResource::core("resourcequotas");
+        self.objects.readable(quotas, Some(a.namespace))?;
+        Ok(self.objects.cached_list(quotas, Some(a.namespace)))
     }
 
     /// What a quota limits must be said.
@@ -127,12 +129,12 @@ impl ResourceQuota {
 
     async fn count(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
         let matches = |quota: &&Value| matches_scopes(quota, a.group, a.resource, &a.object);
-        if self.limited.is_empty() && !self.quotas(a).iter().any(|quota| matches(&quota)) {
+        if self.limited.is_empty() && !self.quotas(a)?.iter().any(|quota| matches(&quota)) {
             return Ok(());
         }
         let counting = self.counting.get(a.namespace, Mutex::default);
         let _one_at_a_time = counting.lock().await;
-        let quotas = self.quotas(a);
+        let quotas = self.quotas(a)?;
         quotas.iter().filter(matches).try_for_each(|quota| Self::specified(a, quota))?;
         limited::covered(&self.limited, a, &quotas)?;
         // All must agree before any is counted.

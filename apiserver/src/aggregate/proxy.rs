@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use kubewright_api::status::Status;
-use tokio_util::sync::CancellationToken;
 
 use super::{Extension, Extensions};
 use crate::body::{self, Body};
-use crate::connect::pass_on;
+use crate::connect::{Tunnels, pass_on};
+use crate::layers::is_long_running;
 use crate::objects::Objects;
 use crate::remote::{Https, of_service};
 use crate::request::{Context, RequestInfo, User, escape_header_key};
@@ -24,7 +24,7 @@ pub struct Aggregator {
     identity: Option<(Arc<str>, Arc<str>)>,
     /// Spreads requests over the endpoints.
     turn: AtomicUsize,
-    draining: CancellationToken,
+    tunnels: Tunnels,
 }
 
 impl Aggregator {
@@ -33,9 +33,9 @@ impl Aggregator {
         extensions: Arc<Extensions>,
         objects: Arc<dyn Objects>,
         identity: Option<(Arc<str>, Arc<str>)>,
-        draining: CancellationToken,
+        tunnels: Tunnels,
     ) -> Self {
-        Self { extensions, objects, https: Https::default(), identity, turn: AtomicUsize::new(0), draining }
+        Self { extensions, objects, https: Https::default(), identity, turn: AtomicUsize::new(0), tunnels }
     }
 
     fn extension(&self, info: &RequestInfo) -> Option<Arc<Extension>> {
@@ -58,6 +58,7 @@ impl Aggregator {
         let extension = extension.ok_or_else(|| broken("service unavailable".to_owned()))?;
         // It told who asks by its own means; what the client said of that is not passed on.
         let user = identity_headers(&context.user).map_err(broken)?;
+        let place = self.tunnels.open(is_long_running(&context.info)).map_err(|status| body::status(&status))?;
         let (namespace, name, port) = &extension.service;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let address = of_service(&*self.objects, namespace, name, *port, turn);
@@ -69,7 +70,7 @@ impl Aggregator {
         let path = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         let host = target.url.authority().map_or_else(String::new, ToString::to_string);
         request.extensions_mut().remove::<Context>();
-        let answer = pass_on(&self.draining, request, stream, &host, &path, user).await;
+        let answer = pass_on(&place, request, stream, &host, &path, user).await;
         answer.map_err(|status| broken(status.message))
     }
 }

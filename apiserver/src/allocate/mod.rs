@@ -74,6 +74,11 @@ impl CommitHook for ServiceAllocator {
         if fresh.is_empty() {
             return Ok(None);
         }
+        if let Some((namespace, name)) = taken.unknown() {
+            let why =
+                format!("the Service {namespace}/{name} can't be read: nobody knows what addresses and ports it has");
+            return Err(Status::internal(why));
+        }
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let id = taken.reserve((text("namespace"), text("name")), fresh);
         Ok(Some(Box::new(Held::new(&self.taken, id))))
@@ -85,6 +90,10 @@ impl CommitHook for ServiceAllocator {
 impl Observer for ServiceAllocator {
     fn changed(&self, namespace: &str, name: &str, object: Option<&Value>) {
         self.taken().observe((namespace.to_owned(), name.to_owned()), object.map(Claims::of));
+    }
+
+    fn unreadable(&self, namespace: &str, name: &str) {
+        self.taken().lose((namespace.to_owned(), name.to_owned()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the Services that exist have, and what writes under way have reserved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ pub(super) struct Taken {
     services: BTreeMap<(String, String), Claims>,
     addresses: BTreeMap<IpAddr, usize>,
     ports: BTreeMap<u16, usize>,
+    /// Services that can't be read and were not read before: nobody knows what they have.
+    unreadable: BTreeSet<(String, String)>,
     /// What writes under way have reserved.
     pub(super) pending: BTreeMap<u64, Pending>,
     next_reservation: u64,
@@ -72,8 +74,21 @@ impl Taken {
         self.pending.retain(|_, pending| pending.unknown_since.is_none_or(|since| since.elapsed() < UNKNOWN_MAX));
     }
 
+    /// That Service can't be read any more: it keeps what it had, if that is known.
+    pub(super) fn lose(&mut self, service: (String, String)) {
+        if !self.services.contains_key(&service) {
+            self.unreadable.insert(service);
+        }
+    }
+
+    /// Namespace and name of a Service that may have anything: nothing can be given away then.
+    pub(super) fn unknown(&self) -> Option<(&str, &str)> {
+        self.unreadable.first().map(|(namespace, name)| (namespace.as_str(), name.as_str()))
+    }
+
     /// Notes what that Service has now; `None` if it is gone.
     pub(super) fn observe(&mut self, service: (String, String), claims: Option<Claims>) {
+        self.unreadable.remove(&service);
         if let Some(before) = self.services.remove(&service) {
             self.discount(&before);
         }

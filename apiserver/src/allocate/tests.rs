@@ -135,3 +135,18 @@ async fn a_port_for_health_checks_that_is_asked_for_is_reserved_as_others_are() 
         assert!(told.contains(why), "{told}");
     }
 }
+
+#[tokio::test]
+async fn what_a_service_has_that_cannot_be_read_stays_taken() {
+    let allocator = allocator("10.0.0.0/24", "30000-30010");
+    let object = service(json!({"clusterIP": "10.0.0.9", "ports": [{"port": 80}]}));
+    allocator.changed("n", "s", Some(&object));
+    allocator.unreadable("n", "s");
+    assert!(refused(&allocator, json!({"clusterIP": "10.0.0.9"})).await.contains("provided IP is already allocated"));
+    assert!(allocator.before(&mut service(json!({})), None, false).await.is_ok(), "others are free");
+    // Of one that never was read nobody knows what it has.
+    allocator.unreadable("n", "other");
+    assert!(refused(&allocator, json!({})).await.contains("the Service n/other can't be read"));
+    allocator.changed("n", "other", None);
+    assert!(allocator.before(&mut service(json!({})), None, false).await.is_ok());
+}

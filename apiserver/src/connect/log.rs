@@ -8,6 +8,7 @@ use kubewright_api::status::Status;
 use serde_json::Value;
 
 use super::pod::{self, Query};
+use super::tunnels::Place;
 use super::{DialNode, NodeAddress, upgrade};
 use crate::body::{Body, BoxError};
 use crate::request::query_pairs;
@@ -17,9 +18,10 @@ pub(super) async fn stream(
     node: &NodeAddress,
     pod: &Value,
     query: Option<&str>,
+    place: &Place,
 ) -> Result<Response<Body>, Status> {
     let path = path(pod, query)?;
-    let answer = upgrade::send(dial, node, &path, Request::new(Empty::<Bytes>::new())).await?;
+    let answer = upgrade::send(dial, node, &path, Request::new(Empty::<Bytes>::new()), place).await?;
     if !answer.status().is_success() {
         return Err(upgrade::refusal(answer).await);
     }

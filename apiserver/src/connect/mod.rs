@@ -7,6 +7,7 @@ mod log;
 mod options;
 mod pod;
 mod proxy;
+mod tunnels;
 mod upgrade;
 
 use std::sync::Arc;
@@ -14,44 +15,42 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{Request, Response};
 use kubewright_api::status::Status;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use self::dial::{DialNode, KubeletTls, NodeStream};
 use self::options::Options;
 pub use self::pod::NodeAddress;
 pub use self::proxy::Proxy;
 pub(crate) use self::proxy::pass_on;
+pub use self::tunnels::Tunnels;
 use crate::admission::Admission;
 use crate::body::{self, Body};
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo};
 use crate::server::Endpoint;
 
-/// Tunnels that one server carries at once; more are refused with 429.
-const TUNNELS_MAX: usize = 4096;
+/// Host and port as URLs and `Host` headers have them.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
 
 /// Answers `pods/log`, `pods/exec`, `pods/attach` and `pods/portforward`.
 pub struct Connect {
     objects: Arc<dyn Objects>,
     dial: Option<Arc<dyn DialNode>>,
     admission: Arc<[Arc<dyn Admission>]>,
-    /// Counts the tunnels that are open.
-    tunnels: TaskTracker,
-    draining: CancellationToken,
+    tunnels: Tunnels,
 }
 
 impl Connect {
-    /// An endpoint that reaches kubelets through `dial`; without one it answers that it can't. Tunnels end once
-    /// `draining` is cancelled.
+    /// An endpoint that reaches kubelets through `dial`; without one it answers that it can't.
     #[must_use]
     pub fn new(
         objects: Arc<dyn Objects>,
         dial: Option<Arc<dyn DialNode>>,
         admission: Arc<[Arc<dyn Admission>]>,
-        draining: CancellationToken,
+        tunnels: Tunnels,
     ) -> Self {
-        Self { objects, dial, admission, tunnels: TaskTracker::new(), draining }
+        Self { objects, dial, admission, tunnels }
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -68,16 +67,13 @@ impl Connect {
         let node = self.node_of(&pod, &info.name)?;
         admit::admit(&self.admission, &context, &options).await?;
         match info.subresource.as_str() {
-            "log" => log::stream(dial.as_ref(), &node, &pod, request.uri().query()).await,
-            _ if self.tunnels.len() >= TUNNELS_MAX => {
-                Err(Status::too_many_requests("too many connections into pods are open; close some first", 1))
-            }
+            "log" => log::stream(dial.as_ref(), &node, &pod, request.uri().query(), &self.tunnels.open(true)?).await,
             subresource => {
+                let place = self.tunnels.open(true)?;
                 let path = pod::stream_path(subresource, &pod, &options)?;
-                let (response, tunnel) = upgrade::open(dial.as_ref(), &node, &path, request).await?;
+                let (response, tunnel) = upgrade::open(dial.as_ref(), &node, &path, request, &place).await?;
                 if let Some(tunnel) = tunnel {
-                    let draining = self.draining.clone();
-                    self.tunnels.spawn(async move { draining.run_until_cancelled(tunnel).await });
+                    place.spawn(tunnel);
                 }
                 Ok(response)
             }
@@ -107,5 +103,17 @@ impl Endpoint for Connect {
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
         self.answer(request).await.unwrap_or_else(|status| body::status(&status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_version_6_are_in_brackets() {
+        for (host, expected) in [("10.0.0.1", "10.0.0.1:80"), ("fd00::5", "[fd00::5]:80"), ("node", "node:80")] {
+            assert_eq!(authority(host, 80), expected);
+        }
     }
 }

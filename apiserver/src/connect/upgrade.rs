@@ -11,7 +11,8 @@ use hyper_util::rt::TokioIo;
 use kubewright_api::status::Status;
 use tokio::time::timeout;
 
-use super::{DialNode, NodeAddress};
+use super::tunnels::Place;
+use super::{DialNode, NodeAddress, authority};
 use crate::body::{self, Body};
 
 /// How long a kubelet has to answer the first request on a connection.
@@ -35,6 +36,7 @@ pub(super) async fn open(
     node: &NodeAddress,
     path: &str,
     mut request: Request<Body>,
+    place: &Place,
 ) -> Result<(Response<Body>, Option<impl Future<Output = ()> + Send + use<>>), Status> {
     let client = request.extensions_mut().remove::<OnUpgrade>();
     let (Some(client), true) = (client, request.headers().contains_key(header::UPGRADE)) else {
@@ -43,7 +45,7 @@ pub(super) async fn open(
     let mut handshake = Request::new(Empty::<Bytes>::new());
     *handshake.method_mut() = request.method().clone();
     copy_handshake(request.headers(), handshake.headers_mut());
-    let mut answer = send(dial, node, path, handshake).await?;
+    let mut answer = send(dial, node, path, handshake, place).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(answer).await);
     }
@@ -76,12 +78,13 @@ pub(super) async fn tunnel(client: OnUpgrade, kubelet: OnUpgrade) {
     }
 }
 
-/// Sends a request to a kubelet over a connection of its own.
+/// Sends a request to a kubelet over a connection of its own, which takes that place.
 pub(super) async fn send(
     dial: &dyn DialNode,
     node: &NodeAddress,
     path: &str,
     mut request: Request<Empty<Bytes>>,
+    place: &Place,
 ) -> Result<Response<Incoming>, Status> {
     let unreachable = |error: &dyn std::fmt::Display| {
         Status::internal(format!("error dialing backend: node {:?} at {}:{}: {error}", node.name, node.host, node.port))
@@ -90,13 +93,13 @@ pub(super) async fn send(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
     // It ends by itself once the answer, or the tunnel, is done or dropped.
-    tokio::spawn(async move {
+    place.spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a connection to a kubelet ended");
         }
     });
     *request.uri_mut() = path.parse().map_err(|_| Status::bad_request("the path can't be sent to the kubelet"))?;
-    let host = format!("{}:{}", node.host, node.port);
+    let host = authority(&node.host, node.port);
     request.headers_mut().insert(header::HOST, host.parse().map_err(|_| unreachable(&"its address is malformed"))?);
     match timeout(ANSWER_LIMIT, sender.send_request(request)).await {
         Ok(Ok(response)) => Ok(response),

@@ -124,7 +124,8 @@ impl Definitions {
                     _ => {}
                 }
             }
-            if !self.objects.cached_list(resource, None).is_empty() {
+            // What can't be read can't be deleted either, and is there.
+            if self.objects.readable(resource, None).is_err() || !self.objects.cached_list(resource, None).is_empty() {
                 return Ok(false);
             }
         }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Document, aggregated, resources};
 use crate::aggregate::{Extension, Extensions, priority};
 use crate::body::{self, Body};
+use crate::layers::info_of;
 use crate::registry::ResourceInfo;
 use crate::registry::table::Resources;
 use crate::request::RequestInfo;
@@ -208,7 +209,7 @@ impl Endpoint for Groups {
         if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
             return body::status(&Status::method_not_allowed());
         }
-        self.answer(request.uri().path(), request.headers())
+        self.answer(&info_of(&request).path, request.headers())
     }
 }
 

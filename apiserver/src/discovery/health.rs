@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
+use crate::layers::info_of;
 use crate::metrics::{Count, Named};
 use crate::remote::{Remote, Target};
 use crate::request::{RequestInfo, query_pairs};
@@ -214,9 +215,9 @@ impl Endpoint for Health {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        match path.trim_start_matches('/').split_once('/') {
-            None => self.root(path.trim_start_matches('/'), query).await,
+        let (info, query) = (info_of(&request), request.uri().query().unwrap_or_default());
+        match info.path.trim_start_matches('/').split_once('/') {
+            None => self.root(info.path.trim_start_matches('/'), query).await,
             Some((root, "")) => self.root(root, query).await,
             Some((root, name)) => self.single(root, name).await,
         }

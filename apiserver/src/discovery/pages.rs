@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::authn::token::Issuer;
 use crate::body::{self, Body};
-use crate::layers::Metrics;
+use crate::layers::{Metrics, info_of};
 use crate::registry::StorageMetrics;
 use crate::request::RequestInfo;
 use crate::server::Endpoint;
@@ -85,7 +85,7 @@ impl Endpoint for MetricsPage {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let text = if request.uri().path() == "/metrics/slis" {
+        let text = if info_of(&request).path == "/metrics/slis" {
             self.metrics.render_slis()
         } else {
             if let Some((metrics, store)) = &self.store {
@@ -126,7 +126,7 @@ impl Endpoint for TokenKeys {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        let mut response = if request.uri().path().trim_end_matches('/') == KEY_SET {
+        let mut response = if info_of(&request).path.trim_end_matches('/') == KEY_SET {
             let mut response = body::json(StatusCode::OK, &self.issuer.key_set());
             let kind = HeaderValue::from_static("application/jwk-set+json");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -12,7 +12,7 @@ use kubewright_store::{
 };
 
 use super::Encryption;
-use super::provider::{ENCRYPTED, Fault};
+use super::provider::Fault;
 
 /// How a value is handed out that can't be opened, with the reason behind it. It is no JSON, so whoever decodes it fails.
 const UNREADABLE: &str = "k8s:enc:unreadable: ";
@@ -141,16 +141,10 @@ async fn open_events(encryption: &Encryption, batch: WatchEvents) -> Result<Watc
     Ok(WatchEvents::new(batch.revision, events.into()))
 }
 
-/// What a stored value says of why it can't be read, if it can't for its encryption.
+/// Why a value can't be opened that was handed out all the same; nothing of one that no provider is configured for.
 pub(crate) fn why_unreadable(value: &[u8]) -> Option<String> {
-    if !value.starts_with(ENCRYPTED) {
-        return None;
-    }
-    let reason = value.strip_prefix(UNREADABLE.as_bytes());
-    Some(reason.map_or_else(
-        || "it is encrypted, and no provider is configured for it".to_owned(),
-        |reason| String::from_utf8_lossy(reason).into_owned(),
-    ))
+    let reason = value.strip_prefix(UNREADABLE.as_bytes())?;
+    Some(String::from_utf8_lossy(reason).into_owned())
 }
 
 #[async_trait]

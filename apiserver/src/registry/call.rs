@@ -12,6 +12,7 @@ use super::Registry;
 use super::storage::{Served, Storage};
 use super::strategy::{Strategy, StrategyContext};
 use crate::admission::{self, Admission, AdmissionAttributes, Operation};
+use crate::authz::Attributes;
 use crate::custom::{self, ConversionWebhook, Converter};
 use crate::object::codec;
 use crate::object::decode::{self, Expected, FieldValidation};
@@ -22,6 +23,8 @@ use crate::request::{User, Warnings};
 pub(crate) struct Call<'a> {
     pub(crate) served: &'a Served,
     pub(crate) user: &'a User,
+    /// As authorizers know it: `update` or `patch` of what is there.
+    pub(crate) verb: &'a str,
     pub(crate) now: Timestamp,
     pub(crate) namespace: &'a str,
     /// Empty while a name is yet to be generated.
@@ -89,6 +92,22 @@ impl<'a> Call<'a> {
         match self.subresource {
             "" => Ok(self.served.strategy()),
             name => self.served.strategy().subresource(name).ok_or_else(Status::no_such_path),
+        }
+    }
+
+    /// What the request asked authorizers for.
+    pub(super) fn request(&self) -> Attributes {
+        Attributes {
+            user: self.user.clone(),
+            verb: self.verb.to_owned(),
+            group: self.served.info.group.to_string(),
+            version: self.served.info.version.to_string(),
+            namespace: self.namespace.to_owned(),
+            resource: self.served.info.plural.to_string(),
+            subresource: self.subresource.to_owned(),
+            name: self.name.to_owned(),
+            is_resource_request: true,
+            ..Attributes::default()
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Listed {
 }
 
 /// Where the next page starts. The revision is -1 for pages that need not belong to one revision.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Token {
     v: String,
     rv: i64,
@@ -90,23 +90,13 @@ impl Registry {
         if !params.continue_token.is_empty() {
             let token = Token::decode(&params.continue_token)?;
             let revision = u64::try_from(token.rv).ok();
-            return self.list_at(storage, selection, revision, Some(&token.start), params.limit).await.map_err(
-                |error| match error {
-                    Error::Compacted { .. } => token.expired(),
-                    error => errors::of_store(error),
-                },
-            );
+            let expired = || token.clone().expired();
+            return self.list_at(storage, selection, (revision, Some(&token.start)), params.limit, expired).await;
         }
         match params.resource_version {
             Some(revision) if params.exact => {
-                return self.list_at(storage, selection, Some(revision), None, params.limit).await.map_err(|error| {
-                    match error {
-                        Error::Compacted { .. } => {
-                            Status::expired("The resourceVersion for the provided list is too old.")
-                        }
-                        error => errors::of_store(error),
-                    }
-                });
+                let expired = || Status::expired("The resourceVersion for the provided list is too old.");
+                return self.list_at(storage, selection, (Some(revision), None), params.limit, expired).await;
             }
             Some(revision) => self.wait_for(revision).await?,
             None => self.wait_for_latest().await?,
@@ -114,25 +104,25 @@ impl Registry {
         // As upstream: whoever takes any state gets all of it.
         let limit = if params.resource_version == Some(0) { 0 } else { params.limit };
         if limit == 0 {
-            let (objects, revision) = storage.cache.list(selection, self.published());
+            let (objects, revision) = storage.cache.list(selection, self.published())?;
             return Ok(Listed { objects, revision, continue_token: None, remaining: None });
         }
-        let page = storage.cache.list_page(selection, limit, self.published());
+        let page = storage.cache.list_page(selection, limit, self.published())?;
         let last = page.objects.last().filter(|_| page.rest > 0);
         let continue_token = last.and_then(|last| Token::encode(page.revision, &last.path));
         let remaining = (page.rest > 0 && !selection.is_selective()).then_some(page.rest);
         Ok(Listed { objects: page.objects, revision: page.revision, continue_token, remaining })
     }
 
-    /// Lists one revision out of the store; without one, whatever is newest.
+    /// Lists one revision out of the store from a path on; without one, whatever is newest, or all.
     async fn list_at(
         &self,
         storage: &Storage,
         selection: &Selection,
-        revision: Option<u64>,
-        start: Option<&str>,
+        (revision, start): (Option<u64>, Option<&str>),
         limit: usize,
-    ) -> Result<Listed, Error> {
+        expired: impl Fn() -> Status + Send,
+    ) -> Result<Listed, Status> {
         let prefix = format!("{}{}", storage.prefix, selection.path_prefix);
         let whole = KeyRange::prefix(prefix.as_str());
         let mut range = match (start, whole.end()) {
@@ -143,18 +133,19 @@ impl Registry {
         loop {
             let options = RangeOptions::latest().revision(at);
             let options = if limit > 0 { options.limit(limit).with_count() } else { options };
-            let page = self.store.range(range.clone(), options).await?;
+            let page = self.store.range(range.clone(), options).await.map_err(|error| match error {
+                Error::Compacted { .. } => expired(),
+                error => errors::of_store(error),
+            })?;
             at = Some(page.revision);
             for (index, entry) in page.entries.iter().enumerate() {
                 let path = String::from_utf8_lossy(&entry.key[storage.prefix.len()..]).into_owned();
-                let revision = entry.mod_revision.get();
-                let cached = storage
-                    .decode(entry)
-                    .and_then(|object| Cached::new(storage, &object, &entry.value, &path, revision));
-                if let Ok(cached) = cached
-                    && selection.matches(&cached)
-                {
-                    objects.push(Arc::new(cached));
+                if selection.may_hold(&path) {
+                    let object = storage.decode(entry)?;
+                    let cached = Cached::new(storage, &object, &entry.value, &path, entry.mod_revision.get())?;
+                    if selection.matches(&cached) {
+                        objects.push(Arc::new(cached));
+                    }
                 }
                 let more = page.more || index + 1 < page.entries.len();
                 if limit > 0 && objects.len() == limit && more {

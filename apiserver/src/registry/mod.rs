@@ -161,6 +161,7 @@ impl Registry {
         let key = storage.key_of(namespace, name);
         let entry = self.store.get(&key, ReadOptions::latest()).await.map_err(errors::of_store)?;
         let entry = entry.ok_or_else(|| Status::not_found(&storage.info.group, &storage.info.plural, name))?;
+        storage::check_decrypted(&entry)?;
         storage.splice(&entry.value, entry.mod_revision.get())
     }
 

@@ -57,6 +57,7 @@ impl OwnObjects {
         Call {
             served,
             user: &self.user,
+            verb: "update",
             now: self.registry.environment.now(),
             namespace,
             name,
@@ -84,9 +85,14 @@ impl Objects for OwnObjects {
         let Some(storage) = self.registry.storage(resource) else { return Vec::new() };
         let path_prefix = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
         let selection = Selection { path_prefix, ..Selection::default() };
-        let (objects, _) = storage.cache.list(&selection, 0);
-        let decoded = objects.iter().filter_map(|cached| cached.decode().ok());
+        let decoded = storage.cache.readable(&selection);
+        let decoded = decoded.iter().filter_map(|cached| cached.decode().ok());
         decoded.map(|object| Registry::defaulted(&storage, object)).collect()
+    }
+
+    fn readable(&self, resource: GroupResource<'_>, namespace: Option<&str>) -> Result<(), Status> {
+        let Some(storage) = self.registry.storage(resource) else { return Ok(()) };
+        storage.cache.check_readable(namespace)
     }
 
     fn serves(&self, resource: GroupResource<'_>) -> bool {

@@ -121,7 +121,6 @@ impl Storage {
         if let Some(bytes) = self.splice_as_stored(stored, revision) {
             return Ok(bytes);
         }
-        check_decrypted(stored)?;
         let object = self.read(stored, revision).map_err(Status::internal)?;
         let encoded = codec::encode(&object);
         Ok(codec::splice(&encoded, self.offset_in(&encoded), revision))
@@ -153,23 +152,27 @@ impl Storage {
     }
 
     /// The object in an entry of the store.
+    ///
+    /// # Errors
+    /// 500: it is encrypted still, or it is no object.
     pub(crate) fn decode(&self, entry: &Entry) -> Result<Value, Status> {
-        check_decrypted(&entry.value)?;
+        check_decrypted(entry)?;
         self.read(&entry.value, entry.mod_revision.get())
             .map_err(|error| Status::internal(format!("the stored object {} cannot be decoded: {error}", entry.key)))
     }
 }
 
 /// 500 for a value that is encrypted still.
-#[cfg_attr(not(feature = "encryption"), allow(clippy::unnecessary_wraps, reason = "nothing is encrypted"))]
-fn check_decrypted(stored: &[u8]) -> Result<(), Status> {
-    #[cfg(feature = "encryption")]
-    if let Some(why) = crate::encryption::why_unreadable(stored) {
-        return Err(Status::internal(format!("the stored object cannot be decrypted: {why}")));
+pub(super) fn check_decrypted(entry: &Entry) -> Result<(), Status> {
+    if !entry.value.starts_with(b"k8s:enc:") {
+        return Ok(());
     }
+    #[cfg(feature = "encryption")]
+    let why = crate::encryption::why_unreadable(&entry.value);
     #[cfg(not(feature = "encryption"))]
-    let _ = stored;
-    Ok(())
+    let why: Option<String> = None;
+    let why = why.unwrap_or_else(|| "identity transformer tried to read encrypted data".to_owned());
+    Err(Status::internal(format!("unable to transform key {:?}: {why}", entry.key.to_string())))
 }
 
 impl Served {

@@ -9,6 +9,7 @@ use kubewright_api::names;
 use kubewright_api::status::Status;
 use serde_json::Value;
 
+use crate::authz::Attributes;
 use crate::request::User;
 use crate::table;
 
@@ -280,6 +281,13 @@ pub trait Reservation: Send {
 /// Takes part in the writes of a resource, such as by allocating addresses. May do IO.
 #[async_trait]
 pub trait CommitHook: Send + Sync + 'static {
+    /// What who asks may not change so, although they may write there. Told with what else is wrong with the object, and
+    /// asked before validation of an update.
+    async fn unauthorized(&self, request: &Attributes, object: &Value, old: &Value) -> FieldErrors {
+        let _ = (request, object, old);
+        FieldErrors::new()
+    }
+
     /// Before validation of a create (`old` is `None`) or an update. What is reserved in a dry run must not last: its
     /// reservation is dropped.
     async fn before(

@@ -88,14 +88,16 @@ impl Registry {
         let mut new = call.admit(Operation::Update, new, Some(&old)).await?;
         strategy.prepare_for_update(&call.context(), &mut new, &old);
         bump_generation(call.served.strategy(), &mut new, &old);
-        let mut reservation = match storage.hook.get() {
-            Some(hook) => hook.before(&mut new, Some(&old), call.dry_run).await?,
-            None => None,
-        };
+        let (mut unauthorized, mut reservation) = (FieldErrors::new(), None);
+        if let Some(hook) = storage.hook.get() {
+            unauthorized = hook.unauthorized(&call.request(), &new, &old).await;
+            reservation = hook.before(&mut new, Some(&old), call.dry_run).await?;
+        }
         if !rules.manages_fields && !at_once {
             ownership::note(call, rules.subresource, &mut new, Some(&old));
         }
-        refuse(call, &new, &faults(strategy, &new, &old))?;
+        unauthorized.extend(faults(strategy, &new, &old));
+        refuse(call, &new, &unauthorized)?;
         for warning in strategy.warnings(&new, Some(&old)) {
             call.warnings.add(warning);
         }

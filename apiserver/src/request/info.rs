@@ -9,7 +9,7 @@ use http::Method;
 pub struct RequestInfo {
     /// Whether it is about a resource, and not about a path such as `/version`.
     pub is_resource_request: bool,
-    /// The path.
+    /// The path, with what is percent-encoded in it decoded.
     pub path: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, `proxy`; for other paths the
     /// method in lower case.
@@ -40,9 +40,9 @@ impl RequestInfo {
     /// Reads a request's line.
     #[must_use]
     pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Self {
-        let mut info = Self { path: path.to_owned(), verb: method.as_str().to_lowercase(), ..Self::default() };
         // Decoded first, as upstream does: a server behind this one sees a slash in `%2F`, too.
         let decoded = decode(path);
+        let mut info = Self { path: decoded.clone(), verb: method.as_str().to_lowercase(), ..Self::default() };
         let mut parts: Vec<String> = decoded.trim_matches('/').split('/').map(str::to_owned).collect();
         if parts.len() < 3 || !matches!(parts[0].as_str(), "api" | "apis") {
             return info;
@@ -165,10 +165,10 @@ fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if bytes[at] == b'%' => {
-                out.push(byte);
+        let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        match digit(at + 1).zip(digit(at + 2)) {
+            Some((high, low)) if bytes[at] == b'%' => {
+                out.push(high << 4 | low);
                 at += 3;
             }
             _ => {
@@ -224,6 +224,30 @@ mod tests {
         check(Method::GET, "/apis/g.io/v1%2Fnamespaces%2fa/widgets/x/sub", expected);
         check(Method::GET, "/apis/g.io/v1%2Fwidgets", ["list", "g.io", "v1", "", "widgets", "", ""]);
         check(Method::GET, "/api/v1/nodes/a%252Fproxy", ["get", "", "v1", "", "nodes", "", "a%2Fproxy"]);
+    }
+
+    #[test]
+    fn what_is_not_encoded_properly_stays_as_it_is() {
+        for (text, expected) in [
+            ("a%2Fb", "a/b"),
+            ("%c3%A4", "ä"),
+            ("%", "%"),
+            ("%2", "%2"),
+            ("%+5", "%+5"),
+            ("%-1%zz%2x", "%-1%zz%2x"),
+            ("%25", "%"),
+            ("%%35", "%5"),
+            ("%é", "%é"),
+        ] {
+            assert_eq!(decode(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_of_no_resource_are_decoded_too() {
+        let i = info(Method::GET, "/%6detrics");
+        assert_eq!((i.is_resource_request, i.path.as_str()), (false, "/metrics"));
+        assert_eq!(info(Method::GET, "/healthz%2Fetcd").path, "/healthz/etcd");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::custom::Converter;
 use crate::environment::Environment;
 use crate::layers::WatchMeter;
 use crate::registry::Registry;
-use crate::registry::cache::{Cached, Delivery, Lagged, Watcher};
+use crate::registry::cache::{Broken, Cached, Delivery, Lagged, Watcher};
 use crate::registry::storage::Served;
 use crate::table::IncludeObject;
 
@@ -101,9 +101,10 @@ impl WatchStream {
             }
             // Read before looking for events: what is published is in the window.
             let published = self.registry.published();
-            if let Err(lagged) = self.watcher.poll(&mut self.pending) {
-                self.over = true;
-                return Some(self.fail(&too_slow(lagged)));
+            match self.watcher.poll(&mut self.pending) {
+                Ok(()) => {}
+                Err(Broken::Lagged(lagged)) => return Some(self.fail(&too_slow(lagged))),
+                Err(Broken::Unreadable(status)) => return Some(self.fail(&status)),
             }
             if !self.pending.is_empty() {
                 continue;

@@ -21,6 +21,7 @@ use serde_json::Value;
 use self::compiled::{Binding, Policy};
 use super::AdmissionAttributes;
 use super::asked::shown_namespace;
+use super::matching::ready;
 use crate::objects::{GroupResource, Objects, Observer};
 
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -33,6 +34,8 @@ type Bound = (Arc<Policy>, Vec<Arc<Binding>>);
 /// Policies and bindings of one sort, kept compiled.
 #[derive(Debug, Default)]
 struct Policies {
+    /// The names of what describes them, and of their bindings.
+    resources: [&'static str; 2],
     known: Mutex<Known>,
     /// Those of them that do anything, in the order of their names.
     bound: RwLock<Arc<[Bound]>>,
@@ -48,6 +51,9 @@ struct Definitions(Arc<Policies>);
 struct Bindings(Arc<Policies>);
 
 impl Observer for Definitions {
+    /// It stays in force; nothing else is let in meanwhile.
+    fn unreadable(&self, _: &str, _: &str) {}
+
     fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
         self.0.change(|known| match object {
             // Changes of its status are no reason to compile it again.
@@ -59,6 +65,8 @@ impl Observer for Definitions {
 }
 
 impl Observer for Bindings {
+    fn unreadable(&self, _: &str, _: &str) {}
+
     fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
         self.0.change(|known| match object {
             Some(object) => _ = known.bindings.insert(name.to_owned(), Arc::new(Binding::read(name, object))),
@@ -68,8 +76,8 @@ impl Observer for Bindings {
 }
 
 impl Policies {
-    fn observing(objects: &dyn Objects, policies: &str, bindings: &str) -> Arc<Self> {
-        let all = Arc::new(Self::default());
+    fn observing(objects: &dyn Objects, policies: &'static str, bindings: &'static str) -> Arc<Self> {
+        let all = Arc::new(Self { resources: [policies, bindings], ..Self::default() });
         objects.observe(GroupResource::new(GROUP, policies), Arc::new(Definitions(Arc::clone(&all))));
         objects.observe(GroupResource::new(GROUP, bindings), Arc::new(Bindings(Arc::clone(&all))));
         all
@@ -87,8 +95,14 @@ impl Policies {
         *self.bound.write().unwrap_or_else(PoisonError::into_inner) = bound;
     }
 
-    fn is_empty(&self) -> bool {
-        self.bound.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether nothing is to be judged, and that is known.
+    fn is_empty(&self, objects: &dyn Objects, a: &AdmissionAttributes<'_>) -> bool {
+        self.bound.read().unwrap_or_else(PoisonError::into_inner).is_empty() && self.ready(objects, a).is_ok()
+    }
+
+    /// Fails while a policy or a binding can't be read.
+    fn ready(&self, objects: &dyn Objects, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        ready(objects, &self.resources, a)
     }
 
     fn bound(&self) -> Arc<[Bound]> {

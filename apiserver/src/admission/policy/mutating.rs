@@ -297,10 +297,11 @@ impl Admission for MutatingPolicies {
     }
 
     fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
-        !self.policies.is_empty() && !configures_admission(a)
+        !configures_admission(a) && !self.policies.is_empty(&*self.objects, a)
     }
 
     async fn admit(&self, a: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
+        self.policies.ready(&*self.objects, a)?;
         a.reinvocation.begin(Self::NAME, &a.object);
         let (invocations, mut faults) = self.collect(a).await;
         if !invocations.is_empty() {

@@ -42,6 +42,7 @@ pub(super) async fn collect(
         None => {
             let selector: LabelSelector =
                 serde_json::from_value(reference["selector"].clone()).map_err(|error| error.to_string())?;
+            objects.readable(resource, namespaced.then_some(namespace)).map_err(|status| status.message)?;
             let all = objects.cached_list(resource, namespaced.then_some(namespace));
             all.into_iter().filter(|object| selector.matches(&JsonLabels(&object["metadata"]["labels"]))).collect()
         }

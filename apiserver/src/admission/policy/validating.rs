@@ -348,10 +348,11 @@ impl Admission for ValidatingPolicies {
     }
 
     fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
-        !self.policies.is_empty() && !configures_admission(a)
+        !configures_admission(a) && !self.policies.is_empty(&*self.objects, a)
     }
 
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        self.policies.ready(&*self.objects, a)?;
         let mut first = None;
         for (policy, bindings) in self.policies.bound().iter() {
             let refusals = self.judge(a, policy, bindings).await?;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use kubewright_api::status::Status;
 use serde_json::Value;
 
+use crate::admission::AdmissionAttributes;
 use crate::admission::conditions::Conditions;
-use crate::admission::matching::Matcher;
+use crate::admission::matching::{Matcher, ready};
 use crate::objects::{GroupResource, Objects, Observer};
 
 /// One webhook.
@@ -55,14 +57,16 @@ impl Hook {
 /// All webhooks of one sort, in the order of their configurations' names.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
+    /// The resource of their configurations.
+    resource: &'static str,
     by_configuration: Mutex<BTreeMap<String, Vec<Arc<Hook>>>>,
     all: RwLock<Arc<[Arc<Hook>]>>,
 }
 
 impl Hooks {
     /// Those that the configurations of that resource describe, from now on.
-    pub(super) fn observing(objects: &dyn Objects, resource: &str) -> Arc<Self> {
-        let hooks = Arc::new(Self::default());
+    pub(super) fn observing(objects: &dyn Objects, resource: &'static str) -> Arc<Self> {
+        let hooks = Arc::new(Self { resource, ..Self::default() });
         objects.observe(GroupResource::new("admissionregistration.k8s.io", resource), Arc::clone(&hooks) as _);
         hooks
     }
@@ -71,12 +75,21 @@ impl Hooks {
         Arc::clone(&self.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// Whether there is nothing to ask, and that is known.
+    pub(super) fn is_empty(&self, objects: &dyn Objects, a: &AdmissionAttributes<'_>) -> bool {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).is_empty() && self.ready(objects, a).is_ok()
+    }
+
+    /// Fails while a configuration can't be read.
+    pub(super) fn ready(&self, objects: &dyn Objects, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        ready(objects, &[self.resource], a)
     }
 }
 
 impl Observer for Hooks {
+    /// Its webhooks go on being asked; nothing else is let in meanwhile.
+    fn unreadable(&self, _: &str, _: &str) {}
+
     fn changed(&self, _: &str, name: &str, object: Option<&Value>) {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let mut read = Vec::new();

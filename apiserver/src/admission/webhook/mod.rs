@@ -42,7 +42,7 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     fn new(
-        resource: &str,
+        resource: &'static str,
         objects: Arc<dyn Objects>,
         authorizer: Arc<dyn Authorizer>,
         environment: Arc<dyn Environment>,
@@ -194,10 +194,11 @@ impl Admission for MutatingWebhooks {
     }
 
     fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
-        !self.shared.hooks.is_empty() && !configures_admission(a)
+        !configures_admission(a) && !self.shared.hooks.is_empty(&*self.shared.caller.objects, a)
     }
 
     async fn admit(&self, a: &mut AdmissionAttributes<'_>) -> Result<(), Status> {
+        self.shared.hooks.ready(&*self.shared.caller.objects, a)?;
         a.reinvocation.begin(Self::NAME, &a.object);
         for (at, hook) in self.shared.hooks.all().iter().enumerate() {
             self.ask(at, hook, a).await?;
@@ -262,10 +263,11 @@ impl Admission for ValidatingWebhooks {
     }
 
     fn handles(&self, a: &AdmissionAttributes<'_>) -> bool {
-        !self.shared.hooks.is_empty() && !configures_admission(a)
+        !configures_admission(a) && !self.shared.hooks.is_empty(&*self.shared.caller.objects, a)
     }
 
     async fn validate(&self, a: &AdmissionAttributes<'_>) -> Result<(), Status> {
+        self.shared.hooks.ready(&*self.shared.caller.objects, a)?;
         let hooks = self.shared.hooks.all();
         let mut meant = Vec::new();
         for hook in hooks.iter() {

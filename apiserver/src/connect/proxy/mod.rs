@@ -4,7 +4,9 @@ mod headers;
 mod target;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,27 +15,33 @@ use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use kubewright_api::status::Status;
-use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
-use self::target::{Candidate, Reach, Target};
+use self::target::{Candidate, Named, Reach, Target};
 use super::options::Options;
-use super::{DialNode, NodeAddress, NodeStream, admit, upgrade};
+use super::tunnels::Place;
+use super::{DialNode, NodeAddress, NodeStream, Tunnels, admit, authority, upgrade};
 use crate::admission::Admission;
 use crate::body::{self, Body, BoxError};
+use crate::layers::is_long_running;
 use crate::objects::{GroupResource, Objects};
+use crate::remote::{self, Https};
 use crate::request::{Context, RequestInfo};
 use crate::server::Endpoint;
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers `nodes/proxy`, `pods/proxy` and `services/proxy`.
 pub struct Proxy {
     objects: Arc<dyn Objects>,
     dial: Option<Arc<dyn DialNode>>,
     admission: Arc<[Arc<dyn Admission>]>,
-    draining: CancellationToken,
+    tunnels: Tunnels,
     reach: Reach,
+    /// For whoever is asked for by `https:`. As upstream any certificate will do: nobody issues one for a pod's address. What
+    /// the client sent to prove who it is stays here.
+    https: Https,
+    /// Spreads requests over the endpoints of services.
+    turn: AtomicUsize,
 }
 
 impl fmt::Debug for Proxy {
@@ -47,15 +55,17 @@ fn unreachable(error: impl fmt::Display) -> Status {
 }
 
 impl Proxy {
-    /// Reaches kubelets through `dial`, pods and services in the clear. Connections end once `draining` is cancelled.
+    /// Reaches kubelets through `dial`; pods, services and other ports of nodes in the clear, or over TLS if a request asks
+    /// for `https:`.
     #[must_use]
     pub fn new(
         objects: Arc<dyn Objects>,
         dial: Option<Arc<dyn DialNode>>,
         admission: Arc<[Arc<dyn Admission>]>,
-        draining: CancellationToken,
+        tunnels: Tunnels,
     ) -> Self {
-        Self { objects, dial, admission, draining, reach: Reach::default() }
+        let (reach, https, turn) = (Reach::default(), Https::default(), AtomicUsize::new(0));
+        Self { objects, dial, admission, tunnels, reach, https, turn }
     }
 
     /// Reaches pods at loopback addresses too, or not (default: not): who may write the status of a pod can then have the
@@ -71,33 +81,52 @@ impl Proxy {
         let context = context.ok_or_else(|| Status::internal("the request has no context"))?;
         let info = &context.info;
         admit::admit(&self.admission, &context, &Options::of(info, "")?).await?;
+        let place = self.tunnels.open(is_long_running(info))?;
         let path = target::rest_of_path(&request, info);
-        let (tls, name, port) = target::proxied(&info.name);
-        if info.resource == "nodes" {
-            let node = self.objects.get(GroupResource::core("nodes"), "", name).await?;
-            let node = NodeAddress::of(&node)?;
-            let dial = self.dial.as_ref().ok_or_else(|| Status::unavailable("this server reaches no kubelets"))?;
-            let stream = dial.dial(&node).await.map_err(unreachable)?;
-            return pass_on(&self.draining, request, stream, &node.host, &path, HeaderMap::new()).await;
-        }
-        if tls {
-            return Err(Status::bad_request("pods and services are proxied to in the clear only"));
-        }
-        let target = if info.resource == "pods" {
-            let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, name).await?;
-            target::pod_target(&pod, port, self.reach)?
-        } else {
-            self.service_target(info, name, port).await?
+        let named = Named::read(info)?;
+        let target = match info.resource.as_str() {
+            "nodes" => {
+                let node = self.objects.get(GroupResource::core("nodes"), "", named.name).await?;
+                let node = NodeAddress::of(&node)?;
+                if named.is_kubelet(&node) {
+                    let dial =
+                        self.dial.as_ref().ok_or_else(|| Status::unavailable("this server reaches no kubelets"))?;
+                    let stream = dial.dial(&node).await.map_err(unreachable)?;
+                    let host = authority(&node.host, node.port);
+                    return pass_on(&place, request, stream, &host, &path, HeaderMap::new()).await;
+                }
+                Target { host: node.host, port: named.number()? }
+            }
+            "pods" => {
+                let pod = self.objects.get(GroupResource::core("pods"), &info.namespace, named.name).await?;
+                target::pod_target(&pod, &named, self.reach)?
+            }
+            _ => self.service_target(info, &named).await?,
         };
-        let Target { host, port } = &target;
-        let connect = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect((host.as_str(), *port)));
-        let stream = connect.await.map_err(unreachable)?.map_err(unreachable)?;
-        let host = format!("{host}:{port}");
-        pass_on(&self.draining, request, Box::new(stream), &host, &path, HeaderMap::new()).await
+        let stream = self.connect(&target, named.tls).await?;
+        let host = authority(&target.host, target.port);
+        pass_on(&place, request, stream, &host, &path, HeaderMap::new()).await
     }
 
-    async fn service_target(&self, info: &RequestInfo, name: &str, port: &str) -> Result<Target, Status> {
-        let service = self.objects.get(GroupResource::core("services"), &info.namespace, name).await?;
+    /// Connects to an address that is looked at, and to no other that a name may stand for a moment later.
+    async fn connect(&self, target: &Target, tls: bool) -> Result<Box<dyn NodeStream>, Status> {
+        let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
+        let found = tokio::time::timeout(LOOKUP_LIMIT, lookup).await.map_err(unreachable)?.map_err(unreachable)?;
+        let found: Vec<SocketAddr> = found.collect();
+        let Some(first) = found.first() else { return Err(unreachable("no addresses for hostname")) };
+        if !found.iter().all(|address| self.reach.allows(address.ip())) {
+            return Err(Status::bad_request("address not allowed"));
+        }
+        let url = format!("{}://{}", if tls { "https" } else { "http" }, authority(&target.host, target.port));
+        let mut remote =
+            remote::Target::new(url.parse().map_err(|_| Status::bad_request("the address can't be used"))?);
+        remote.connect = Some((first.ip().to_string(), first.port()));
+        remote.insecure = true;
+        self.https.connect(&remote).await.map_err(unreachable)
+    }
+
+    async fn service_target(&self, info: &RequestInfo, named: &Named<'_>) -> Result<Target, Status> {
+        let service = self.objects.get(GroupResource::core("services"), &info.namespace, named.name).await?;
         let slices = GroupResource::new("discovery.k8s.io", "endpointslices");
         let slices = self.objects.cached_list(slices, Some(&info.namespace));
         let pods = GroupResource::core("pods");
@@ -105,18 +134,23 @@ impl Proxy {
         let is_pod = |candidate: &Candidate| {
             let (namespace, name) = &candidate.pod;
             *namespace == info.namespace
-                && self.reach.allows(&candidate.target.host)
+                && candidate.target.host.parse().is_ok_and(|ip| self.reach.allows(ip))
                 && self.objects.cached(pods, namespace, name).is_some_and(|pod| candidate.is(&pod))
         };
-        let found = target::service_targets(&service, &slices, port).into_iter().find(is_pod);
+        let mut candidates = target::service_targets(&service, &slices, named)?;
+        if !candidates.is_empty() {
+            let first = self.turn.fetch_add(1, Ordering::Relaxed) % candidates.len();
+            candidates.rotate_left(first);
+        }
         let none = || Status::unavailable(format!("no endpoints available for service {:?}", info.name));
-        found.map(|candidate| candidate.target).ok_or_else(none)
+        candidates.into_iter().find(is_pod).map(|candidate| candidate.target).ok_or_else(none)
     }
 }
 
-/// Passes a request on over a connection, with those headers added, and its answer back; upgrades it if both ends agree.
+/// Passes a request on over a connection that takes that place, with those headers added, and its answer back; upgrades it
+/// if both ends agree.
 pub(crate) async fn pass_on(
-    draining: &CancellationToken,
+    place: &Place,
     mut request: Request<Body>,
     stream: Box<dyn NodeStream>,
     host: &str,
@@ -125,12 +159,10 @@ pub(crate) async fn pass_on(
 ) -> Result<Response<Body>, Status> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(unreachable)?;
-    let ended = draining.clone();
     // Ends with the answer's body, or with the server.
-    tokio::spawn(async move {
-        tokio::select! {
-            () = ended.cancelled() => {}
-            _ = connection.with_upgrades() => {}
+    place.spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection that was passed on ended");
         }
     });
     let upgrades = headers::is_upgrade(request.headers());
@@ -146,8 +178,7 @@ pub(crate) async fn pass_on(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let server = hyper::upgrade::on(&mut answer);
         let client = client.ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
-        let draining = draining.clone();
-        tokio::spawn(async move { draining.run_until_cancelled(upgrade::tunnel(client, server)).await });
+        place.spawn(upgrade::tunnel(client, server));
         return Ok(answer.map(|_| body::empty()));
     }
     let (mut parts, answer) = answer.into_parts();

@@ -84,12 +84,25 @@ impl Cached {
         })
     }
 
+    /// What is known of an object that can't be read.
+    pub(super) fn unreadable(path: &str, revision: u64) -> Self {
+        Self {
+            path: path.into(),
+            revision,
+            bytes: Bytes::new(),
+            splice_offset: 0,
+            labels: Box::default(),
+            fields: Box::default(),
+            protobuf: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
+        name_in(&self.path)
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.path.split_once('/').map_or("", |(namespace, _)| namespace)
+        namespace_in(&self.path)
     }
 
     /// The object.
@@ -131,26 +144,51 @@ impl Cached {
     }
 }
 
+/// The name in `{ns}/{name}` or `{name}`.
+pub(super) fn name_in(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// The namespace in `{ns}/{name}`; nothing in `{name}`.
+pub(super) fn namespace_in(path: &str) -> &str {
+    path.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
 impl Labels for Cached {
     fn label(&self, key: &str) -> Option<&str> {
         self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 }
 
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Set,
+    Deleted,
+    /// It has a new state, which can't be read.
+    Unreadable,
+}
+
 /// A change in the cache's history.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) revision: u64,
-    /// The new state; of a deletion the last state, as of the deletion's revision.
+    pub(crate) kind: ChangeKind,
+    /// The new state; of a deletion the last state, as of the deletion's revision; of what can't be read its path alone.
     pub(crate) object: Arc<Cached>,
     pub(crate) prev: Option<Arc<Cached>>,
-    pub(crate) deleted: bool,
     /// When it came, to tell when it is old.
     pub(crate) at: Instant,
     /// The event as a line of a watch, encoded by the first watcher that needs it and shared by all.
     pub(crate) line: OnceLock<Bytes>,
     /// The same in protobuf.
     pub(crate) frame: OnceLock<Bytes>,
+}
+
+impl Change {
+    pub(super) fn new(revision: u64, kind: ChangeKind, object: Arc<Cached>, prev: Option<Arc<Cached>>) -> Self {
+        Self { revision, kind, object, prev, at: Instant::now(), line: OnceLock::new(), frame: OnceLock::new() }
+    }
 }
 
 /// What a list or a watch asks for.
@@ -166,9 +204,18 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// Whether an object at that path may be selected, whatever else it is.
+    pub(crate) fn may_hold(&self, path: &str) -> bool {
+        let named = self.fields.exact("metadata.name").is_none_or(|name| name_in(path) == name);
+        named && self.is_within(path)
+    }
+
+    fn is_within(&self, path: &str) -> bool {
+        path.starts_with(self.path_prefix.as_str()) && self.name.as_ref().is_none_or(|name| name_in(path) == name)
+    }
+
     pub(crate) fn matches(&self, cached: &Cached) -> bool {
-        cached.path.starts_with(self.path_prefix.as_str())
-            && self.name.as_ref().is_none_or(|name| cached.name() == name)
+        self.is_within(&cached.path)
             && (self.labels.is_everything() || self.labels.matches(cached))
             && self.fields.matches(|path| match path {
                 "metadata.name" => Some(cached.name()),

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use kubewright_api::status::Status;
 use kubewright_store::{
-    Entry, Error, EventKind, KeyRange, RangeOptions, Revision, Store, WatchEvents, WatchOptions, WatchStream,
+    Entry, Error, EventKind, KeyRange, RangeOptions, ReadOptions, Revision, Store, WatchEvents, WatchOptions,
+    WatchStream,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Cached;
-use super::resource::Incoming;
+use super::resource::{Incoming, State};
+use super::unreadable::Unreadable;
 use crate::custom::CacheUse;
 use crate::registry::published::Published;
 use crate::registry::storage::Storage;
@@ -25,6 +28,10 @@ const PAGE: usize = 2000;
 /// How long it is waited before the store is asked again: not at all the first time, then this and ever longer.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often what could not be read is tried again, and how many objects of a resource at a time.
+const TRIED_AGAIN: Duration = Duration::from_secs(1);
+const TRIED_AT_ONCE: usize = 16;
 
 /// Where the objects are that define resources, as keys write it.
 const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -37,6 +44,10 @@ pub(crate) struct Feed {
     published: Arc<Published>,
     /// Someone waits for a revision that may bring no change: ask the store for its progress.
     ask: watch::Receiver<u64>,
+    /// Some objects can't be read, and are to be tried again.
+    unreadable: AtomicBool,
+    /// Which of them were tried last, by the prefix of their resource.
+    tried: HashMap<String, Arc<str>>,
 }
 
 impl Feed {
@@ -46,7 +57,7 @@ impl Feed {
         published: Arc<Published>,
         ask: watch::Receiver<u64>,
     ) -> Self {
-        Self { store, resources, published, ask }
+        Self { store, resources, published, ask, unreadable: AtomicBool::new(false), tried: HashMap::new() }
     }
 
     /// Fills the caches with what the store holds, and watches it from there on.
@@ -56,10 +67,8 @@ impl Feed {
         let mut objects: HashMap<String, Vec<Incoming>> = HashMap::new();
         let revision = self
             .read(range.clone(), at, |entry| {
-                if let Some((prefix, storage, path)) = self.locate(&entry.key)
-                    && let Some(new) = decode(&storage, path, &entry.value, entry.mod_revision)
-                {
-                    let incoming = Incoming { path: path.into(), new: Some(new) };
+                if let Some((prefix, storage, path)) = self.locate(&entry.key) {
+                    let incoming = self.decode(&storage, path, entry);
                     objects.entry(prefix.to_owned()).or_default().push(incoming);
                 }
             })
@@ -150,9 +159,7 @@ impl Feed {
         let mut objects = Vec::new();
         let read = |entry: &Entry| {
             let path = String::from_utf8_lossy(&entry.key[storage.prefix.len()..]).into_owned();
-            if let Some(new) = decode(storage, &path, &entry.value, entry.mod_revision) {
-                objects.push(Incoming { path: path.as_str().into(), new: Some(new) });
-            }
+            objects.push(self.decode(storage, &path, entry));
         };
         let revision = self.read(KeyRange::prefix(storage.prefix.as_str()), at, read).await?;
         Ok((revision, objects))
@@ -200,12 +207,20 @@ impl Feed {
 
     async fn follow(&mut self, stream: &mut WatchStream) -> Error {
         let progress = stream.progress();
+        let mut next_try = Instant::now() + TRIED_AGAIN;
         // What was asked for on the stream before may not have been answered.
         if *self.ask.borrow_and_update() > self.published.revision() {
             progress.ask();
         }
         loop {
+            let again = self.unreadable.load(Ordering::Relaxed);
             tokio::select! {
+                () = tokio::time::sleep_until(next_try), if again => {
+                    if let Err(error) = self.try_again().await {
+                        return error;
+                    }
+                    next_try = Instant::now() + TRIED_AGAIN;
+                }
                 batch = stream.next() => match batch {
                     Some(Ok(batch)) => {
                         if let Err(error) = self.apply(&batch).await {
@@ -229,20 +244,13 @@ impl Feed {
         let mut defining = Vec::new();
         for event in batch.events.iter() {
             let Some((prefix, storage, path)) = self.locate(&event.entry.key) else { continue };
-            let new = match event.kind {
-                EventKind::Put => match decode(&storage, path, &event.entry.value, event.entry.mod_revision) {
-                    Some(new) => Some(new),
-                    None => continue,
-                },
-                EventKind::Delete => None,
+            let incoming = match event.kind {
+                EventKind::Put => self.decode(&storage, path, &event.entry),
+                EventKind::Delete => Incoming { path: path.into(), state: State::Gone },
             };
             if prefix == DEFINITIONS {
-                let object = new
-                    .as_ref()
-                    .map(|(cached, object)| object.clone().unwrap_or_else(|| cached.decode().unwrap_or_default()));
-                defining.push((path.to_owned(), object));
+                defining.extend(incoming.definition().map(|object| (path.to_owned(), object)));
             }
-            let incoming = Incoming { path: path.into(), new };
             match changed.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &storage)) {
                 Some((_, list)) => list.push(incoming),
                 None => changed.push((storage, vec![incoming])),
@@ -258,6 +266,49 @@ impl Feed {
         Ok(())
     }
 
+    /// Tries some of what could not be read; if one of them can be, everything of its resource.
+    async fn try_again(&mut self) -> Result<(), Error> {
+        let mut left = false;
+        for (prefix, storage) in self.resources.storages() {
+            let after = self.tried.remove(&prefix);
+            let paths = storage.cache.unreadable_after(after.as_deref(), TRIED_AT_ONCE);
+            let Some(last) = paths.last().cloned() else { continue };
+            let mut readable = false;
+            for path in &paths {
+                let key = format!("{}{path}", storage.prefix).into();
+                let entry = self.store.get(&key, ReadOptions::latest()).await?;
+                readable |= entry.is_some_and(|entry| storage.decode(&entry).is_ok());
+            }
+            if readable {
+                for incoming in self.read_objects(&storage, None).await?.1 {
+                    let definition = incoming.definition().filter(|_| prefix == DEFINITIONS).flatten();
+                    let path = Arc::clone(&incoming.path);
+                    let recovered = storage.cache.recover(incoming);
+                    if let Some(object) = definition.filter(|_| recovered) {
+                        self.redefine(&path, Some(&object), Revision(self.published.revision())).await?;
+                    }
+                }
+            }
+            self.tried.insert(prefix, last);
+            left |= !storage.cache.unreadable_after(None, 1).is_empty();
+        }
+        self.unreadable.store(left, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A stored object for its cache.
+    fn decode(&self, storage: &Storage, path: &str, entry: &Entry) -> Incoming {
+        let state = match decode(storage, path, entry) {
+            Ok((cached, object)) => State::Is(cached, object),
+            Err(status) => {
+                tracing::warn!(error = %status, prefix = storage.prefix, path, "a stored object can't be read");
+                self.unreadable.store(true, Ordering::Relaxed);
+                State::Unreadable(Unreadable { revision: entry.mod_revision.get(), why: Box::new(status) })
+            }
+        };
+        Incoming { path: path.into(), state }
+    }
+
     /// The storage of a key and the rest of the key.
     fn locate<'k>(&self, key: &'k [u8]) -> Option<(&'k str, Arc<Storage>, &'k str)> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
@@ -268,24 +319,26 @@ impl Feed {
     }
 }
 
+impl Incoming {
+    /// A definition's new state, `None` inside if it is gone; nothing if it can't be read: what it defined last stays.
+    fn definition(&self) -> Option<Option<serde_json::Value>> {
+        match &self.state {
+            State::Is(_, Some(object)) => Some(Some(object.clone())),
+            State::Is(cached, None) => Some(cached.decode().ok()),
+            State::Unreadable(_) => None,
+            State::Gone => Some(None),
+        }
+    }
+}
+
 /// A stored object for its cache, and the object itself if it had to be decoded.
-fn decode(
-    storage: &Storage,
-    path: &str,
-    stored: &[u8],
-    revision: Revision,
-) -> Option<(Cached, Option<serde_json::Value>)> {
-    let revision = revision.get();
+fn decode(storage: &Storage, path: &str, entry: &Entry) -> Result<(Cached, Option<serde_json::Value>), Status> {
+    let (stored, revision) = (&entry.value, entry.mod_revision.get());
     if !storage.cache.is_observed()
         && let Some(cached) = Cached::without_decoding(storage, stored, path, revision)
     {
-        return Some((cached, None));
+        return Ok((cached, None));
     }
-    let decoded = storage.read(stored, revision).map_err(Status::internal);
-    let cached = decoded.and_then(|object| Ok((Cached::new(storage, &object, stored, path, revision)?, Some(object))));
-    cached
-        .inspect_err(|error| {
-            tracing::warn!(%error, prefix = storage.prefix, path, "a stored object cannot be decoded");
-        })
-        .ok()
+    let object = storage.decode(entry)?;
+    Ok((Cached::new(storage, &object, stored, path, revision)?, Some(object)))
 }

@@ -7,8 +7,10 @@
 mod cached;
 pub(crate) mod feed;
 mod resource;
+mod unreadable;
 mod watcher;
 
-pub(crate) use cached::{Cached, Change, Selection};
+pub(crate) use cached::{Cached, Selection};
+use cached::{Change, ChangeKind};
 pub(crate) use resource::{Limits, ResourceCache};
-pub(crate) use watcher::{Delivery, Lagged, Watcher};
+pub(crate) use watcher::{Broken, Delivery, Lagged, Watcher};

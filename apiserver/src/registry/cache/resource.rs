@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use kubewright_api::status::Status;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Cached, Change, Selection};
+use super::cached::{name_in, namespace_in};
+use super::unreadable::Unreadable;
+use super::{Cached, Change, ChangeKind, Selection};
 use crate::fairness::Extent;
 use crate::objects::Observer;
 
@@ -40,6 +43,8 @@ pub(crate) struct ResourceCache {
 
 pub(super) struct Inner {
     pub(super) objects: BTreeMap<Arc<str>, Arc<Cached>>,
+    /// What is stored beside them and can't be read.
+    pub(super) unreadable: BTreeMap<Arc<str>, Unreadable>,
     pub(super) changes: VecDeque<Arc<Change>>,
     changes_bytes: usize,
     /// The sequence number of the first change in the window.
@@ -55,14 +60,22 @@ pub(super) struct Inner {
 /// A change of one object, decoded, on its way into the cache.
 pub(super) struct Incoming {
     pub(super) path: Arc<str>,
-    /// The new state and the object it was made of, if that was decoded; `None` for a deletion.
-    pub(super) new: Option<(Cached, Option<Value>)>,
+    pub(super) state: State,
+}
+
+/// What an object is from then on.
+pub(super) enum State {
+    /// This, with the object it was made of, if that was decoded.
+    Is(Cached, Option<Value>),
+    Unreadable(Unreadable),
+    Gone,
 }
 
 impl ResourceCache {
     pub(crate) fn new() -> Self {
         let inner = Inner {
             objects: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             changes: VecDeque::new(),
             changes_bytes: 0,
             first: 0,
@@ -78,7 +91,7 @@ impl ResourceCache {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,18 +113,26 @@ impl ResourceCache {
     }
 
     /// All selected objects in the order of their paths, and the revision they are of, which is `published` or later.
-    pub(crate) fn list(&self, selection: &Selection, published: u64) -> (Vec<Arc<Cached>>, u64) {
+    ///
+    /// # Errors
+    /// What is to be said if one of them can't be read.
+    pub(crate) fn list(&self, selection: &Selection, published: u64) -> Result<(Vec<Arc<Cached>>, u64), Status> {
         let inner = self.read();
-        (inner.select(selection).cloned().collect(), inner.revision.max(published))
+        inner.check_readable(selection)?;
+        Ok((inner.select(selection).cloned().collect(), inner.revision.max(published)))
     }
 
     /// Up to `limit` selected objects after a path, whether there are more, and the revision they are of.
-    pub(crate) fn list_page(&self, selection: &Selection, limit: usize, published: u64) -> Page {
+    ///
+    /// # Errors
+    /// As for [`list`](Self::list), whichever page it would be on.
+    pub(crate) fn list_page(&self, selection: &Selection, limit: usize, published: u64) -> Result<Page, Status> {
         let inner = self.read();
+        inner.check_readable(selection)?;
         let mut selected = inner.select(selection);
         let objects: Vec<_> = selected.by_ref().take(limit).cloned().collect();
         let rest = selected.count();
-        Page { objects, rest, revision: inner.revision.max(published) }
+        Ok(Page { objects, rest, revision: inner.revision.max(published) })
     }
 
     /// Whether anyone wants to see objects decoded.
@@ -125,6 +146,9 @@ impl ResourceCache {
             if let Ok(object) = cached.decode() {
                 observer.changed(cached.namespace(), cached.name(), Some(&object));
             }
+        }
+        for path in inner.unreadable.keys() {
+            observer.unreadable(namespace_in(path), name_in(path));
         }
         inner.observers.push(observer);
     }
@@ -142,7 +166,7 @@ impl ResourceCache {
     pub(super) fn renew(&self, objects: Vec<Incoming>) {
         let mut inner = self.write();
         for incoming in objects {
-            let Some((cached, object)) = incoming.new else { continue };
+            let State::Is(cached, object) = incoming.state else { continue };
             if inner.objects.get(&incoming.path).is_some_and(|known| known.revision == cached.revision) {
                 inner.tell(&cached, object);
                 inner.objects.insert(incoming.path, Arc::new(cached));
@@ -172,16 +196,27 @@ impl ResourceCache {
         let mut inner = self.write();
         let fresh = inner.revision == 0;
         let mut gone: BTreeMap<_, _> = std::mem::take(&mut inner.objects);
+        let were_unreadable = std::mem::take(&mut inner.unreadable);
         for incoming in objects {
-            let Some((cached, object)) = incoming.new else { continue };
-            let known = gone.remove(&incoming.path).is_some_and(|old| old.revision == cached.revision);
-            if !known {
-                inner.tell(&cached, object);
+            let old = gone.remove(&incoming.path);
+            match incoming.state {
+                State::Is(cached, object) => {
+                    if old.is_none_or(|old| old.revision != cached.revision) {
+                        inner.tell(&cached, object);
+                    }
+                    inner.objects.insert(incoming.path, Arc::new(cached));
+                }
+                State::Unreadable(unreadable) => {
+                    inner.tell_unreadable(&incoming.path);
+                    inner.unreadable.insert(incoming.path, unreadable);
+                }
+                State::Gone => {}
             }
-            inner.objects.insert(incoming.path, Arc::new(cached));
         }
-        for cached in gone.values() {
-            inner.tell_gone(cached);
+        let there = |inner: &Inner, path| inner.objects.contains_key(path) || inner.unreadable.contains_key(path);
+        let lost = were_unreadable.keys().filter(|path| !there(&inner, *path));
+        for path in gone.keys().chain(lost) {
+            inner.tell_gone(path);
         }
         let next = inner.first + inner.changes.len() as u64;
         inner.changes.clear();
@@ -214,35 +249,30 @@ impl Inner {
     }
 
     fn apply(&mut self, revision: u64, incoming: Incoming) {
-        let at = Instant::now();
-        let change = match incoming.new {
-            Some((cached, object)) => {
+        let was_unreadable = self.unreadable.remove(&incoming.path).is_some();
+        let change = match incoming.state {
+            State::Is(cached, object) => {
                 self.tell(&cached, object);
                 let cached = Arc::new(cached);
                 let prev = self.objects.insert(incoming.path, Arc::clone(&cached));
-                Change {
-                    revision,
-                    object: cached,
-                    prev,
-                    deleted: false,
-                    at,
-                    line: OnceLock::new(),
-                    frame: OnceLock::new(),
-                }
+                Change::new(revision, ChangeKind::Set, cached, prev)
             }
-            None => {
-                let Some(prev) = self.objects.remove(&incoming.path) else { return };
-                self.tell_gone(&prev);
-                let object = Arc::new(prev.at(revision));
-                Change {
-                    revision,
-                    object,
-                    prev: Some(prev),
-                    deleted: true,
-                    at,
-                    line: OnceLock::new(),
-                    frame: OnceLock::new(),
+            State::Unreadable(unreadable) => {
+                self.tell_unreadable(&incoming.path);
+                let object = Arc::new(Cached::unreadable(&incoming.path, revision));
+                let prev = self.objects.remove(&incoming.path);
+                self.unreadable.insert(incoming.path, unreadable);
+                Change::new(revision, ChangeKind::Unreadable, object, prev)
+            }
+            State::Gone => {
+                let prev = self.objects.remove(&incoming.path);
+                if prev.is_some() || was_unreadable {
+                    self.tell_gone(&incoming.path);
                 }
+                // Of what nobody could read nobody was told.
+                let Some(prev) = prev else { return };
+                let object = Arc::new(prev.at(revision));
+                Change::new(revision, ChangeKind::Deleted, object, Some(prev))
             }
         };
         self.changes_bytes += change.object.size();
@@ -250,7 +280,7 @@ impl Inner {
     }
 
     /// Tells observers of a new state, which is decoded for them if it wasn't yet.
-    fn tell(&self, cached: &Cached, object: Option<Value>) {
+    pub(super) fn tell(&self, cached: &Cached, object: Option<Value>) {
         if self.observers.is_empty() {
             return;
         }
@@ -260,9 +290,15 @@ impl Inner {
         }
     }
 
-    fn tell_gone(&self, cached: &Cached) {
+    fn tell_gone(&self, path: &str) {
         for observer in &self.observers {
-            observer.changed(cached.namespace(), cached.name(), None);
+            observer.changed(namespace_in(path), name_in(path), None);
+        }
+    }
+
+    fn tell_unreadable(&self, path: &str) {
+        for observer in &self.observers {
+            observer.unreadable(namespace_in(path), name_in(path));
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kubewright_api::status::Status;
 use tokio::sync::watch;
 
-use super::{Cached, Change, Selection};
+use super::{Cached, Change, ChangeKind, Selection};
 use crate::object::protobuf;
 use crate::registry::storage::Storage;
 
@@ -16,6 +16,26 @@ use crate::registry::storage::Storage;
 pub(crate) struct Lagged {
     pub(crate) requested: u64,
     pub(crate) oldest: u64,
+}
+
+/// Why a watch can't go on, or begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Lagged(Lagged),
+    /// It would have to show an object that can't be read.
+    Unreadable(Box<Status>),
+}
+
+impl From<Lagged> for Broken {
+    fn from(lagged: Lagged) -> Self {
+        Self::Lagged(lagged)
+    }
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Self::Unreadable(Box::new(status))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +72,16 @@ impl Delivery {
     /// What a change means to someone who sees only selected objects.
     fn of(change: &Arc<Change>, selection: &Selection) -> Option<Self> {
         let before = change.prev.as_ref().is_some_and(|prev| selection.matches(prev));
-        let after = !change.deleted && selection.matches(&change.object);
+        let deleted = change.kind == ChangeKind::Deleted;
+        let after = !deleted && selection.matches(&change.object);
         let kind = match (before, after) {
             (false, false) => return None,
             (false, true) => DeliveryKind::Added,
             (true, true) => DeliveryKind::Modified,
             (true, false) => DeliveryKind::Deleted,
         };
-        let leaves = kind == DeliveryKind::Deleted && !change.deleted;
-        let natural = change.deleted || (kind == DeliveryKind::Added) == change.prev.is_none();
+        let leaves = kind == DeliveryKind::Deleted && !deleted;
+        let natural = deleted || (kind == DeliveryKind::Added) == change.prev.is_none();
         let object = match &change.prev {
             Some(prev) if leaves => Arc::new(prev.at(change.revision)),
             _ => Arc::clone(&change.object),
@@ -115,12 +136,13 @@ const BATCH: usize = 256;
 
 impl Watcher {
     /// A watcher of what changes after a revision.
-    pub(crate) fn from_revision(storage: &Arc<Storage>, selection: Selection, after: u64) -> Result<Self, Lagged> {
+    pub(crate) fn from_revision(storage: &Arc<Storage>, selection: Selection, after: u64) -> Result<Self, Broken> {
         let head = storage.cache.head.subscribe();
         let inner = storage.cache.read();
         if after < inner.complete_since {
-            return Err(Lagged { requested: after, oldest: inner.complete_since });
+            return Err(Lagged { requested: after, oldest: inner.complete_since }.into());
         }
+        inner.check_readable(&selection)?;
         let skip = inner.changes.partition_point(|change| change.revision <= after);
         let next = inner.first + skip as u64;
         drop(inner);
@@ -132,22 +154,23 @@ impl Watcher {
         storage: &Arc<Storage>,
         selection: Selection,
         published: u64,
-    ) -> (VecDeque<Arc<Cached>>, u64, Self) {
+    ) -> Result<(VecDeque<Arc<Cached>>, u64, Self), Status> {
         let head = storage.cache.head.subscribe();
         let inner = storage.cache.read();
+        inner.check_readable(&selection)?;
         let objects = inner.select(&selection).cloned().collect();
         let next = inner.first + inner.changes.len() as u64;
         let revision = inner.revision.max(published);
         drop(inner);
-        (objects, revision, Self { storage: Arc::clone(storage), selection, next, after: 0, head })
+        Ok((objects, revision, Self { storage: Arc::clone(storage), selection, next, after: 0, head }))
     }
 
     /// Adds the events that are there already; none means that there are none now.
-    pub(crate) fn poll(&mut self, out: &mut VecDeque<Delivery>) -> Result<(), Lagged> {
+    pub(crate) fn poll(&mut self, out: &mut VecDeque<Delivery>) -> Result<(), Broken> {
         self.head.mark_unchanged();
         let inner = self.storage.cache.read();
         if self.next < inner.first {
-            return Err(Lagged { requested: self.after, oldest: inner.complete_since });
+            return Err(Lagged { requested: self.after, oldest: inner.complete_since }.into());
         }
         // The distance is at most the window's length, which fits.
         let skip = usize::try_from(self.next - inner.first).unwrap_or(usize::MAX);
@@ -155,8 +178,20 @@ impl Watcher {
             if looked >= BATCH && !out.is_empty() {
                 break;
             }
+            if change.kind == ChangeKind::Unreadable
+                && change.revision > self.after
+                && self.selection.may_hold(&change.object.path)
+            {
+                if !out.is_empty() {
+                    break;
+                }
+                // Once it can be read again, or something came after it, a new list shows what is there.
+                let status = inner.still_unreadable(&change.object.path, change.revision);
+                let gap = Lagged { requested: self.after, oldest: change.revision };
+                return Err(status.map_or(Broken::Lagged(gap), Broken::from));
+            }
             self.next += 1;
-            if change.revision > self.after {
+            if change.revision > self.after && change.kind != ChangeKind::Unreadable {
                 out.extend(Delivery::of(change, &self.selection));
             }
         }

@@ -54,7 +54,15 @@ impl Builder {
             registry,
         };
         if !self.bare {
-            standard.install(&mut parts, plain_store, &unready, &draining);
+            #[cfg(feature = "serve")]
+            let tunnels = crate::connect::Tunnels::new(tasks.clone(), draining.clone(), cancel.clone());
+            standard.install(
+                &mut parts,
+                plain_store,
+                &unready,
+                #[cfg(feature = "serve")]
+                &tunnels,
+            );
         }
         for change in self.customize {
             change(&mut parts);

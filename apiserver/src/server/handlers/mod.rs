@@ -79,6 +79,7 @@ impl<'a> Handler<'a> {
         Call {
             served: self.served,
             user: &self.context.user,
+            verb: &self.context.info.verb,
             now: self.context.now,
             namespace: self.namespace(),
             name,

@@ -64,7 +64,7 @@ impl Handler<'_> {
         let registry = &self.core.registry;
         let pod = registry.get(&self.served.storage, self.namespace(), self.name()).await?.object;
         registry.wait_for_latest().await?;
-        let budgets = self.budgets();
+        let budgets = self.budgets()?;
         let (unchanged, budget) = match eviction::judge(&pod, &budgets)? {
             Verdict::Free { unchanged } => (unchanged, None),
             Verdict::Budget(budget) => (false, Some(object::name(budget).to_owned())),
@@ -87,11 +87,11 @@ impl Handler<'_> {
         }
     }
 
-    fn budgets(&self) -> Vec<Value> {
+    fn budgets(&self) -> Result<Vec<Value>, Status> {
         let selection = Selection { path_prefix: format!("{}/", self.namespace()), ..Selection::default() };
-        let Some(storage) = self.core.registry.storage(PDBS) else { return Vec::new() };
-        let (budgets, _) = storage.cache.list(&selection, 0);
-        budgets.iter().filter_map(|budget| budget.decode().ok()).collect()
+        let Some(storage) = self.core.registry.storage(PDBS) else { return Ok(Vec::new()) };
+        let (budgets, _) = storage.cache.list(&selection, 0)?;
+        budgets.iter().map(|budget| budget.decode()).collect()
     }
 
     /// Notes in the pod why it goes, and deletes it.

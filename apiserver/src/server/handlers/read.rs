@@ -14,7 +14,7 @@ use super::super::watch_stream::{Wakers, WatchStream, expired, failure};
 use super::Handler;
 use crate::body::{self, Body};
 use crate::layers::WatchMeter;
-use crate::registry::cache::{Cached, Lagged, Selection, Watcher};
+use crate::registry::cache::{Broken, Cached, Selection, Watcher};
 use crate::registry::{ListParams, Written};
 
 impl Handler<'_> {
@@ -114,9 +114,10 @@ impl Handler<'_> {
         let started = match self.start(&options, selection).await? {
             Ok(started) => started,
             // As upstream: the answer to a watch is a watch, even if it only says that it cannot be.
-            Err(lagged) => {
+            Err(Broken::Lagged(lagged)) => {
                 return Ok(representation.streamed(body::full(failure(&representation, &expired(lagged)))));
             }
+            Err(Broken::Unreadable(status)) => return Err(*status),
         };
         let now = Instant::now();
         // Over a WebSocket every event is a message.
@@ -153,7 +154,7 @@ impl Handler<'_> {
         Ok(answer)
     }
 
-    async fn start(&self, options: &ListOptions, selection: Selection) -> Result<Result<Started, Lagged>, Status> {
+    async fn start(&self, options: &ListOptions, selection: Selection) -> Result<Result<Started, Broken>, Status> {
         let (registry, storage) = (&self.core.registry, &self.served.storage);
         let wants_state = options.send_initial_events == Some(true)
             || (options.send_initial_events.is_none() && options.resource_version.unwrap_or(0) == 0);
@@ -165,7 +166,7 @@ impl Handler<'_> {
             Some(version) => registry.wait_for(version).await?,
             None => registry.wait_for_latest().await?,
         }
-        let (initial, revision, watcher) = Watcher::with_state(storage, selection, registry.published());
+        let (initial, revision, watcher) = Watcher::with_state(storage, selection, registry.published())?;
         let initial = if wants_state { initial } else { VecDeque::new() };
         let ends = options.send_initial_events == Some(true) && options.bookmarks;
         Ok(Ok(Started { watcher, initial, initial_end: ends.then_some(revision) }))

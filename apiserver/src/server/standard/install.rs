@@ -43,7 +43,7 @@ impl Standard {
         parts: &mut Parts,
         store: Arc<dyn Store>,
         unready: &CancellationToken,
-        draining: &CancellationToken,
+        #[cfg(feature = "serve")] tunnels: &crate::connect::Tunnels,
     ) {
         parts.admission = self.admission(parts);
         let together: Together = [self.admission_metrics.together(parts.admission.clone())].into();
@@ -54,14 +54,13 @@ impl Standard {
             Arc::clone(&self.extensions),
             Arc::clone(&parts.objects),
             self.options.front_proxy_client.clone(),
-            draining.clone(),
+            // Streams into pods must not keep others from their APIs.
+            tunnels.beside(),
         )));
         self.add_pages(parts, store, unready);
         self.add_reviews(parts, &together);
         #[cfg(feature = "serve")]
-        self.add_connections(parts, &together, draining);
-        #[cfg(not(feature = "serve"))]
-        let _ = draining;
+        self.add_connections(parts, &together, tunnels);
         self.add_hooks(parts);
     }
 
@@ -132,12 +131,12 @@ impl Standard {
 
     /// What leads to pods, services and nodes.
     #[cfg(feature = "serve")]
-    fn add_connections(&self, parts: &mut Parts, together: &Together, draining: &CancellationToken) {
+    fn add_connections(&self, parts: &mut Parts, together: &Together, tunnels: &crate::connect::Tunnels) {
         use crate::connect::{Connect, Proxy};
 
         let (objects, kubelets) = (Arc::clone(&parts.objects), self.options.kubelets.clone());
-        let connect = Connect::new(objects, kubelets.clone(), Arc::clone(together), draining.clone());
-        let proxy = Proxy::new(Arc::clone(&parts.objects), kubelets, Arc::clone(together), draining.clone());
+        let connect = Connect::new(objects, kubelets.clone(), Arc::clone(together), tunnels.clone());
+        let proxy = Proxy::new(Arc::clone(&parts.objects), kubelets, Arc::clone(together), tunnels.clone());
         let proxy = proxy.loopback_pods(self.options.loopback_pods);
         parts.endpoints.extend([Arc::new(connect) as _, Arc::new(proxy) as _]);
     }
@@ -149,7 +148,8 @@ impl Standard {
         parts.hook(GroupResource::core("services"), Arc::clone(&allocator) as _);
         parts.objects.observe(GroupResource::core("services"), allocator);
         let devices = |resource| GroupResource::new("resource.k8s.io", resource);
-        parts.hook(devices("resourceclaims"), Arc::new(DeviceAccess::of_claims(Arc::clone(&parts.objects))));
+        let claims = DeviceAccess::of_claims(Arc::clone(&parts.objects), Arc::clone(&self.authorizer));
+        parts.hook(devices("resourceclaims"), Arc::new(claims));
         let templates = DeviceAccess::of_templates(Arc::clone(&parts.objects));
         parts.hook(devices("resourceclaimtemplates"), Arc::new(templates));
     }
