@@ -11,6 +11,24 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::{Histograms, Named};
 
+/// Half an hour, one, two, six and twelve hours, one, two, four and seven days, one, three and six months, a year.
+const CERTIFICATES: [f64; 14] = [
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     result: &'static str,
@@ -27,6 +45,7 @@ pub struct AuthnMetrics {
     attempts: Family<ResultLabels, Counter>,
     durations: Histograms<ResultLabels>,
     users: Family<NameLabels, Counter>,
+    certificates: Histogram,
 }
 
 impl fmt::Debug for AuthnMetrics {
@@ -51,7 +70,18 @@ impl AuthnMetrics {
                 Histogram::new(exponential_buckets(0.001, 2.0, 15))
             }),
             users: named.counters("authenticated_user_requests", "Authenticated requests by user"),
+            certificates: named.one(
+                "apiserver_client_certificate_expiration_seconds",
+                "How long the certificates were still valid that clients showed",
+                Histogram::new(CERTIFICATES),
+            ),
         }
+    }
+
+    /// A client's certificate was believed, which is valid for so many seconds more.
+    #[allow(clippy::cast_precision_loss, reason = "a rough number will do")]
+    pub(crate) fn certificate(&self, seconds_left: i64) {
+        self.certificates.observe(seconds_left as f64);
     }
 
     /// Someone's credentials were looked at; the name of who it is, if that could be told.

@@ -135,6 +135,9 @@ impl Authentication {
         let outcome = self.identify(parts).await;
         let name = outcome.as_ref().ok().map(|user| user.name.as_str());
         self.metrics.attempted(name, started.elapsed());
+        if let Some(left) = parts.extensions.get::<PeerCertificates>().and_then(PeerCertificates::seconds_left) {
+            self.metrics.certificate(left);
+        }
         outcome
     }
 

@@ -38,6 +38,8 @@ pub struct PeerCertificates {
 struct Believed {
     generation: u64,
     identity: Identity,
+    /// How long the certificate was valid for when it was last looked at, in seconds.
+    left: i64,
 }
 
 #[derive(Clone)]
@@ -58,6 +60,12 @@ impl PeerCertificates {
     pub fn new(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
         let chain: Vec<_> = chain?.iter().map(|certificate| certificate.clone().into_owned()).collect();
         (!chain.is_empty()).then(|| Self { chain: chain.into(), as_client: Arc::default(), as_proxy: Arc::default() })
+    }
+
+    /// For how many seconds more the client's certificate is valid, if it was believed.
+    pub(super) fn seconds_left(&self) -> Option<i64> {
+        let believed = self.as_client.lock().unwrap_or_else(PoisonError::into_inner);
+        believed.as_ref().map(|believed| believed.left)
     }
 }
 
@@ -184,11 +192,12 @@ impl ClientCertificates {
             None => {
                 let identity = trusted.verify(&peer.chain, u64::try_from(now).unwrap_or_default());
                 let identity = identity.map_err(|problem| format!("verifying certificate failed: {problem}"))?;
-                Believed { generation: trusted.generation, identity }
+                Believed { generation: trusted.generation, identity, left: 0 }
             }
         };
-        let Identity { user, not_after } = &believed.insert(known).identity;
-        if now > *not_after { Err("x509: certificate has expired".into()) } else { Ok(user.clone()) }
+        let known = believed.insert(known);
+        known.left = known.identity.not_after - now;
+        if known.left < 0 { Err("x509: certificate has expired".into()) } else { Ok(known.identity.user.clone()) }
     }
 }
 
@@ -265,6 +274,8 @@ mod tests {
         };
         assert!(identify(now.as_second() - 3 * 86_400).is_err(), "not yet in force");
         assert_eq!(identify(now.as_second()).as_deref(), Ok("alice"));
+        let left = peer.seconds_left().unwrap();
+        assert!((364 * 86_400..=366 * 86_400).contains(&left), "{left}");
         assert!(identify(now.as_second() + 366 * 86_400).is_err(), "expired");
         assert_eq!(identify(now.as_second()).as_deref(), Ok("alice"));
     }

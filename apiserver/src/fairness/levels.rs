@@ -24,12 +24,12 @@ pub(super) use observe::{LevelObserver, SchemaObserver};
 pub(super) use seat::Seat;
 use spec::LevelSpec;
 
-/// How long a request waits for its turn at most; a quarter of what a request may take.
-const WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long a request waits for its turn at most that has no time allotted; else a quarter of that.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(15);
 
 struct Waiting {
     queues: QueueSet,
-    waiters: HashMap<u64, oneshot::Sender<()>>,
+    waiters: HashMap<u64, (oneshot::Sender<()>, Meter)>,
     bounds: Bounds,
     retry: RetryAfter,
 }
@@ -37,8 +37,13 @@ struct Waiting {
 impl Waiting {
     /// Lets these start; one that has gone meanwhile gives its place up by itself.
     fn wake(&mut self, started: Vec<u64>) {
+        for id in self.queues.unfit.drain(..) {
+            if let Some((_, meter)) = self.waiters.get(&id) {
+                meter.unfit();
+            }
+        }
         for id in started {
-            if let Some(waiter) = self.waiters.remove(&id) {
+            if let Some((waiter, _)) = self.waiters.remove(&id) {
                 let _ = waiter.send(());
             }
         }
@@ -183,6 +188,7 @@ impl Levels {
             let mut locked = lock(&state);
             let limit = if locked.bounds == bounds { locked.queues.limit() } else { bounds.nominal };
             locked.bounds = bounds;
+            self.metrics.limited(name, bounds, limit);
             let started = locked.queues.configure(spec.treatment, limit, now);
             locked.wake(started);
             drop(locked);
@@ -212,9 +218,9 @@ impl Levels {
         Some(Class { schema, level, meter, hash: hasher.finish() })
     }
 
-    /// Waits for the request's turn. Gives its seat, which is given back when it is dropped, or after how many seconds
-    /// to come again.
-    pub(super) async fn enter(self: &Arc<Self>, class: &Class, width: Width) -> Result<Seat, u64> {
+    /// Waits for the request's turn, no longer than `wait_max`. Gives its seat, which is given back when it is dropped, or
+    /// after how many seconds to come again.
+    pub(super) async fn enter(self: &Arc<Self>, class: &Class, width: Width, wait_max: Duration) -> Result<Seat, u64> {
         class.meter.estimated(width.seats());
         let (seat, mut turn) = match self.arrive(class, width)? {
             (seat, None) => return Ok(seat.taken(Duration::ZERO)),
@@ -222,7 +228,7 @@ impl Levels {
         };
         let since = Instant::now();
         let _queued = class.meter.waits(width.seats());
-        let deadline = since + WAIT_MAX;
+        let deadline = since + wait_max;
         loop {
             let release = lock(&class.level.state).queues.next_release().map(|at| self.start + at);
             let until = release.map_or(deadline, |at| at.min(deadline));
@@ -245,6 +251,9 @@ impl Levels {
         let (state, now) = (&class.level.state, self.now());
         let mut locked = lock(state);
         let (arrival, started) = locked.queues.arrive(id, class.hash, width, now);
+        if locked.queues.unfit.contains(&id) {
+            class.meter.unfit();
+        }
         locked.wake(started);
         if let Some(length) = locked.queues.last_length {
             class.meter.enqueued(length);
@@ -253,7 +262,7 @@ impl Levels {
             Arrival::Runs => None,
             Arrival::Waits => {
                 let (sender, turn) = oneshot::channel();
-                locked.waiters.insert(id, sender);
+                locked.waiters.insert(id, (sender, class.meter.clone()));
                 Some(turn)
             }
             Arrival::Refused(reason) => {
@@ -315,8 +324,13 @@ impl Levels {
             let treatment = locked.queues.treatment();
             let started = locked.queues.configure(treatment, limit, now);
             locked.wake(started);
+            let progress = locked.queues.progress(now);
             drop(locked);
-            self.metrics.adjusted(name, bounds, limit, observed, target(&(bounds, observed)));
+            self.metrics.limited(name, bounds, limit);
+            self.metrics.adjusted(name, observed, target(&(bounds, observed)));
+            if let Treatment::Queue { .. } = treatment {
+                self.metrics.progressed(name, progress);
+            }
         }
     }
 

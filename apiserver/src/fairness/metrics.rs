@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::demand::{Bounds, Observed};
+use super::queues::Progress;
 use crate::metrics::{Count, Histograms, Named, Number};
 
 const LENGTHS: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
@@ -50,6 +51,18 @@ struct ExecutionLabels {
     r#type: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BoundLabels {
+    priority_level: String,
+    bound: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EpochLabels {
+    priority_level: String,
+    success: &'static str,
+}
+
 /// The metrics of all levels.
 #[derive(Clone)]
 pub struct FairnessMetrics {
@@ -66,6 +79,10 @@ pub struct FairnessMetrics {
     queued: Family<SchemaLabels, Count>,
     queued_seats: Family<SchemaLabels, Count>,
     by_level: Arc<[(&'static str, Family<LevelLabels, Number>)]>,
+    next: Family<BoundLabels, Number>,
+    discounted: Family<BoundLabels, Number>,
+    epochs: Family<EpochLabels, Counter>,
+    unfit: Family<SchemaLabels, Counter>,
 }
 
 impl fmt::Debug for FairnessMetrics {
@@ -86,9 +103,15 @@ pub(super) struct Meter {
     estimates: Histogram,
     executing: (Count, Count),
     queued: (Count, Count),
+    unfit: Counter,
 }
 
 impl Meter {
+    /// It was a request's turn, and too few seats were free.
+    pub(super) fn unfit(&self) {
+        self.unfit.inc();
+    }
+
     pub(super) fn dispatched(&self, waited: Duration) {
         self.dispatched.inc();
         self.executed.observe(waited.as_secs_f64());
@@ -166,6 +189,9 @@ impl FairnessMetrics {
             ("demand_seats_stdev", "Time-weighted standard deviation of demand over the last adjustment period"),
             ("demand_seats_smoothed", "Smoothed demand"),
             ("target_seats", "Seats that a level would get if there were enough"),
+            ("current_r", "Virtual time at the last adjustment, in seat-seconds"),
+            ("dispatch_r", "Virtual time when a request was last let run out of a queue, in seat-seconds"),
+            ("latest_s", "Where that request stood in virtual time, in seat-seconds"),
         ];
         Self {
             by_level: by_level.map(|(name, help)| (name, named.numbers(name, help))).into(),
@@ -189,6 +215,15 @@ impl FairnessMetrics {
             executing_seats: named.counts("current_executing_seats", "Seats that are taken now"),
             queued: named.counts("current_inqueue_requests", "Requests that wait now"),
             queued_seats: named.counts("current_inqueue_seats", "Seats that are waited for now"),
+            next: named
+                .numbers("next_s_bounds", "Least and greatest place of what is next in a queue, in seat-seconds"),
+            discounted: named
+                .numbers("next_discounted_s_bounds", "The same, less what is expected of what runs, in seat-seconds"),
+            epochs: named.counters("epoch_advance", "How often virtual time began anew"),
+            unfit: named.counters(
+                "request_dispatch_no_accommodation",
+                "Requests whose turn it was while too few seats were free",
+            ),
         }
     }
 
@@ -205,6 +240,7 @@ impl FairnessMetrics {
             estimates: self.estimates.get_or_create(&labels).clone(),
             executing: gauges(&self.executing, &self.executing_seats, &labels),
             queued: gauges(&self.queued, &self.queued_seats, &labels),
+            unfit: self.unfit.get_or_create(&labels).clone(),
         }
     }
 
@@ -226,22 +262,53 @@ impl FairnessMetrics {
         self.rejected.get_or_create(&RejectLabels { priority_level, flow_schema, reason }).inc();
     }
 
+    /// What a level may have of the server's seats, and what it has now.
     #[allow(clippy::cast_precision_loss, reason = "seats are few")]
-    pub(super) fn adjusted(&self, level: &str, bounds: Bounds, limit: usize, seen: Observed, target: f64) {
+    pub(super) fn limited(&self, level: &str, bounds: Bounds, limit: usize) {
+        self.set(level, |name| match name {
+            "nominal_limit_seats" => Some(bounds.nominal as f64),
+            "lower_limit_seats" => Some(bounds.min as f64),
+            "upper_limit_seats" => Some(bounds.max as f64),
+            "current_limit_seats" => Some(limit as f64),
+            _ => None,
+        });
+    }
+
+    /// What was asked of a level since the last adjustment.
+    pub(super) fn adjusted(&self, level: &str, seen: Observed, target: f64) {
+        self.set(level, |name| match name {
+            "demand_seats_high_watermark" => Some(seen.high),
+            "demand_seats_average" => Some(seen.average),
+            "demand_seats_stdev" => Some(seen.deviation),
+            "demand_seats_smoothed" => Some(seen.smoothed),
+            "target_seats" => Some(target),
+            _ => None,
+        });
+    }
+
+    /// Where a level stands in virtual time.
+    pub(super) fn progressed(&self, level: &str, progress: Progress) {
+        self.set(level, |name| match name {
+            "current_r" => Some(progress.r),
+            "dispatch_r" => Some(progress.dispatched.0),
+            "latest_s" => Some(progress.dispatched.1),
+            _ => None,
+        });
+        for (family, values) in [(&self.next, progress.next), (&self.discounted, progress.discounted)] {
+            for (bound, value) in ["min", "max"].into_iter().zip(values) {
+                family.get_or_create(&BoundLabels { priority_level: level.to_owned(), bound }).set(value);
+            }
+        }
+        let labels = EpochLabels { priority_level: level.to_owned(), success: "true" };
+        self.epochs.get_or_create(&labels).inc_by(progress.epochs);
+    }
+
+    fn set(&self, level: &str, value: impl Fn(&str) -> Option<f64>) {
         let labels = LevelLabels { priority_level: level.to_owned() };
         for (name, family) in self.by_level.iter() {
-            let value = match *name {
-                "nominal_limit_seats" => bounds.nominal as f64,
-                "lower_limit_seats" => bounds.min as f64,
-                "upper_limit_seats" => bounds.max as f64,
-                "current_limit_seats" => limit as f64,
-                "demand_seats_high_watermark" => seen.high,
-                "demand_seats_average" => seen.average,
-                "demand_seats_stdev" => seen.deviation,
-                "target_seats" => target,
-                _ => seen.smoothed,
-            };
-            family.get_or_create(&labels).set(value);
+            if let Some(value) = value(name) {
+                family.get_or_create(&labels).set(value);
+            }
         }
     }
 }

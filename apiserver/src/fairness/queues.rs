@@ -5,6 +5,7 @@
 //! run; each queue's `next_start` is where in that time its next request begins. The queue whose oldest request would
 //! end first goes first. Work is measured in seconds times seats.
 
+mod progress;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use super::demand::Demand;
 use super::shuffle;
+pub(super) use progress::Progress;
 use queue::Queue;
 
 /// What a request is expected to run for until it tells otherwise, in seconds.
@@ -97,6 +99,12 @@ pub(super) struct QueueSet {
     pub(super) executing: usize,
     pub(super) waiting: usize,
     pub(super) demand: Demand,
+    /// Where the request stood in virtual time that was let run last, and how far virtual time was then.
+    dispatched: (f64, f64),
+    /// How often virtual time began anew.
+    epochs: u64,
+    /// Requests whose turn it was while too few seats were free, since they were last asked for.
+    pub(super) unfit: Vec<u64>,
     /// How long the queue was that the last request came into, with it; nothing where there are no queues.
     pub(super) last_length: Option<usize>,
 }
@@ -119,6 +127,9 @@ impl QueueSet {
             executing: 0,
             waiting: 0,
             demand: Demand::new(now),
+            dispatched: (0.0, 0.0),
+            epochs: 0,
+            unfit: Vec::new(),
             last_length: None,
         };
         let _ = set.configure(treatment, limit, now);
@@ -164,6 +175,7 @@ impl QueueSet {
         if self.active_queues == 0 {
             if self.requests.is_empty() {
                 // Nothing is measured against it now, so that it starts afresh and never grows too large to be exact.
+                self.epochs += u64::from(self.r > 0.0);
                 self.r = 0.0;
             }
             return;
@@ -323,8 +335,10 @@ impl QueueSet {
         while self.waiting > 0 {
             let Some((at, id, width)) = self.next(now) else { break };
             if !self.fits(width.seats()) {
+                self.unfit.push(id);
                 break;
             }
+            self.dispatched = (self.r, self.queues[at].start(now));
             self.remove_waiting(at, id, width, now);
             self.robin = at;
             if let Some(request) = self.requests.get_mut(&id) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,12 +15,12 @@ use kubewright_api::status::Status;
 
 use super::GROUP;
 use super::keeper::FairnessKeeper;
-use super::levels::{Class, LevelObserver, Levels, SchemaObserver};
+use super::levels::{Class, LevelObserver, Levels, SchemaObserver, WAIT_MAX};
 use super::metrics::FairnessMetrics;
 use super::queues::Width;
 use super::width::{self, Extent, Watches, Watching};
 use crate::body::{self, Body, BoxError};
-use crate::layers::{Next, Step, Terminated, is_long_running};
+use crate::layers::{Allotted, Next, Step, Terminated, is_long_running};
 use crate::objects::{GroupResource, Objects};
 use crate::request::{Context, RequestInfo, SYSTEM_MASTERS};
 
@@ -117,6 +117,11 @@ impl Fairness {
     }
 }
 
+/// How long a request may wait: a quarter of what it has, which its client may have shortened.
+fn wait_max<B>(request: &Request<B>) -> Duration {
+    request.extensions().get::<Allotted>().map_or(WAIT_MAX, |allotted| allotted.0 / 4)
+}
+
 /// Tells the client where its request belonged.
 fn tell(response: &mut Response<Body>, class: &Class) {
     const SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -152,7 +157,7 @@ impl Step for Fairness {
             }
         };
         let arrived = Instant::now();
-        let entered = self.levels.enter(&class, width).await;
+        let entered = self.levels.enter(&class, width, wait_max(&request)).await;
         context.warnings.waited_for(arrived.elapsed());
         let seat = match entered {
             Ok(seat) => seat.of_watch(is_watch),
@@ -196,5 +201,20 @@ impl HttpBody for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_a_quarter_of_its_time_at_most() {
+        let mut request = Request::new(());
+        assert_eq!(wait_max(&request), WAIT_MAX);
+        for (allotted, expected) in [(60, 15.0), (8, 2.0), (1, 0.25)] {
+            request.extensions_mut().insert(Allotted(Duration::from_secs(allotted)));
+            assert_eq!(wait_max(&request), Duration::from_secs_f64(expected));
+        }
     }
 }

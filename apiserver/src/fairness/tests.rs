@@ -125,10 +125,10 @@ async fn without_a_seat_a_request_waits_and_then_is_told_when_to_come_again() {
     let user = User::new("x", &["system:authenticated"]);
     let class = levels.classify(&user, &info("/api/v1/pods")).expect("a class");
     assert_eq!((class.schema.name.as_str(), class.level.name.as_str()), ("catch-all", "catch-all"));
-    let seat = levels.enter(&class, Width::of(1)).await.expect("a seat");
-    assert_eq!(levels.enter(&class, Width::of(1)).await.err(), Some(1));
+    let seat = levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.expect("a seat");
+    assert_eq!(levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.err(), Some(1));
     drop(seat);
-    assert!(levels.enter(&class, Width::of(1)).await.is_ok());
+    assert!(levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.is_ok());
 }
 
 fn queue_level(length_max: u32) -> [(&'static str, Value); 2] {
@@ -165,15 +165,15 @@ fn with_queue(length_max: u32) -> (Arc<Levels>, levels::Class) {
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_with_a_seat_or_after_a_quarter_of_a_requests_time() {
     let (levels, class) = with_queue(2);
-    let first = levels.enter(&class, Width::of(1)).await.expect("a seat");
+    let first = levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.expect("a seat");
     let waits = |levels: &Arc<Levels>| {
         let (levels, class) = (Arc::clone(levels), class.clone());
-        tokio::spawn(async move { levels.enter(&class, Width::of(1)).await.map(drop) })
+        tokio::spawn(async move { levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.map(drop) })
     };
     let start = tokio::time::Instant::now();
     let (second, third) = (waits(&levels), waits(&levels));
     tokio::task::yield_now().await;
-    assert_eq!(levels.enter(&class, Width::of(1)).await.err(), Some(1), "the queue is full");
+    assert_eq!(levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.err(), Some(1), "the queue is full");
     third.abort();
     assert!(third.await.is_err());
     let fourth = waits(&levels);
@@ -188,13 +188,72 @@ async fn waiting_ends_with_a_seat_or_after_a_quarter_of_a_requests_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_in_a_hurry_waits_for_less() {
+    let (levels, class) = with_queue(2);
+    let _first = levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.expect("a seat");
+    let start = tokio::time::Instant::now();
+    assert!(levels.enter(&class, Width::of(1), std::time::Duration::from_secs(2)).await.is_err());
+    assert_eq!(start.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_level_may_have_is_shown_from_the_start_and_where_it_stands_later() {
+    let mut registry = Registry::default();
+    let levels = Levels::new(600, FairnessMetrics::new(&mut registry));
+    let [(_, level), (_, schema)] = queue_level(2);
+    {
+        use crate::objects::Observer;
+        levels::LevelObserver(Arc::clone(&levels)).changed("", "q", Some(&level));
+        levels::SchemaObserver(Arc::clone(&levels)).changed("", "s", Some(&schema));
+    }
+    let page = |registry: &Registry| crate::metrics::render(registry, |_| true);
+    let value = |page: &str, start: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_else(|| panic!("{start}\n{page}"));
+        line.trim().parse::<f64>().expect("a number")
+    };
+    let before = page(&registry);
+    for name in ["nominal", "lower", "upper", "current"] {
+        let seats = value(&before, &format!("apiserver_flowcontrol_{name}_limit_seats{{priority_level=\"q\"}}"));
+        assert!((100.0..=600.0).contains(&seats), "{name}: {seats}");
+    }
+    let class = levels.classify(&User::new("x", &["a"]), &info("/api/v1/pods")).expect("a class");
+    let wide = Width::of(100);
+    let first = levels.enter(&class, wide, levels::WAIT_MAX).await.expect("seats");
+    let waits = {
+        let (levels, class) = (Arc::clone(&levels), class.clone());
+        tokio::spawn(async move { levels.enter(&class, wide, levels::WAIT_MAX).await.map(drop) })
+    };
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    tokio::task::yield_now().await;
+    levels.adjust();
+    let after = page(&registry);
+    assert!(value(&after, "apiserver_flowcontrol_current_r{priority_level=\"q\"}") > 0.0, "{after}");
+    for sample in [
+        "apiserver_flowcontrol_dispatch_r{priority_level=\"q\"}",
+        "apiserver_flowcontrol_latest_s{priority_level=\"q\"}",
+        "apiserver_flowcontrol_next_s_bounds{priority_level=\"q\",bound=\"min\"}",
+        "apiserver_flowcontrol_next_s_bounds{priority_level=\"q\",bound=\"max\"}",
+        "apiserver_flowcontrol_next_discounted_s_bounds{priority_level=\"q\",bound=\"min\"}",
+        "apiserver_flowcontrol_next_discounted_s_bounds{priority_level=\"q\",bound=\"max\"}",
+        "apiserver_flowcontrol_epoch_advance_total{priority_level=\"q\",success=\"true\"}",
+    ] {
+        value(&after, sample);
+    }
+    let refused =
+        "apiserver_flowcontrol_request_dispatch_no_accommodation_total{priority_level=\"q\",flow_schema=\"s\"}";
+    assert!(value(&after, refused) >= 1.0, "{after}");
+    drop(first);
+    assert_eq!(waits.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_is_let_in_when_seats_that_linger_are_free() {
     let (levels, class) = with_queue(2);
     let linger = std::time::Duration::from_millis(50);
-    let write = levels.enter(&class, Width { initial: 1, last: 1, linger }).await.expect("a seat");
+    let write = levels.enter(&class, Width { initial: 1, last: 1, linger }, levels::WAIT_MAX).await.expect("a seat");
     drop(write);
     let start = tokio::time::Instant::now();
-    assert!(levels.enter(&class, Width::of(1)).await.is_ok());
+    assert!(levels.enter(&class, Width::of(1), levels::WAIT_MAX).await.is_ok());
     assert!(start.elapsed() >= linger && start.elapsed().as_secs() < 1);
 }
 

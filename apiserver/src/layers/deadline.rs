@@ -28,6 +28,10 @@ impl Step for CheckDeadline {
     }
 }
 
+/// How long a request may take, in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allotted(pub(crate) Duration);
+
 /// How long a request may take: what its client asks for, as far as that is less than what the server allows.
 pub(super) fn of(query: Option<&str>, most: Duration) -> Duration {
     // None at all means that the client itself has no limit.

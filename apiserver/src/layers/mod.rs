@@ -21,6 +21,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -29,11 +30,13 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use kubewright_api::field::{FieldError, Path};
 use kubewright_api::status::Status;
+use prometheus_client::metrics::histogram::Histogram;
 use serde_json::{Value, json};
 use tower::{Layer, Service};
 
 pub use authorize::{Authorize, forbidden};
 pub use compress::Compress;
+pub(crate) use deadline::Allotted;
 pub use deadline::CheckDeadline;
 pub use encode::Encode;
 pub use identify::{Identify, Identity};
@@ -63,18 +66,28 @@ pub trait Step: Send + Sync + 'static {
 
 /// A [`Step`] as a tower layer.
 #[derive(Debug)]
-pub struct StepLayer<T>(Arc<T>);
+pub struct StepLayer<T> {
+    step: Arc<T>,
+    timer: Option<Histogram>,
+}
 
 impl<T> StepLayer<T> {
     /// The layer that does this step.
     pub fn new(step: T) -> Self {
-        Self(Arc::new(step))
+        Self { step: Arc::new(step), timer: None }
+    }
+
+    /// Measures how long the step takes before it lets what comes next answer.
+    #[must_use]
+    pub(crate) fn timed(mut self, timer: Histogram) -> Self {
+        self.timer = Some(timer);
+        self
     }
 }
 
 impl<T> Clone for StepLayer<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { step: Arc::clone(&self.step), timer: self.timer.clone() }
     }
 }
 
@@ -82,7 +95,7 @@ impl<T, S> Layer<S> for StepLayer<T> {
     type Service = StepService<T, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StepService { step: Arc::clone(&self.0), inner }
+        StepService { step: Arc::clone(&self.step), timer: self.timer.clone(), inner }
     }
 }
 
@@ -90,12 +103,13 @@ impl<T, S> Layer<S> for StepLayer<T> {
 #[derive(Debug)]
 pub struct StepService<T, S> {
     step: Arc<T>,
+    timer: Option<Histogram>,
     inner: S,
 }
 
 impl<T, S: Clone> Clone for StepService<T, S> {
     fn clone(&self) -> Self {
-        Self { step: Arc::clone(&self.step), inner: self.inner.clone() }
+        Self { step: Arc::clone(&self.step), timer: self.timer.clone(), inner: self.inner.clone() }
     }
 }
 
@@ -117,8 +131,12 @@ where
         let fresh = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, fresh);
         let step = Arc::clone(&self.step);
+        let timer = self.timer.clone().map(|timer| (timer, Instant::now()));
         Box::pin(async move {
             let next: Next = Box::new(move |request| {
+                if let Some((timer, since)) = timer {
+                    timer.observe(since.elapsed().as_secs_f64());
+                }
                 Box::pin(ready.call(request).map(|answer| answer.unwrap_or_else(|never| match never {})))
             });
             Ok(step.call(request, next).await)

@@ -74,6 +74,9 @@ impl Step for Protect {
         request.extensions_mut().insert(Arc::clone(&info));
         let shadow = self.shadow(&request, &info);
         let timeout = deadline::of(request.uri().query(), self.timeout);
+        if !is_long_running(&info) {
+            request.extensions_mut().insert(deadline::Allotted(timeout));
+        }
         let answer = AssertUnwindSafe(next(request)).catch_unwind();
         let outcome =
             if is_long_running(&info) { Ok(answer.await) } else { tokio::time::timeout(timeout, answer).await };
@@ -173,6 +176,22 @@ mod tests {
         let start = tokio::time::Instant::now();
         let response = protect(&CancellationToken::new()).call(get("/version?timeout=2s"), never).await;
         assert_eq!((response.status().as_u16(), start.elapsed()), (504, Duration::from_secs(2)));
+    }
+
+    #[tokio::test]
+    async fn what_a_request_has_is_told_to_those_within() {
+        for (uri, expected) in [
+            ("/version?timeout=2s", Some(2)),
+            ("/version", Some(REQUEST_SECONDS_MAX)),
+            ("/api/v1/pods?watch=1&timeout=2s", None),
+        ] {
+            let next: Next = Box::new(move |request| {
+                let allotted = request.extensions().get::<deadline::Allotted>().map(|allotted| allotted.0.as_secs());
+                assert_eq!(allotted, expected, "{uri}");
+                Box::pin(async { Response::new(body::empty()) })
+            });
+            assert_eq!(protect(&CancellationToken::new()).call(get(uri), next).await.status(), 200, "{uri}");
+        }
     }
 
     #[tokio::test]

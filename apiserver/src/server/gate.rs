@@ -42,6 +42,13 @@ impl Share {
             None => Self::Plain(StepLayer::new(LimitInFlight::default())),
         }
     }
+
+    fn timed(self, metrics: &Metrics) -> Self {
+        match self {
+            Self::Fair(fairness) => Self::Fair(fairness.timed(metrics.filter("priorityandfairness"))),
+            Self::Plain(in_flight) => Self::Plain(in_flight.timed(metrics.filter("maxinflight"))),
+        }
+    }
 }
 
 /// The layers of a server, shared by all stacks made of them.
@@ -52,7 +59,6 @@ pub(crate) struct Gate {
     share: Share,
     limit_body: StepLayer<LimitBody>,
     measure: StepLayer<Measure>,
-    #[cfg(feature = "serve")]
     metrics: Metrics,
     protect: StepLayer<Protect>,
     environment: Arc<dyn Environment>,
@@ -77,15 +83,17 @@ impl Gate {
     ) -> Self {
         Self {
             authentication,
-            authorize: StepLayer::new(Authorize::new(Arc::clone(authorizer)).measured(authz_metrics)),
-            impersonate: StepLayer::new(Impersonate::new(Arc::clone(authorizer))),
-            share,
+            authorize: StepLayer::new(Authorize::new(Arc::clone(authorizer)).measured(authz_metrics))
+                .timed(metrics.filter("authorization")),
+            impersonate: StepLayer::new(Impersonate::new(Arc::clone(authorizer)))
+                .timed(metrics.filter("impersonation")),
+            share: share.timed(&metrics),
             limit_body: StepLayer::new(LimitBody::default()),
             measure: StepLayer::new(Measure::new(metrics.clone())),
             protect: StepLayer::new(Protect::new(draining, Arc::clone(&environment)).measured(metrics.clone())),
-            #[cfg(feature = "serve")]
+            audit_requests: StepLayer::new(AuditRequests::new(auditor.clone(), Arc::clone(&environment)))
+                .timed(metrics.filter("audit")),
             metrics,
-            audit_requests: StepLayer::new(AuditRequests::new(auditor.clone(), Arc::clone(&environment))),
             audit_objects: StepLayer::new(AuditObjects::new(auditor.clone())),
             environment,
             auditor,
@@ -130,7 +138,7 @@ impl Gate {
         S::Future: Send + 'static,
     {
         let identify = Identify::new(identity, Arc::clone(&self.environment)).audited(self.auditor.clone());
-        let identify = StepLayer::new(identify);
+        let identify = StepLayer::new(identify).timed(self.metrics.filter("authentication"));
         let inner = self.impersonate.layer(self.limit_body.layer(inner));
         let inner = self.audit_requests.layer(StepLayer::new(CheckDeadline).layer(inner));
         #[cfg(feature = "traces")]

@@ -39,6 +39,7 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
         ("apiserver_audit_level_total", "counter", "level".to_owned()),
         ("apiserver_audit_requests_rejected_total", "counter", String::new()),
         ("apiserver_authorization_decisions_total", "counter", "decision name type".to_owned()),
+        ("apiserver_client_certificate_expiration_seconds", "histogram", String::new()),
         ("apiserver_cel_compilation_duration_seconds", "histogram", String::new()),
         ("apiserver_cel_evaluation_duration_seconds", "histogram", String::new()),
         ("apiserver_current_inflight_requests", "gauge", "request_kind".to_owned()),
@@ -46,11 +47,16 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
         ("apiserver_flowcontrol_current_executing_seats", "gauge", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_current_inqueue_requests", "gauge", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_current_inqueue_seats", "gauge", SCHEMA.to_owned()),
+        ("apiserver_flowcontrol_current_limit_seats", "gauge", LEVEL.to_owned()),
         ("apiserver_flowcontrol_dispatched_requests_total", "counter", SCHEMA.to_owned()),
+        ("apiserver_flowcontrol_lower_limit_seats", "gauge", LEVEL.to_owned()),
+        ("apiserver_flowcontrol_nominal_limit_seats", "gauge", LEVEL.to_owned()),
+        ("apiserver_flowcontrol_request_dispatch_no_accommodation_total", "counter", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_request_execution_seconds", "histogram", also("type", SCHEMA)),
         ("apiserver_flowcontrol_request_queue_length_after_enqueue", "histogram", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_request_wait_duration_seconds", "histogram", also("execute", SCHEMA)),
         ("apiserver_flowcontrol_seat_fair_frac", "gauge", String::new()),
+        ("apiserver_flowcontrol_upper_limit_seats", "gauge", LEVEL.to_owned()),
         ("apiserver_flowcontrol_watch_count_samples", "histogram", SCHEMA.to_owned()),
         ("apiserver_flowcontrol_work_estimated_seats", "histogram", SCHEMA.to_owned()),
         ("apiserver_longrunning_requests", "gauge", REQUEST.to_owned()),
@@ -61,6 +67,7 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
         ),
         ("apiserver_mutating_admission_policy_check_total", "counter", "error_type policy policy_binding".to_owned()),
         ("apiserver_request_duration_seconds", "histogram", also("dry_run", REQUEST)),
+        ("apiserver_request_filter_duration_seconds", "histogram", "filter".to_owned()),
         ("apiserver_request_sli_duration_seconds", "histogram", REQUEST.to_owned()),
         ("apiserver_request_terminations_total", "counter", also("code", REQUEST)),
         ("apiserver_request_total", "counter", also("code dry_run", REQUEST)),
@@ -110,16 +117,18 @@ fn wanted() -> BTreeMap<&'static str, (&'static str, String)> {
 /// What may be on the page as well: it takes an overload, or ten seconds.
 fn seldom() -> BTreeMap<&'static str, (&'static str, String)> {
     [
-        ("apiserver_flowcontrol_current_limit_seats", "gauge", LEVEL),
+        ("apiserver_flowcontrol_current_r", "gauge", LEVEL),
         ("apiserver_flowcontrol_demand_seats_average", "gauge", LEVEL),
         ("apiserver_flowcontrol_demand_seats_high_watermark", "gauge", LEVEL),
         ("apiserver_flowcontrol_demand_seats_smoothed", "gauge", LEVEL),
         ("apiserver_flowcontrol_demand_seats_stdev", "gauge", LEVEL),
-        ("apiserver_flowcontrol_lower_limit_seats", "gauge", LEVEL),
-        ("apiserver_flowcontrol_nominal_limit_seats", "gauge", LEVEL),
+        ("apiserver_flowcontrol_dispatch_r", "gauge", LEVEL),
+        ("apiserver_flowcontrol_epoch_advance_total", "counter", "priority_level success"),
+        ("apiserver_flowcontrol_latest_s", "gauge", LEVEL),
+        ("apiserver_flowcontrol_next_discounted_s_bounds", "gauge", "bound priority_level"),
+        ("apiserver_flowcontrol_next_s_bounds", "gauge", "bound priority_level"),
         ("apiserver_flowcontrol_rejected_requests_total", "counter", "flow_schema priority_level reason"),
         ("apiserver_flowcontrol_target_seats", "gauge", LEVEL),
-        ("apiserver_flowcontrol_upper_limit_seats", "gauge", LEVEL),
         ("pod_security_errors_total", "counter", "fatal request_operation resource subresource"),
     ]
     .into_iter()
@@ -284,6 +293,9 @@ async fn names_types_and_labels_are_upstreams() {
     for sample in [
         "apiserver_request_terminations_total{code=\"429\",verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"configmaps\",\
          subresource=\"\",scope=\"namespace\",component=\"apiserver\"} 1",
+        "apiserver_request_filter_duration_seconds_count{filter=\"authentication\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"authorization\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"priorityandfairness\"} ",
         "pod_security_exemptions_total{request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1",
         "apiserver_requested_deprecated_apis{group=\"example.com\",version=\"v1\",resource=\"things\",subresource=\"\",\
          removed_release=\"\"} 1",

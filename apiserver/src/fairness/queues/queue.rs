@@ -30,6 +30,12 @@ impl Queue {
         self.next_start + ran.max(0.0)
     }
 
+    /// The same, less what is expected of the seats that it has now.
+    #[allow(clippy::cast_precision_loss, reason = "seats are few")]
+    pub(super) fn discounted(&self, now: Duration) -> f64 {
+        self.start(now) - EXPECTED_SECONDS * self.seats_in_use as f64
+    }
+
     /// Nobody saves up time from before the oldest that waits came.
     pub(super) fn not_before(&mut self, arrived: f64, now: Duration) {
         self.next_start += (arrived - self.start(now)).max(0.0);

@@ -25,9 +25,17 @@ const DURATIONS: [f64; 23] = [
     45.0, 60.0,
 ];
 
+/// Upper bounds in seconds of what one step takes.
+const FILTERS: [f64; 13] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, 10.0, 15.0, 30.0];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct KindLabels {
     pub(super) request_kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FilterLabels {
+    filter: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +69,7 @@ struct Families {
     deprecated: Family<DeprecatedLabels, Count>,
     events: Family<Resource, Counter>,
     event_sizes: Histograms<Resource>,
+    filters: Histograms<FilterLabels>,
     #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "nobody connects, but the name is there"))]
     handshake_errors: Counter,
 }
@@ -105,6 +114,11 @@ impl Families {
             long_running: named.counts("longrunning_requests", "Long-running requests under way"),
             in_flight: named.counts("current_inflight_requests", "Requests under way, by kind"),
             deprecated: named.counts("requested_deprecated_apis", "Deprecated APIs that were used"),
+            filters: named.histograms(
+                "request_filter_duration_seconds",
+                "How long steps took before the next one",
+                || Histogram::new(FILTERS),
+            ),
             events: named.counters("watch_events", "Events sent to watchers"),
             event_sizes: named.histograms("watch_events_sizes", "Bytes of the events sent to watchers", || {
                 Histogram::new(exponential_buckets(1024.0, 2.0, 8))
@@ -141,6 +155,11 @@ impl Metrics {
         build.get_or_create(&version.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()).set(1);
         registry.register("kubernetes_build_info", "The version that is built", build);
         Self(Arc::new(Inner { registry, families, series: RwLock::default(), served: OnceLock::new() }))
+    }
+
+    /// How long a step takes, by upstream's name for it.
+    pub(crate) fn filter(&self, filter: &'static str) -> Histogram {
+        self.0.families.filters.get_or_create(&FilterLabels { filter }).clone()
     }
 
     /// All metrics in Prometheus' text format, but those that [`render_slis`](Self::render_slis) shows.
