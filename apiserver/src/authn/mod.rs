@@ -27,7 +27,7 @@ pub use bootstrap_token::BootstrapTokens;
 pub use config::{AuthenticationConfig, AuthenticationConfigError};
 pub(crate) use jwt::JwtMetrics;
 pub use jwt::StructuredAuthentication;
-pub use metrics::AuthnMetrics;
+pub use metrics::{AuthnMetrics, TokenCacheMetrics};
 #[cfg(feature = "serve")]
 pub use request_header::RequestHeader;
 pub use webhook::{TokenReviewVersion, TokenWebhook, TokenWebhookConfig};
@@ -135,6 +135,7 @@ impl Authentication {
         let outcome = self.identify(parts).await;
         let name = outcome.as_ref().ok().map(|user| user.name.as_str());
         self.metrics.attempted(name, started.elapsed());
+        #[cfg(feature = "serve")]
         if let Some(left) = parts.extensions.get::<PeerCertificates>().and_then(PeerCertificates::seconds_left) {
             self.metrics.certificate(left);
         }

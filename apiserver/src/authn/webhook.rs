@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::metrics::{Asks, TokenCacheMetrics};
 use super::{AuthnError, TokenAuthenticator};
 use crate::environment::Environment;
 use crate::remote::{Kubeconfig, Remote, Reviewer};
@@ -75,6 +76,7 @@ pub struct TokenWebhook {
     environment: Arc<dyn Environment>,
     answers: TtlCache<Key, Answer>,
     asking: Mutex<HashMap<Key, WeakShared<Asking>>>,
+    metrics: TokenCacheMetrics,
 }
 
 struct Webhook {
@@ -112,23 +114,37 @@ impl TokenWebhook {
             environment,
             answers: TtlCache::new(ANSWERS_MAX),
             asking: Mutex::default(),
+            metrics: TokenCacheMetrics::default(),
         }
     }
 
+    /// Measures into these metrics.
+    #[must_use]
+    pub fn measured(mut self, metrics: TokenCacheMetrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Asks, or waits for who asks the same already.
-    fn ask(&self, key: Key, token: &str, audiences: &[String]) -> Shared<Asking> {
+    fn ask(&self, key: Key, token: &str, audiences: &[String]) -> (Shared<Asking>, Asks) {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked) = asking.get(&key).and_then(WeakShared::upgrade) {
-            return asked;
+            return (asked, self.metrics.asks(true));
         }
         if asking.len() >= SWEEP_AT {
             // What nobody waits for any more was given up.
             asking.retain(|_, asked| asked.upgrade().is_some());
         }
         let (webhook, token, audiences) = (Arc::clone(&self.webhook), token.to_owned(), audiences.to_vec());
-        let asked = async move { webhook.ask(&token, &audiences).await }.boxed().shared();
+        let metrics = self.metrics.clone();
+        let asked = async move {
+            let answer = webhook.ask(&token, &audiences).await;
+            metrics.fetched(answer.is_ok());
+            answer
+        };
+        let asked = asked.boxed().shared();
         asking.extend(asked.downgrade().map(|weak| (key, weak)));
-        asked
+        (asked, self.metrics.asks(false))
     }
 }
 
@@ -183,18 +199,25 @@ impl TokenAuthenticator for TokenWebhook {
             hash.update(part);
         }
         let key: Key = hash.finalize().into();
-        let answer = match self.answers.get(&key, self.environment.now()) {
-            Some(known) => known,
+        let started = Instant::now();
+        let known = self.answers.get(&key, self.environment.now());
+        let remembered = known.is_some();
+        let answer = match known {
+            Some(known) => Ok(known),
             None => {
-                let answer = self.ask(key, token, audiences).await;
+                let (asked, asks) = self.ask(key, token, audiences);
+                let answer = asked.await;
+                drop(asks);
                 self.asking.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                let answer = answer?;
-                let ttl = if answer.is_ok() { self.accepted_ttl } else { self.refused_ttl };
-                self.answers.put(key, answer.clone(), self.environment.now(), ttl);
+                if let Ok(answer) = &answer {
+                    let ttl = if answer.is_ok() { self.accepted_ttl } else { self.refused_ttl };
+                    self.answers.put(key, answer.clone(), self.environment.now(), ttl);
+                }
                 answer
             }
         };
-        match answer {
+        self.metrics.looked_up(remembered, started.elapsed());
+        match answer? {
             Ok(found) => Ok(Some(found)),
             Err(reason) if reason.is_empty() => Ok(None),
             Err(reason) => Err(AuthnError::new(reason)),
@@ -242,7 +265,16 @@ mod tests {
         // Nothing is remembered: what is spared is spared by asking together.
         (config.accepted_ttl, config.refused_ttl) = (Duration::ZERO, Duration::ZERO);
         let (remote, environment) = (Arc::clone(&hook) as _, Arc::new(SystemEnvironment));
+        let mut registry = prometheus_client::registry::Registry::default();
         let webhook = TokenWebhook::new(config, vec!["api".into()], remote, environment);
+        let webhook = webhook.measured(TokenCacheMetrics::new(&mut registry));
+        let counts = |samples: &[&str]| {
+            let page = crate::metrics::render(&registry, |_| true);
+            for sample in samples {
+                let sample = format!("authentication_token_cache_{sample}");
+                assert!(page.lines().any(|line| line == sample), "{sample}\n{page}");
+            }
+        };
         let audiences = ["api".to_owned()];
         let ask = |token: &'static str| {
             let asked = webhook.authenticate_token(token, &audiences);
@@ -251,6 +283,7 @@ mod tests {
         let mut many = Box::pin(join_all((0..10).map(|n| ask(if n == 9 { "other" } else { "one" }))));
         assert!(futures::poll!(&mut many).is_pending());
         assert_eq!(hook.calls.load(Ordering::Relaxed), 2);
+        counts(&["active_fetch_count{status=\"in_flight\"} 2", "active_fetch_count{status=\"blocked\"} 8"]);
         // Who goes away takes the answer from nobody.
         let mut impatient = Box::pin(ask("one"));
         assert!(futures::poll!(&mut impatient).is_pending());
@@ -262,5 +295,11 @@ mod tests {
         hook.may_answer.add_permits(1);
         assert_eq!(ask("one").await, "one");
         assert_eq!(hook.calls.load(Ordering::Relaxed), 3);
+        counts(&[
+            "request_total{status=\"miss\"} 11",
+            "fetch_total{status=\"ok\"} 3",
+            "active_fetch_count{status=\"in_flight\"} 0",
+            "active_fetch_count{status=\"blocked\"} 0",
+        ]);
     }
 }

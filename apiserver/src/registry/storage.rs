@@ -167,12 +167,13 @@ pub(super) fn check_decrypted(entry: &Entry) -> Result<(), Status> {
     if !entry.value.starts_with(b"k8s:enc:") {
         return Ok(());
     }
+    let mut why = "identity transformer tried to read encrypted data".to_owned();
     #[cfg(feature = "encryption")]
-    let why = crate::encryption::why_unreadable(&entry.value);
-    #[cfg(not(feature = "encryption"))]
-    let why: Option<String> = None;
-    let why = why.unwrap_or_else(|| "identity transformer tried to read encrypted data".to_owned());
-    Err(Status::internal(format!("unable to transform key {:?}: {why}", entry.key.to_string())))
+    if let Some(reason) = crate::encryption::why_unreadable(&entry.value) {
+        why = reason;
+    }
+    why.insert_str(0, &format!("unable to transform key {:?}: ", entry.key.to_string()));
+    Err(Status::internal(why))
 }
 
 impl Served {

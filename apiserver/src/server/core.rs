@@ -85,6 +85,7 @@ impl Core {
     }
 
     /// Runs something of the server's own, which must end when it is told to.
+    #[cfg(feature = "serve")]
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }

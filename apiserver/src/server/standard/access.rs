@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::authn::token::{Issuer, SecretTokens, ServiceAccountTokens};
 use crate::authn::{
     AudienceAgnostic, Authentication, Authenticator, Bearer, BootstrapTokens, StaticTokens, StructuredAuthentication,
-    TokenAuthenticator, TokenWebhook,
+    TokenAuthenticator, TokenCacheMetrics, TokenWebhook,
 };
 use crate::authz::node::NodeAuthorizer;
 use crate::authz::rbac::Rbac;
@@ -21,6 +21,7 @@ pub(super) fn bearer(
     issuer: &Arc<Issuer>,
     objects: &Arc<dyn Objects>,
     environment: &Arc<dyn Environment>,
+    metrics: &mut prometheus_client::registry::Registry,
 ) -> Bearer {
     let mut authenticators: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
     let audiences = &issuer.audiences;
@@ -41,7 +42,8 @@ pub(super) fn bearer(
     }
     if let Some(config) = options.token_webhook.take() {
         let (remote, environment) = (Arc::clone(&options.remote), Arc::clone(environment));
-        authenticators.push(Arc::new(TokenWebhook::new(config, audiences.clone(), remote, environment)));
+        let webhook = TokenWebhook::new(config, audiences.clone(), remote, environment);
+        authenticators.push(Arc::new(webhook.measured(TokenCacheMetrics::new(metrics))));
     }
     Bearer::new(authenticators, audiences.clone())
 }

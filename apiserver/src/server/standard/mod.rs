@@ -68,8 +68,8 @@ impl Standard {
         if let Some(url) = options.jwks_uri.as_deref().filter(|url| !is_https(url)) {
             return Err(format!("service account JWKS URI {url:?}: must be an https URL"));
         }
-        let bearer = bearer(&mut options, &issuer, objects, environment);
         let mut registry = prometheus_client::registry::Registry::default();
+        let bearer = bearer(&mut options, &issuer, objects, environment, &mut registry);
         let authentication = authentication(&mut options, &bearer, environment)?;
         let authentication = authentication.measured(AuthnMetrics::new(&mut registry));
         let admission_metrics = AdmissionMetrics::new(&mut registry);
