@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Level;
+use super::mask::{Held, mask};
 use crate::authz::reviews::user_info;
+use crate::object::size_of;
 use crate::request::{RequestInfo, User};
 
 /// How far a request has come.
@@ -31,6 +33,11 @@ impl Event {
     #[must_use]
     pub const fn json(&self) -> &Value {
         &self.0
+    }
+
+    /// How long it is as JSON, in bytes.
+    pub(super) fn size(&self) -> usize {
+        size_of(&self.0)
     }
 }
 
@@ -85,7 +92,12 @@ impl Draft {
         set("responseObject", self.response_object.clone());
         // Patches by webhooks are objects too.
         let shown = |key: &&String| self.level >= Level::Request || !key.starts_with("patch.webhook.");
-        let annotations: BTreeMap<_, _> = self.annotations.iter().filter(|(key, _)| shown(key)).collect();
+        let held = Held::of(&self.info);
+        let told = |(key, note): (&String, &String)| match key.starts_with("patch.webhook.") {
+            true => (key.clone(), masked_note(note, held)),
+            false => (key.clone(), note.clone()),
+        };
+        let annotations: BTreeMap<_, _> = self.annotations.iter().filter(|(key, _)| shown(key)).map(told).collect();
         set("annotations", (!annotations.is_empty()).then(|| json!(annotations)));
         Event(event)
     }
@@ -112,5 +124,32 @@ impl Draft {
             }
         }
         Some(reference)
+    }
+}
+
+/// What is noted of a webhook's patch, without what no log may hold.
+fn masked_note(note: &str, held: Held) -> String {
+    if held == Held::Nothing {
+        return note.to_owned();
+    }
+    let Ok(mut note) = serde_json::from_str::<Value>(note) else { return String::new() };
+    mask(&mut note["patch"], held);
+    note.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_of_secrets_are_told_without_their_values() {
+        let patch =
+            json!([{"op": "replace", "path": "/data/a", "value": "aHVudGVy"}, {"op": "remove", "path": "/data/b"}]);
+        let note = json!({"webhook": "w", "patch": patch, "patchType": "JSONPatch"}).to_string();
+        let masked: Value = serde_json::from_str(&masked_note(&note, Held::Secrets)).unwrap();
+        assert_eq!(masked["patch"][0], json!({"op": "replace", "path": "/data/a", "value": "***"}));
+        assert_eq!((&masked["patch"][1]["path"], &masked["webhook"]), (&json!("/data/b"), &json!("w")));
+        assert_eq!(masked_note(&note, Held::Nothing), note);
+        assert_eq!(masked_note("no JSON", Held::Tokens), "");
     }
 }

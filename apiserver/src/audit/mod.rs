@@ -37,6 +37,8 @@ pub struct AuditConfig {
     pub wait_max: Duration,
     /// How many events wait for each sink at most (default: 10,000).
     pub queue_max: usize,
+    /// How many bytes they may come to as JSON (default: 64 MiB): one event may hold a request and its answer.
+    pub queue_bytes_max: usize,
     /// How many events are written at once at most (default: 400).
     pub batch_max: usize,
     /// How long events are collected for sinks whose writes are dear ([`Sink::collects`]; default: a second).
@@ -52,6 +54,7 @@ impl AuditConfig {
             sinks: Vec::new(),
             wait_max: Duration::ZERO,
             queue_max: 10_000,
+            queue_bytes_max: 64 << 20,
             batch_max: 400,
             batch_wait: Duration::from_secs(1),
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,10 +65,56 @@ impl Lost {
     }
 }
 
+/// An event that waits, with the room that it takes up.
+struct Waiting {
+    event: Arc<Event>,
+    room: OwnedSemaphorePermit,
+}
+
+/// Events that wait for one sink: so many, and so many bytes.
+struct Queue {
+    sender: mpsc::Sender<Waiting>,
+    /// In KiB.
+    room: Arc<Semaphore>,
+    room_max: u32,
+}
+
+impl Queue {
+    fn new(events_max: usize, bytes_max: usize) -> (Self, mpsc::Receiver<Waiting>) {
+        let (sender, receiver) = mpsc::channel(events_max.max(1));
+        let room_max = u32::try_from(bytes_max / 1024).unwrap_or(u32::MAX).max(1);
+        // More than a semaphore holds is no limit.
+        let room = Arc::new(Semaphore::new((room_max as usize).min(Semaphore::MAX_PERMITS)));
+        (Self { sender, room, room_max }, receiver)
+    }
+
+    /// Puts an event in, waiting so long for room; false if there is none.
+    async fn put(&self, event: &Arc<Event>, size: usize, wait_max: Duration) -> bool {
+        if self.put_now(event, size) {
+            return true;
+        }
+        let put = async {
+            let room = Arc::clone(&self.room).acquire_many_owned(self.places(size)).await.ok()?;
+            self.sender.send(Waiting { event: Arc::clone(event), room }).await.ok()
+        };
+        !wait_max.is_zero() && matches!(tokio::time::timeout(wait_max, put).await, Ok(Some(())))
+    }
+
+    fn put_now(&self, event: &Arc<Event>, size: usize) -> bool {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(self.places(size));
+        room.is_ok_and(|room| self.sender.try_send(Waiting { event: Arc::clone(event), room }).is_ok())
+    }
+
+    /// What is larger than all the room waits until it is alone.
+    fn places(&self, size: usize) -> u32 {
+        u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.room_max)
+    }
+}
+
 /// Takes events of requests and hands them to sinks in the background.
 pub struct Auditor {
     pub(super) policy: AuditPolicy,
-    queues: Vec<mpsc::Sender<Arc<Event>>>,
+    queues: Vec<Queue>,
     wait_max: Duration,
     lost: Arc<Lost>,
 }
@@ -86,11 +132,11 @@ impl Auditor {
         let lost = Arc::new(Lost::default());
         let mut queues = Vec::new();
         for sink in config.sinks {
-            let (sender, receiver) = mpsc::channel(config.queue_max.max(1));
+            let (queue, receiver) = Queue::new(config.queue_max, config.queue_bytes_max);
             let (batch_max, batch_wait) = (config.batch_max.max(1), config.batch_wait);
             let writer = Writer { sink, receiver, batch_max, batch_wait, lost: Arc::clone(&lost) };
             tasks.spawn(writer.run(cancel.clone()));
-            queues.push(sender);
+            queues.push(queue);
         }
         Arc::new(Self { policy: config.policy, queues, wait_max: config.wait_max, lost })
     }
@@ -124,13 +170,9 @@ impl Auditor {
     /// Takes an event; waits for room no longer than it may.
     pub(super) async fn take(&self, event: Event) {
         self.made();
-        let event = Arc::new(event);
+        let (size, event) = (event.size(), Arc::new(event));
         for queue in &self.queues {
-            let mut taken = queue.try_send(Arc::clone(&event)).is_ok();
-            if !taken && !self.wait_max.is_zero() {
-                taken = matches!(tokio::time::timeout(self.wait_max, queue.send(Arc::clone(&event))).await, Ok(Ok(())));
-            }
-            if !taken {
+            if !queue.put(&event, size, self.wait_max).await {
                 self.lost.add(BUFFERED, 1);
             }
         }
@@ -139,9 +181,9 @@ impl Auditor {
     /// Takes an event without waiting.
     pub(super) fn take_now(&self, event: Event) {
         self.made();
-        let event = Arc::new(event);
+        let (size, event) = (event.size(), Arc::new(event));
         for queue in &self.queues {
-            if queue.try_send(Arc::clone(&event)).is_err() {
+            if !queue.put_now(&event, size) {
                 self.lost.add(BUFFERED, 1);
             }
         }
@@ -150,7 +192,7 @@ impl Auditor {
 
 struct Writer {
     sink: Box<dyn Sink>,
-    receiver: mpsc::Receiver<Arc<Event>>,
+    receiver: mpsc::Receiver<Waiting>,
     batch_max: usize,
     batch_wait: Duration,
     lost: Arc<Lost>,
@@ -197,8 +239,10 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, batch: &mut Vec<Arc<Event>>) {
-        let events: Vec<Event> = batch.drain(..).map(Arc::unwrap_or_clone).collect();
+    async fn write(&mut self, batch: &mut Vec<Waiting>) {
+        // The room is given back once they are written.
+        let (events, _room): (Vec<Event>, Vec<OwnedSemaphorePermit>) =
+            batch.drain(..).map(|waiting| (Arc::unwrap_or_clone(waiting.event), waiting.room)).unzip();
         if let Err(error) = self.sink.write(&events).await {
             self.lost.add(self.sink.name(), events.len() as u64);
             tracing::error!(%error, events = events.len(), "audit events were lost");
@@ -254,6 +298,22 @@ mod tests {
         tasks.close();
         tasks.wait().await;
         assert_eq!((written.recv().await, auditor.lost()), (Some(1), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_events_fill_the_queue_sooner() {
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let config = AuditConfig { queue_bytes_max: 1 << 20, batch_max: 1, ..config(Stuck) };
+        let auditor = Auditor::start(config, &tasks, &cancel);
+        let large = || Event(json!({"requestObject": "x".repeat(200 << 10)}));
+        for _ in 0..10 {
+            auditor.take(large()).await;
+        }
+        assert_eq!(auditor.lost(), 5);
+        // There is still room for small ones, and none for what is larger than all.
+        auditor.take(Event(json!({}))).await;
+        auditor.take_now(Event(json!({"requestObject": "x".repeat(2 << 20)})));
+        assert_eq!(auditor.lost(), 6);
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,6 +31,27 @@ pub(crate) fn tell(faults: &mut Vec<String>, fault: impl FnOnce() -> String) {
     }
 }
 
+/// How long a value is as JSON, in bytes.
+pub(crate) fn size_of(value: &Value) -> usize {
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // Counting does not fail, and every value can be written.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
 /// A string of the metadata; empty if it is not there.
 #[must_use]
 pub fn meta_str<'a>(object: &'a Value, field: &str) -> &'a str {

@@ -4,6 +4,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::object::depth::{DEPTH_MAX, measure};
+use crate::object::size_of;
 
 /// How much all copies of one JSON patch may come to, in bytes of JSON, as upstream limits them. Copies of copies double.
 const COPIED_MAX: usize = 3 * 1024 * 1024;
@@ -85,25 +86,4 @@ impl Bounds {
 /// How many lists and objects are around what is at that place.
 fn steps(pointer: &str) -> usize {
     pointer.matches('/').count()
-}
-
-/// How long a value is as JSON.
-fn size_of(value: &Value) -> usize {
-    struct Count(usize);
-
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut count = Count(0);
-    // Counting does not fail, and every value can be written.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
 }

@@ -55,7 +55,7 @@ pub(crate) fn references(pod: &Value) -> BTreeSet<(Referenced, String)> {
         ] {
             add(Referenced::Secret, secret);
         }
-        for driver in ["cephfs", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"] {
+        for driver in ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"] {
             add(Referenced::Secret, &volume[driver]["secretRef"]["name"]);
         }
         add(Referenced::ConfigMap, &volume["configMap"]["name"]);
@@ -78,4 +78,21 @@ pub(crate) fn references(pod: &Value) -> BTreeSet<(Referenced, String)> {
     }
     add(Referenced::ResourceClaim, &pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"]);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_volume_names_its_secret() {
+        let drivers = ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
+        let volumes: Value = drivers.iter().map(|driver| json!({*driver: {"secretRef": {"name": driver}}})).collect();
+        let found = references(&json!({"spec": {"volumes": volumes}}));
+        for driver in drivers {
+            assert!(found.contains(&(Referenced::Secret, driver.to_owned())), "{driver}");
+        }
+    }
 }
